@@ -1,0 +1,151 @@
+"""Transformer layers with one open primitive.
+
+Shapes: B samples, N tokens, K context tokens, R rows, d width, h heads.
+
+A block is applied to *tokens* ``[B, N, d]``, whose outputs someone reads, and optionally to
+
+- *context* ``[K, d]`` or ``[B, K, d]``: tokens that are attended to but whose own outputs nobody reads. They need a
+  LayerNorm and the key/value projection only, and once per batch when they do not depend on the sample;
+- *rows*: the tokens whose outputs are wanted; all others give keys and values only;
+- *mask* ``[N, K + N]``: True where a token (row) may attend to a context token or token (column).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Rows = slice | Tensor
+
+
+class LayerNorm(nn.LayerNorm):
+    """LayerNorm with statistics in float32; the output has the input's dtype. ``[..., d] -> [..., d]``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.weight, self.bias
+        if x.dtype == weight.dtype:
+            return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+        wide = F.layer_norm(x.to(weight.dtype), self.normalized_shape, weight, bias, self.eps)
+        return wide.to(x.dtype)
+
+
+class QuickGELU(nn.Module):
+    """``x * sigmoid(1.702 x)``, the activation of OpenAI's CLIP. Any shape."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with the state-dict keys of ``nn.MultiheadAttention`` and its projections in reach."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"attention width {width} is not a multiple of its {heads} heads")
+        self.width, self.heads = width, heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def queries(self, x: Tensor) -> Tensor:
+        """``[..., d] -> [..., d]``."""
+        return F.linear(x, self.in_proj_weight[: self.width], self.in_proj_bias[: self.width])
+
+    def keys_values(self, x: Tensor) -> Tensor:
+        """``[..., d] -> [..., 2d]``, keys first."""
+        return F.linear(x, self.in_proj_weight[self.width :], self.in_proj_bias[self.width :])
+
+    def queries_keys_values(self, x: Tensor) -> Tensor:
+        """``[..., d] -> [..., 3d]``: queries, keys, values."""
+        return F.linear(x, self.in_proj_weight, self.in_proj_bias)
+
+    def mix(self, q: Tensor, kv: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Softmax attention of queries ``[B, R, d]`` over keys and values ``[B, M, 2d]``; mask ``[R, M]``, True = seen.
+
+        Returns ``[B, R, d]``, before the output projection.
+        """
+        k, v = kv.split(self.width, dim=-1)
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+
+
+class ResidualAttentionBlock(nn.Module):
+    """One pre-norm transformer layer; see the module's text for tokens, context, rows and mask."""
+
+    def __init__(self, d_model: int, n_head: int):
+        super().__init__()
+        self.attn = Attention(d_model, n_head)
+        self.ln_1 = LayerNorm(d_model)
+        self.mlp = nn.Sequential(
+            OrderedDict(c_fc=nn.Linear(d_model, 4 * d_model), gelu=QuickGELU(), c_proj=nn.Linear(4 * d_model, d_model))
+        )
+        self.ln_2 = LayerNorm(d_model)
+
+    def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Everything after the attention: output projection, residuals, MLP. ``x`` and ``mixed`` ``[..., d]``."""
+        x = x + self.attn.out_proj(mixed)
+        return x + self.mlp(self.ln_2(x))
+
+    def context_keys_values(self, context: Tensor) -> Tensor:
+        """Keys and values of context tokens ``[..., K, d] -> [..., K, 2d]``."""
+        return self.attn.keys_values(self.ln_1(context))
+
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, rows: Rows | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Tokens ``[B, N, d]`` to the outputs of all tokens ``[B, N, d]`` or of ``rows`` ``[B, R, d]``.
+
+        ``rows`` is a slice of the token axis, or one index per sample ``[B]`` (then R = 1).
+        Columns of ``mask`` are the context tokens followed by the tokens.
+        """
+        normed = self.ln_1(x)
+        if rows is None:
+            q, kv = self.attn.queries_keys_values(normed).split((self.attn.width, 2 * self.attn.width), dim=-1)
+        else:
+            q, kv = self.attn.queries(take_rows(normed, rows)), self.attn.keys_values(normed)
+            x = take_rows(x, rows)
+        if context is not None:
+            seen = self.context_keys_values(context)
+            kv = torch.cat([seen.expand(len(kv), *seen.shape[-2:]), kv], dim=1)
+        if mask is not None and rows is not None:
+            mask = mask[rows] if isinstance(rows, slice) else mask[rows][:, None, None]
+        return self.finish(x, self.attn.mix(q, kv, mask))
+
+
+class Transformer(nn.Module):
+    """A stack of blocks. Called as a module it is sequence-first, ``[N, B, d] -> [N, B, d]``, as OpenAI's is."""
+
+    def __init__(self, width: int, layers: int, heads: int, causal: bool = False):
+        super().__init__()
+        self.width, self.layers, self.causal = width, layers, causal
+        self.resblocks = nn.Sequential(*(ResidualAttentionBlock(width, heads) for _ in range(layers)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = causal_mask(len(x), x.device) if self.causal else None
+        x = x.transpose(0, 1)
+        for block in self.resblocks:
+            x = block(x, mask=mask)
+        return x.transpose(0, 1)
+
+
+def take_rows(x: Tensor, rows: Rows) -> Tensor:
+    """Select tokens of ``[B, N, d]``: a slice of the token axis, or one index per sample ``[B]``; ``[B, R, d]``."""
+    if isinstance(rows, slice):
+        return x[:, rows]
+    return x[torch.arange(len(x), device=x.device), rows].unsqueeze(1)
+
+
+def causal_mask(length: int, device: torch.device | str | None = None) -> Tensor:
+    """``[N, N]``, True where a token may attend: itself and what precedes it."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
+
+
+def stream_dtype(weights: torch.dtype, device: torch.device) -> torch.dtype:
+    """The dtype of hidden states between layers: float32 under autocast, else that of the linear weights."""
+    return torch.float32 if torch.is_autocast_enabled(device.type) else weights

@@ -1,0 +1,265 @@
+"""CLIP (Radford et al., 2021) with OpenAI's API and state-dict keys, its encoders open layer by layer.
+
+Shapes: B images or texts, N tokens, M patches, d_v and d_t tower widths, d joint width.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from .layers import Attention, LayerNorm, Transformer, causal_mask, stream_dtype
+from .resnet import ModifiedResNet
+
+# The first thing a state dict says beside its tensors, in OpenAI's archives.
+METADATA_KEYS = ("input_resolution", "context_length", "vocab_size")
+
+
+class VisionTransformer(nn.Module):
+    """CLIP's ViT image tower."""
+
+    def __init__(self, input_resolution: int, patch_size: int, width: int, layers: int, heads: int, output_dim: int):
+        super().__init__()
+        self.input_resolution, self.patch_size, self.output_dim = input_resolution, patch_size, output_dim
+        self.conv1 = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size, bias=False)
+        scale = width**-0.5
+        self.class_embedding = nn.Parameter(scale * torch.randn(width))
+        patches = (input_resolution // patch_size) ** 2
+        self.positional_embedding = nn.Parameter(scale * torch.randn(patches + 1, width))
+        self.ln_pre = LayerNorm(width)
+        self.transformer = Transformer(width, layers, heads)
+        self.ln_post = LayerNorm(width)
+        self.proj = nn.Parameter(scale * torch.randn(width, output_dim))
+
+    @property
+    def width(self) -> int:
+        """d_v."""
+        return self.transformer.width
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images ``[B, 3, H, W]`` to the first layer's input ``[B, 1 + M, d_v]``, class token first.
+
+        Raises ValueError where the image size is not the tower's.
+        """
+        side = self.input_resolution
+        if images.dim() != 4 or tuple(images.shape[1:]) != (3, side, side):
+            raise ValueError(
+                f"this image tower takes images [B, 3, {side}, {side}], not {list(images.shape)}: "
+                f"set INPUT.SIZE to ({side}, {side})"
+            )
+        weights = self.conv1.weight.dtype
+        dtype = stream_dtype(weights, images.device)
+        x = self.conv1(images.to(weights)).flatten(2).transpose(1, 2).to(dtype)
+        cls = self.class_embedding.to(dtype).expand(len(x), 1, -1)
+        return self.ln_pre(torch.cat([cls, x], dim=1) + self.positional_embedding.to(dtype))
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Final LayerNorm and projection of outputs, never in autocast's precision: ``[..., d_v] -> [..., d]``."""
+        with torch.autocast(tokens.device.type, enabled=False):
+            return self.ln_post(tokens) @ self.proj
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``[B, 3, H, W] -> [B, d]``; in the last layer only the class token asks."""
+        x = self.embed(images)
+        blocks = self.transformer.resblocks
+        for block in blocks[:-1]:
+            x = block(x)
+        return self.read(blocks[-1](x, rows=slice(0, 1))[:, 0])
+
+
+class CLIP(nn.Module):
+    """CLIP's two towers; ``vision_layers`` is a depth for a ViT, four stage depths for a ResNet."""
+
+    def __init__(
+        self,
+        embed_dim: int,
+        image_resolution: int,
+        vision_layers: tuple[int, int, int, int] | int,
+        vision_width: int,
+        vision_patch_size: int | None,
+        context_length: int,
+        vocab_size: int,
+        transformer_width: int,
+        transformer_heads: int,
+        transformer_layers: int,
+    ):
+        super().__init__()
+        self.context_length, self.vocab_size = context_length, vocab_size
+        self.visual: nn.Module
+        if isinstance(vision_layers, tuple):
+            heads = vision_width * 32 // 64
+            self.visual = ModifiedResNet(vision_layers, embed_dim, heads, image_resolution, vision_width)
+        else:
+            if vision_patch_size is None:
+                raise ValueError("a ViT image tower needs vision_patch_size")
+            heads = max(1, vision_width // 64)
+            self.visual = VisionTransformer(
+                image_resolution, vision_patch_size, vision_width, vision_layers, heads, embed_dim
+            )
+        self.transformer = Transformer(transformer_width, transformer_layers, transformer_heads, causal=True)
+        self.token_embedding = nn.Embedding(vocab_size, transformer_width)
+        self.positional_embedding = nn.Parameter(torch.empty(context_length, transformer_width))
+        self.ln_final = LayerNorm(transformer_width)
+        self.text_projection = nn.Parameter(torch.empty(transformer_width, embed_dim))
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.initialize_parameters()
+
+    def initialize_parameters(self) -> None:
+        """Initial values for training from scratch (CLIP, section 2.4, and OpenAI's release)."""
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.positional_embedding, std=0.01)
+        width, layers = self.transformer.width, self.transformer.layers
+        for block in self.transformer.resblocks:
+            nn.init.normal_(block.attn.in_proj_weight, std=width**-0.5)
+            nn.init.normal_(block.attn.out_proj.weight, std=width**-0.5 * (2 * layers) ** -0.5)
+            nn.init.normal_(block.mlp.c_fc.weight, std=(2 * width) ** -0.5)
+            nn.init.normal_(block.mlp.c_proj.weight, std=width**-0.5 * (2 * layers) ** -0.5)
+        nn.init.normal_(self.text_projection, std=width**-0.5)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the convolution and linear weights."""
+        return self.visual.conv1.weight.dtype  # type: ignore[union-attr,return-value]
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """``[B, 3, H, W] -> [B, d]``, not normalised."""
+        return self.visual(image.to(self.dtype))
+
+    def embed_text(self, text: Tensor, length: int | None = None) -> Tensor:
+        """Token ids ``[B, 77]`` to the first layer's input ``[B, length, d_t]`` (default: all positions)."""
+        length = text.shape[1] if length is None else length
+        return self.embed_tokens(text[:, :length], slice(0, length))
+
+    def embed_tokens(self, ids: Tensor, positions: Tensor | slice) -> Tensor:
+        """Token embeddings of ``ids`` ``[..., N]`` at ``positions`` (slice or ``[N]``): ``[..., N, d_t]``."""
+        dtype = stream_dtype(self.dtype, ids.device)
+        return self.token_embedding(ids).to(dtype) + self.positional_embedding[positions].to(dtype)
+
+    def read_text(self, tokens: Tensor) -> Tensor:
+        """Final LayerNorm and projection of EOT outputs, never in autocast's precision: ``[..., d_t] -> [..., d]``."""
+        with torch.autocast(tokens.device.type, enabled=False):
+            return self.ln_final(tokens) @ self.text_projection
+
+    def encode_text(self, text: Tensor) -> Tensor:
+        """Token ids ``[B, 77] -> [B, d]``, not normalised. What follows the longest EOT cannot matter, so it is cut."""
+        eot = text.argmax(dim=-1)
+        length = int(eot.max()) + 1
+        x, mask = self.embed_text(text, length), causal_mask(length, text.device)
+        blocks = self.transformer.resblocks
+        for block in blocks[:-1]:
+            x = block(x, mask=mask)
+        return self.read_text(blocks[-1](x, rows=eot, mask=mask)[:, 0])
+
+    def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits per image ``[B, C]`` and per text ``[C, B]``."""
+        image_features = nn.functional.normalize(self.encode_image(image), dim=1)
+        text_features = nn.functional.normalize(self.encode_text(text), dim=1)
+        logits = self.logit_scale.exp() * image_features @ text_features.t()
+        return logits, logits.t()
+
+
+def convert_weights(model: nn.Module, dtype: torch.dtype = torch.float16, projections: bool = True) -> None:
+    """Cast convolution, linear and attention weights; LayerNorms, embeddings and the logit scale stay as they are.
+
+    The towers' final projections are cast too, as in OpenAI's function, unless ``projections`` is False (under autocast
+    they work in float32).
+    """
+    for module in model.modules():
+        names: tuple[str, ...] = ()
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            names = ("weight", "bias")
+        elif isinstance(module, Attention):
+            names = ("in_proj_weight", "in_proj_bias")
+        elif projections and isinstance(module, VisionTransformer):
+            names = ("proj",)
+        elif projections and isinstance(module, CLIP):
+            names = ("text_projection",)
+        for name in names:
+            tensor = getattr(module, name)
+            if tensor is not None:
+                tensor.data = tensor.data.to(dtype)
+
+
+def infer_shape(state_dict: Mapping[str, Tensor]) -> dict:
+    """The arguments of ``CLIP`` that a state dict implies. Raises ValueError naming the first key that does not fit."""
+    sd = state_dict
+    try:
+        embed_dim = sd["text_projection"].shape[1]
+        context_length, text_width = sd["positional_embedding"].shape
+        shape: dict = {
+            "embed_dim": embed_dim,
+            "context_length": context_length,
+            "vocab_size": sd["token_embedding.weight"].shape[0],
+            "transformer_width": text_width,
+            "transformer_heads": max(1, text_width // 64),
+            "transformer_layers": _count(sd, r"transformer\.resblocks\.(\d+)\."),
+        }
+        if "visual.proj" in sd:
+            width, _, patch, _ = sd["visual.conv1.weight"].shape
+            grid = math.isqrt(sd["visual.positional_embedding"].shape[0] - 1)
+            shape |= {
+                "vision_width": width,
+                "vision_patch_size": patch,
+                "image_resolution": grid * patch,
+                "vision_layers": _count(sd, r"visual\.transformer\.resblocks\.(\d+)\."),
+            }
+        else:
+            grid = math.isqrt(sd["visual.attnpool.positional_embedding"].shape[0] - 1)
+            shape |= {
+                "vision_width": sd["visual.layer1.0.conv1.weight"].shape[0],
+                "vision_patch_size": None,
+                "image_resolution": grid * 32,
+                "vision_layers": tuple(_count(sd, rf"visual\.layer{i}\.(\d+)\.") for i in (1, 2, 3, 4)),
+            }
+    except KeyError as missing:
+        raise ValueError(
+            f"this is not a CLIP state dict: it has no {missing.args[0]!r}; give the weights of a CLIP ViT or ResNet "
+            "under OpenAI's names"
+        ) from None
+    return shape
+
+
+def _count(keys: Iterable[str], pattern: str) -> int:
+    found = {match.group(1) for match in map(re.compile(pattern).match, keys) if match}
+    if not found:
+        raise KeyError(pattern.replace("\\", "").replace("(d+).", "0"))
+    return len(found)
+
+
+def build_model(state_dict: Mapping[str, Tensor], dtype: torch.dtype = torch.float16) -> CLIP:
+    """CLIP from a state dict under OpenAI's names, all sizes inferred, in evaluation mode.
+
+    ``dtype`` is that of convolution, linear and projection weights: half as in OpenAI's own function; float32 keeps
+    every value exact. Raises ValueError naming what is missing, unexpected or of the wrong shape.
+    """
+    tensors = {
+        k: v.detach().to(torch.float32 if v.is_floating_point() else v.dtype, copy=True)
+        for k, v in state_dict.items()
+        if k not in METADATA_KEYS
+    }
+    shape = infer_shape(tensors)
+    with torch.device("meta"):  # no time for initial values that are replaced at once
+        model = CLIP(**shape)
+    _check_keys(model, tensors)
+    model.load_state_dict(tensors, assign=True)
+    if dtype != torch.float32:
+        convert_weights(model, dtype)
+    return model.eval()
+
+
+def _check_keys(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    wanted = model.state_dict()
+    problems = [f"{k} is missing" for k in wanted if k not in tensors]
+    problems += [f"{k} is unexpected" for k in tensors if k not in wanted]
+    problems += [
+        f"{k} is {list(tensors[k].shape)}, not {list(v.shape)}"
+        for k, v in wanted.items()
+        if k in tensors and tensors[k].shape != v.shape
+    ]
+    if problems:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise ValueError(f"these weights do not make a CLIP: {'; '.join(problems[:3])}{more}")
