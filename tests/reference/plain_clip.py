@@ -1,0 +1,87 @@
+"""CLIP, plainly: every token through every layer, ``nn.MultiheadAttention``, 77 text positions for every class.
+
+Written from the equations (paper, section 3.1) and sharing no code with the project's encoders.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PlainBlock(nn.Module):
+    """x + MHA(LN(x)), then x + MLP(LN(x)) with x sigmoid(1.702 x) between the MLP's two layers."""
+
+    def __init__(self, weights: dict[str, Tensor], prefix: str):
+        super().__init__()
+        width = weights[f"{prefix}ln_1.weight"].shape[0]
+        self.attn = nn.MultiheadAttention(width, width // 64, batch_first=True)
+        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.mlp = nn.ModuleDict({"c_fc": nn.Linear(width, 4 * width), "c_proj": nn.Linear(4 * width, width)})
+        self.to(weights[f"{prefix}ln_1.weight"].dtype)
+        own = {name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)}
+        self.load_state_dict(own)
+        self.requires_grad_(False)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """``[B, N, d] -> [B, N, d]``; additive mask ``[N, N]``."""
+        y = self.ln_1(x)
+        x = x + self.attn(y, y, y, need_weights=False, attn_mask=mask)[0]
+        hidden = self.mlp["c_fc"](self.ln_2(x))
+        return x + self.mlp["c_proj"](hidden * torch.sigmoid(1.702 * hidden))
+
+
+class PlainCLIP(nn.Module):
+    """Both towers from a state dict under OpenAI's names."""
+
+    def __init__(self, weights: dict[str, Tensor]):
+        super().__init__()
+        self.weights = weights
+        self.image_blocks = self._blocks("visual.transformer.resblocks.")
+        self.text_blocks = self._blocks("transformer.resblocks.")
+
+    def _blocks(self, prefix: str) -> nn.ModuleList:
+        own = {name.removeprefix(prefix).split(".")[0] for name in self.weights if name.startswith(prefix)}
+        return nn.ModuleList(PlainBlock(self.weights, f"{prefix}{i}.") for i in range(len(own)))
+
+    def norm(self, name: str, x: Tensor) -> Tensor:
+        """A named LayerNorm."""
+        return F.layer_norm(x, x.shape[-1:], self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """``[B, 3, H, W] -> [B, 1 + M, d_v]``."""
+        w = self.weights
+        kernel = w["visual.conv1.weight"]
+        patches = F.conv2d(images, kernel, stride=kernel.shape[-1]).flatten(2).transpose(1, 2)
+        cls = w["visual.class_embedding"].expand(len(images), 1, -1)
+        return self.norm("visual.ln_pre", torch.cat([cls, patches], dim=1) + w["visual.positional_embedding"])
+
+    def embed_text(self, tokens: Tensor) -> Tensor:
+        """``[C, 77] -> [C, 77, d_t]``."""
+        return self.weights["token_embedding.weight"][tokens] + self.weights["positional_embedding"]
+
+    def image_feature(self, images: Tensor) -> Tensor:
+        """f_0 ``[B, d]``, of unit length."""
+        x = self.embed_images(images)
+        for block in self.image_blocks:
+            x = block(x)
+        return F.normalize(self.norm("visual.ln_post", x[:, 0]) @ self.weights["visual.proj"], dim=-1)
+
+    def text_feature(self, tokens: Tensor) -> Tensor:
+        """w_0 ``[C, d]``, of unit length."""
+        x = self.embed_text(tokens)
+        mask = causal(x.shape[1], x)
+        for block in self.text_blocks:
+            x = block(x, mask)
+        return self.read_text(x, tokens.argmax(dim=-1))
+
+    def read_text(self, x: Tensor, eot: Tensor) -> Tensor:
+        """Features at the EOT places ``[C]``, of unit length."""
+        last = self.norm("ln_final", x[torch.arange(len(x)), eot])
+        return F.normalize(last @ self.weights["text_projection"], dim=-1)
+
+
+def causal(length: int, like: Tensor) -> Tensor:
+    """Additive causal mask ``[N, N]``."""
+    return torch.full((length, length), float("-inf"), dtype=like.dtype, device=like.device).triu(1)

@@ -1,0 +1,72 @@
+"""MMRL, plainly, from the paper's section 3.2: two CLIPs, 77 + K text positions, every token in every layer."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tests.reference.plain_clip import PlainCLIP, causal
+
+
+class PlainMMRL:
+    """Loss and scores from the learned tensors given by name (``learned``), with no shortcut of any kind."""
+
+    def __init__(self, weights: dict[str, Tensor], tokens: Tensor, first: int, alpha: float, reg_weight: float):
+        self.clip, self.zero_shot = PlainCLIP(weights), PlainCLIP(weights)
+        self.tokens, self.first, self.alpha, self.reg_weight = tokens, first, alpha, reg_weight
+
+    def rep_tokens(self, learned: dict[str, Tensor], modality: str, layer: int) -> Tensor:
+        """R_i = F_i(R) ``[K, d_modality]`` that stands before the 1-based layer."""
+        name = f"representation_learner.compound_rep_tokens_r2{modality}proj.{layer - self.first}"
+        space = learned["representation_learner.compound_rep_tokens"]
+        return F.linear(space, learned[f"{name}.weight"], learned[f"{name}.bias"])
+
+    def features(self, learned: dict[str, Tensor], images: Tensor) -> dict[str, Tensor]:
+        """f_c, f_r ``[B, d]``, w ``[C, d]`` and the frozen f_0, w_0."""
+        with torch.no_grad():
+            f_0, w_0 = self.zero_shot.image_feature(images), self.zero_shot.text_feature(self.tokens)
+        f_c, f_r = self._images(learned, images)
+        return {"f_c": f_c, "f_r": f_r, "w": self._text(learned), "f_0": f_0, "w_0": w_0}
+
+    def _images(self, learned: dict[str, Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.clip.embed_images(images)
+        count = 0
+        for layer, block in enumerate(self.clip.image_blocks, start=1):
+            if layer >= self.first:
+                rep = self.rep_tokens(learned, "v", layer).expand(len(x), -1, -1)
+                x = torch.cat([x[:, :1], rep, x[:, 1 + count :]], dim=1)
+                count = rep.shape[1]
+            x = block(x)
+        x = self.clip.norm("visual.ln_post", x)
+        f_c = x[:, 0] @ self.clip.weights["visual.proj"]
+        f_r = x[:, 1 : 1 + count].mean(dim=1) @ learned["image_encoder.proj_rep"]
+        return F.normalize(f_c, dim=-1), F.normalize(f_r, dim=-1)
+
+    def _text(self, learned: dict[str, Tensor]) -> Tensor:
+        x = self.clip.embed_text(self.tokens)
+        count = 0
+        for layer, block in enumerate(self.clip.text_blocks, start=1):
+            if layer >= self.first:
+                rep = self.rep_tokens(learned, "t", layer).expand(len(x), -1, -1)
+                x = torch.cat([x[:, :1], rep, x[:, 1 + count :]], dim=1)
+                count = rep.shape[1]
+            x = block(x, causal(x.shape[1], x))
+        return self.clip.read_text(x, self.tokens.argmax(dim=-1) + count)
+
+    def loss(self, learned: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+        """alpha L_ce^c + (1 - alpha) L_ce^r + lambda (L_cos^v + L_cos^t)."""
+        f = self.features(learned, images)
+        class_term = F.cross_entropy(100 * f["f_c"] @ f["w"].t(), labels)
+        rep_term = F.cross_entropy(100 * f["f_r"] @ f["w"].t(), labels)
+        image_cos = 1 - F.cosine_similarity(f["f_c"], f["f_0"]).mean()
+        text_cos = 1 - F.cosine_similarity(f["w"], f["w_0"]).mean()
+        return self.alpha * class_term + (1 - self.alpha) * rep_term + self.reg_weight * (image_cos + text_cos)
+
+    def probabilities(self, learned: dict[str, Tensor], images: Tensor, both: bool) -> Tensor:
+        """p(y | x) ``[B, C]``: seen classes with both features, others with the class feature."""
+        f = self.features(learned, images)
+        class_part = (100 * f["f_c"] @ f["w"].t()).softmax(dim=-1)
+        if not both:
+            return class_part
+        return self.alpha * class_part + (1 - self.alpha) * (100 * f["f_r"] @ f["w"].t()).softmax(dim=-1)

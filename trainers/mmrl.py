@@ -1,0 +1,295 @@
+"""MMRL: Multi-Modal Representation Learning for Vision-Language Models (Guo and Gu, CVPR 2025).
+
+A small shared space of K learnable tokens R [K, d_r] is projected into layers J..L of both frozen CLIP towers. Class
+features stay close to frozen CLIP, representation features learn the task; classes seen in training are scored with
+both, unseen ones with the class feature alone.
+
+Facts of the authors' release where the paper is silent (registered name, state-dict keys, initial values): one Linear
+per tower is drawn and copied to every layer; the representation projection starts at N(0, 1/d_v), not at CLIP's own;
+logits are scaled by the literal 100. The release mixes logits (FUSION logits), the paper probabilities (FUSION probs).
+
+Shapes: B images, C classes, K tokens, M patches, d_v, d_t tower widths, d joint width.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from clip import tokenize
+from clip.class_prompts import ClassPrompts
+from clip.model import CLIP, VisionTransformer
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import CLIPTrainer, Method, no_autocast, unit, wide
+from .templates import fill, template_of
+
+LOGIT_SCALE = 100.0
+
+
+def add_config(cfg: Any) -> None:
+    """The method's defaults: the paper's (supplement A); lambda is set per data set in the configs."""
+    cfg.TRAINER.MMRL = CfgNode()
+    cfg.TRAINER.MMRL.ALPHA = 0.7
+    cfg.TRAINER.MMRL.REG_WEIGHT = 0.5
+    cfg.TRAINER.MMRL.REP_LAYERS = list(range(6, 13))
+    cfg.TRAINER.MMRL.REP_DIM = 512
+    cfg.TRAINER.MMRL.N_REP_TOKENS = 5
+    cfg.TRAINER.MMRL.PREC = "amp"
+    cfg.TRAINER.MMRL.FUSION = "probs"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers of the paper: alpha, lambda, J..L (1-based), d_r, K; and how the two scores are mixed."""
+
+    alpha: float
+    reg_weight: float
+    rep_layers: tuple[int, ...]
+    rep_dim: int
+    n_rep_tokens: int
+    fusion: str = "probs"
+
+    @classmethod
+    def from_cfg(cls, node: Any) -> Settings:
+        """From ``cfg.TRAINER.MMRL``. Raises ValueError naming the key that is out of range."""
+        settings = cls(
+            float(node.ALPHA),
+            float(node.REG_WEIGHT),
+            tuple(node.REP_LAYERS),
+            int(node.REP_DIM),
+            int(node.N_REP_TOKENS),
+            str(node.FUSION),
+        )
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raises ValueError naming the key that is out of range."""
+        layers = self.rep_layers
+        rules = {
+            f"TRAINER.MMRL.ALPHA must lie in [0, 1], not {self.alpha}": 0 <= self.alpha <= 1,
+            f"TRAINER.MMRL.REG_WEIGHT must be at least 0, not {self.reg_weight}": self.reg_weight >= 0,
+            "TRAINER.MMRL.REP_LAYERS is empty: give the layers J to L, such as [6, 7, 8, 9, 10, 11, 12]": layers,
+            f"TRAINER.MMRL.REP_DIM must be at least 1, not {self.rep_dim}": self.rep_dim >= 1,
+            f"TRAINER.MMRL.N_REP_TOKENS must be at least 1, not {self.n_rep_tokens}": self.n_rep_tokens >= 1,
+            f"TRAINER.MMRL.FUSION must be probs or logits, not {self.fusion!r}": self.fusion in ("probs", "logits"),
+        }
+        for line, fine in rules.items():
+            if not fine:
+                raise ValueError(line)
+
+    def check_towers(self, clip_model: CLIP) -> None:
+        """Raises ValueError where the towers have no room for the representation tokens."""
+        if not isinstance(clip_model.visual, VisionTransformer):
+            raise ValueError(
+                "MMRL needs a ViT image tower: this backbone is a ResNet; set MODEL.BACKBONE.NAME to ViT-B/16"
+            )
+        first = self.rep_layers[0]
+        towers = {"image": clip_model.visual.transformer.layers, "text": clip_model.transformer.layers}
+        for tower, depth in towers.items():
+            if not 1 <= first <= depth:
+                raise ValueError(
+                    f"TRAINER.MMRL.REP_LAYERS starts at layer {first}, but the {tower} tower has layers 1 to {depth}"
+                )
+            if list(self.rep_layers) != list(range(first, depth + 1)):
+                raise ValueError(
+                    f"TRAINER.MMRL.REP_LAYERS must run without a gap from J to the {tower} tower's last layer {depth}, "
+                    f"not {list(self.rep_layers)}"
+                )
+
+
+class RepresentationLearner(nn.Module):
+    """The space R and its maps into both towers (paper, section 3.2.1), under the release's names."""
+
+    def __init__(self, settings: Settings, vision_width: int, text_width: int):
+        super().__init__()
+        self.compound_rep_tokens = nn.Parameter(torch.empty(settings.n_rep_tokens, settings.rep_dim))
+        nn.init.normal_(self.compound_rep_tokens, std=0.02)
+        depth = len(settings.rep_layers)
+        self.compound_rep_tokens_r2vproj = _copies(nn.Linear(settings.rep_dim, vision_width), depth)
+        self.compound_rep_tokens_r2tproj = _copies(nn.Linear(settings.rep_dim, text_width), depth)
+
+    def forward(self, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
+        """Tokens of layers J..L: images ``[K, d_v]`` each, text ``[K, d_t]`` each."""
+        tokens = self.compound_rep_tokens
+        vision = [proj(tokens).to(dtype) for proj in self.compound_rep_tokens_r2vproj]
+        text = [proj(tokens).to(dtype) for proj in self.compound_rep_tokens_r2tproj]
+        return vision, text
+
+
+def _copies(linear: nn.Linear, count: int) -> nn.ModuleList:
+    return nn.ModuleList(copy.deepcopy(linear) for _ in range(count))
+
+
+class RepresentationProjection(nn.Module):
+    """P_v^r, the trainable projection of the representation feature (``image_encoder.proj_rep`` in the release)."""
+
+    def __init__(self, vision_width: int, embed_dim: int):
+        super().__init__()
+        self.proj_rep = nn.Parameter(vision_width**-0.5 * torch.randn(vision_width, embed_dim))
+
+
+class Outputs(NamedTuple):
+    """What a training step looks at: scores of both features ``[B, C]``, unit features, adapted and frozen."""
+
+    logits: Tensor
+    logits_rep: Tensor
+    image_features: Tensor  # f_c [B, d]
+    image_features_clip: Tensor  # f_0 [B, d]
+    text_features: Tensor  # w [C, d]
+    text_features_clip: Tensor  # w_0 [C, d]
+
+
+class MMRLModel(Method):
+    """The learned tensors and their use of a frozen CLIP; ``state_dict`` holds what is learned and nothing else.
+
+    Args:
+        clip_model: frozen CLIP with a ViT image tower.
+        prompts: one filled-in prompt per class.
+        settings: the paper's numbers.
+        both: score with class and representation features (seen classes), or the class feature alone.
+    """
+
+    def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: Settings, both: bool = True):
+        super().__init__(clip_model)
+        settings.check_towers(clip_model)
+        self.settings, self.both = settings, both
+        visual: Any = clip_model.visual
+        self.representation_learner = RepresentationLearner(settings, visual.width, clip_model.transformer.width)
+        self.image_encoder = RepresentationProjection(visual.width, visual.output_dim)
+        lower = settings.rep_layers[0] - 1
+        image_blocks, text_blocks = list(visual.transformer.resblocks), list(clip_model.transformer.resblocks)
+        self.image_lower, self.image_upper = tuple(image_blocks[:lower]), tuple(image_blocks[lower:])
+        self.text_upper = tuple(text_blocks[lower:])
+        self.prompts = ClassPrompts(tokenize(list(prompts)).to(clip_model.positional_embedding.device))
+        with torch.no_grad():
+            # Text layers 1..J-1 and the frozen class features are the same at every step: computed once, here.
+            self.text_states = self.prompts.run(text_blocks[:lower], self.prompts.embed(clip_model))
+            self.text_features_clip = self._read_text(self.text_states, None)
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Images ``[B, 3, H, W]`` to everything the loss needs (paper, sections 3.2.2 and 3.2.3)."""
+        vision, text = self.representation_learner(self.text_states.dtype)
+        w = self._read_text(self.text_states, text)
+        with torch.no_grad():
+            x = self._image_lower(images)
+            f_0 = self._frozen_feature(x)
+        f_c, f_r = self._image_features(x, vision, rep=True)
+        assert f_r is not None
+        return Outputs(_logits(f_c, w), _logits(f_r, w), f_c, f_0, w, self.text_features_clip)
+
+    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The paper's L_MMRL and the scores that training accuracy is read from."""
+        out = self(images)
+        return self.loss_of(out, labels), self.fuse(out.logits, out.logits_rep)
+
+    def loss_of(self, out: Outputs, labels: Tensor) -> Tensor:
+        """alpha CE(f_c) + (1 - alpha) CE(f_r) + lambda (L_cos^v + L_cos^t)."""
+        alpha, weight = self.settings.alpha, self.settings.reg_weight
+        cross_entropy = alpha * F.cross_entropy(out.logits, labels)
+        cross_entropy = cross_entropy + (1 - alpha) * F.cross_entropy(out.logits_rep, labels)
+        image_term = 1 - (out.image_features * out.image_features_clip).sum(dim=-1).mean()
+        text_term = 1 - (out.text_features * out.text_features_clip).sum(dim=-1).mean()
+        return cross_entropy + weight * (image_term + text_term)
+
+    def fuse(self, logits: Tensor, logits_rep: Tensor) -> Tensor:
+        """Both scores ``[B, C]`` into one: probabilities as in the paper, or logits as in the release."""
+        alpha = self.settings.alpha
+        if self.settings.fusion == "logits":
+            return alpha * logits + (1 - alpha) * logits_rep
+        return alpha * logits.softmax(dim=-1) + (1 - alpha) * logits_rep.softmax(dim=-1)
+
+    def class_features(self) -> Tensor:
+        """w ``[C, d]``, once per evaluation."""
+        return self._read_text(self.text_states, self.representation_learner(self.text_states.dtype)[1])
+
+    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
+        """Evaluation scores ``[B, C]``: both features for seen classes, the class feature alone for others."""
+        vision, _ = self.representation_learner(self.text_states.dtype)
+        f_c, f_r = self._image_features(self._image_lower(images), vision, rep=self.both)
+        logits = _logits(f_c, class_features)
+        return logits if f_r is None else self.fuse(logits, _logits(f_r, class_features))
+
+    def is_frozen(self, key: str) -> bool:
+        """Official checkpoints hold all of CLIP, and the prompts' embeddings of the classes trained on."""
+        name = key.removeprefix("image_encoder.")
+        if name != key:
+            return name in self.clip_model.visual.state_dict()
+        return key.startswith("text_encoder.") or key.split(".")[-1] in ("prompt_embeddings", "logit_scale")
+
+    def _image_lower(self, images: Tensor) -> Tensor:
+        """Layers 1..J-1, frozen and shared by the adapted and the zero-shot branch: ``[B, 1 + M, d_v]``."""
+        x = self.clip_model.visual.embed(images)
+        for block in self.image_lower:
+            x = block(x)
+        return x
+
+    def _frozen_feature(self, x: Tensor) -> Tensor:
+        """f_0 ``[B, d]`` from layer J on, without representation tokens."""
+        for block in self.image_upper[:-1]:
+            x = block(x)
+        out = self.image_upper[-1](x, rows=slice(0, 1))[:, 0]
+        return unit(self.clip_model.visual.read(out))
+
+    def _image_features(self, x: Tensor, tokens: list[Tensor], rep: bool) -> tuple[Tensor, Tensor | None]:
+        """f_c ``[B, d]`` and, if ``rep``, f_r ``[B, d]``. Outputs of tokens before layer L are never read: context."""
+        for block, context in zip(self.image_upper[:-1], tokens[:-1], strict=True):
+            x = block(x, context=context)
+        visual, last = self.clip_model.visual, self.image_upper[-1]
+        if not rep:
+            return unit(visual.read(last(x, context=tokens[-1], rows=slice(0, 1))[:, 0])), None
+        count = len(tokens[-1])
+        x = torch.cat([x[:, :1], tokens[-1].expand(len(x), -1, -1), x[:, 1:]], dim=1)
+        out = last(x, rows=slice(0, 1 + count))
+        with no_autocast(out):
+            r_mean = visual.ln_post(out[:, 1:]).mean(dim=1)
+            f_r = unit(wide(r_mean) @ self.image_encoder.proj_rep)
+        return unit(visual.read(out[:, 0])), f_r
+
+    def _read_text(self, states: Tensor, tokens: list[Tensor] | None) -> Tensor:
+        """Class features ``[C, d]`` from the input of layer J on; the tokens stand right after BOT."""
+        out = self.prompts.run(self.text_upper, states, tokens, context_at=1, last=True)
+        return unit(self.clip_model.read_text(out[0]))
+
+
+def _logits(f: Tensor, w: Tensor) -> Tensor:
+    """Cosine similarities of unit features ``[B, d]`` and ``[C, d]``, times 100: ``[B, C]`` in float32."""
+    with no_autocast(f):
+        return LOGIT_SCALE * f @ w.t()
+
+
+@TRAINER_REGISTRY.register()
+class MMRL(CLIPTrainer):
+    """Trainer of MMRL; ``TASK`` and the classes at hand decide which features score (paper, Figure 3)."""
+
+    registered_name = "MultiModalRepresentationLearner"
+    shape_settings = ("REP_LAYERS", "REP_DIM", "N_REP_TOKENS")
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Raises ValueError naming the key that is out of range."""
+        super().check_cfg(cfg)
+        Settings.from_cfg(cfg.TRAINER.MMRL)
+
+    def build_method(self, clip_model: CLIP, classnames: list[str]) -> MMRLModel:
+        """The model over the classes of the data set at hand."""
+        prompts = fill(template_of(self.cfg.DATASET.NAME), classnames)
+        return MMRLModel(clip_model, prompts, Settings.from_cfg(self.cfg.TRAINER.MMRL))
+
+    def test(self, split: str | None = None) -> float:
+        """Evaluate with both features on classes seen in training, else with the class feature alone."""
+        self.model.both = self.seen_classes()
+        return super().test(split)
+
+    def seen_classes(self) -> bool:
+        """True where the classes scored are those trained on."""
+        if self.cfg.TASK == "CD":
+            return self.cfg.DATASET.NAME == self.trained_on
+        return self.cfg.DATASET.SUBSAMPLE_CLASSES != "new"

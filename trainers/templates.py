@@ -1,0 +1,45 @@
+"""The hand-written prompts of the data sets (paper, Table 7), by registry name; ``{}`` is the class name."""
+
+from __future__ import annotations
+
+TEMPLATES = {
+    "ImageNet": "a photo of a {}.",
+    "ImageNetV2": "a photo of a {}.",
+    "ImageNetSketch": "a photo of a {}.",
+    "ImageNetA": "a photo of a {}.",
+    "ImageNetR": "a photo of a {}.",
+    "Caltech101": "a photo of a {}.",
+    "OxfordPets": "a photo of a {}, a type of pet.",
+    "StanfordCars": "a photo of a {}.",
+    "OxfordFlowers": "a photo of a {}, a type of flower.",
+    "Food101": "a photo of {}, a type of food.",
+    "FGVCAircraft": "a photo of a {}, a type of aircraft.",
+    "SUN397": "a photo of a {}.",
+    "DescribableTextures": "{} texture.",
+    "EuroSAT": "a centered satellite photo of {}.",
+    "UCF101": "a photo of a person doing {}.",
+    "Digits": "a photo of the digit {}.",
+}
+
+# The seven templates that CLIP's authors found to work best together on ImageNet.
+IMAGENET_ENSEMBLE = (
+    "itap of a {}.",
+    "a bad photo of the {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+)
+
+
+def template_of(dataset: str) -> str:
+    """The template of a data set. Raises ValueError for one that has none."""
+    if dataset not in TEMPLATES:
+        raise ValueError(f"no prompt template for dataset {dataset!r}: add one to trainers/templates.py")
+    return TEMPLATES[dataset]
+
+
+def fill(template: str, classnames: list[str]) -> list[str]:
+    """One prompt per class; underscores in names become spaces."""
+    return [template.format(name.replace("_", " ")) for name in classnames]

@@ -1,0 +1,80 @@
+"""Zero-shot CLIP (Radford et al., 2021): hand-written prompts, nothing is learned.
+
+``ZeroshotCLIP`` uses the data set's template; its numbers are the CLIP rows of the paper's tables. ``ZeroshotCLIP2``
+averages seven ImageNet templates and, on any data set but ImageNet, the data set's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clip import tokenize
+from clip.model import CLIP
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import CLIPTrainer, Method, no_autocast, unit, wide
+from .templates import IMAGENET_ENSEMBLE, fill, template_of
+
+
+def add_config(cfg: Any) -> None:
+    """No settings: the precision is CLIP's own, half on CUDA and float32 elsewhere."""
+
+
+class ZeroshotModel(Method):
+    """Cosine similarity with the mean of each class's prompt features."""
+
+    def __init__(self, clip_model: CLIP, classnames: list[str], templates: Sequence[str]):
+        super().__init__(clip_model)
+        device = clip_model.positional_embedding.device
+        self.tokens = [tokenize(fill(template, classnames)).to(device) for template in templates]
+
+    def class_features(self) -> Tensor:
+        """``[C, d]``: features of each template normalised, averaged, normalised again."""
+        each = [unit(self.clip_model.encode_text(tokens)) for tokens in self.tokens]
+        return unit(torch.stack(each).mean(dim=0))
+
+    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
+        """``[B, C]``: CLIP's logits."""
+        features = unit(self.clip_model.encode_image(images))
+        with no_autocast(features):
+            return wide(self.clip_model.logit_scale.exp()) * features @ class_features.t()
+
+
+@TRAINER_REGISTRY.register()
+class ZeroshotCLIP(CLIPTrainer):
+    """CLIP with the data set's template."""
+
+    def precision_of(self, cfg: Any) -> str:
+        """fp16 on CUDA, fp32 elsewhere."""
+        return "fp16" if cfg.USE_CUDA and torch.cuda.is_available() else "fp32"
+
+    def templates(self) -> list[str]:
+        """The prompts whose features are averaged."""
+        return [template_of(self.cfg.DATASET.NAME)]
+
+    def build_method(self, clip_model: CLIP, classnames: list[str]) -> ZeroshotModel:
+        """The classifier over the classes of the data set at hand."""
+        return ZeroshotModel(clip_model, classnames, self.templates())
+
+    def train(self) -> None:
+        """Nothing is learned: evaluate at once."""
+        self.start_epoch = self.max_epoch
+        super().train()
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Nothing was learned, so there is nothing to load."""
+        print(f"{self.cfg.TRAINER.NAME} learns nothing: no checkpoint is loaded")
+
+
+@TRAINER_REGISTRY.register()
+class ZeroshotCLIP2(ZeroshotCLIP):
+    """CLIP with an ensemble of templates."""
+
+    def templates(self) -> list[str]:
+        """Seven ImageNet templates and, elsewhere, the data set's own."""
+        name = self.cfg.DATASET.NAME
+        return [*IMAGENET_ENSEMBLE, *([] if name == "ImageNet" else [template_of(name)])]
