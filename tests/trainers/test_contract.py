@@ -1,0 +1,116 @@
+"""What every method must do; a method joins by its row in ``trainers.METHODS``."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+import trainers
+
+LEARNING = [name for name in trainers.METHODS if not name.startswith("ZeroshotCLIP")]
+
+
+@pytest.mark.parametrize("method", trainers.METHODS)
+def test_trains_and_tests_base_then_new(method, make_trainer, capsys):
+    trainer = make_trainer(method)
+    trainer.train()
+    log = capsys.readouterr().out
+    assert re.search(r"\* accuracy: \d+\.\d%", log)
+    assert 0 <= trainer.evaluator._correct <= trainer.evaluator._total == 271
+    new = make_trainer(method, "DATASET.SUBSAMPLE_CLASSES", "new", "OUTPUT_DIR", trainer.output_dir + "-new")
+    new.load_model(trainer.output_dir)
+    assert 0 <= new.test() <= 100
+    assert new.evaluator._total == 269
+
+
+@pytest.mark.parametrize("method", LEARNING)
+def test_lowers_its_loss_and_touches_nothing_else(method, make_trainer, one_batch):
+    trainer = make_trainer(method)
+    frozen = {name: value.clone() for name, value in trainer.model.clip_model.state_dict().items()}
+    batch = one_batch(trainer)
+    trainer.epoch, trainer.num_batches = 0, 1000
+    losses = []
+    for trainer.batch_idx in range(8):
+        losses.append(trainer.forward_backward(batch)["loss"])
+    assert losses[-1] < losses[0]
+    assert all(value.grad is not None for value in trainer.model.parameters())
+    after = trainer.model.clip_model.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in frozen.items())
+
+
+@pytest.mark.parametrize("method", LEARNING)
+def test_checkpoint_restores_the_learned_tensors_exactly(method, make_trainer):
+    trainer = make_trainer(method, "OPTIM.MAX_EPOCH", 1)
+    trainer.train()
+    other = make_trainer(method, "SEED", 2)
+    names = dict(other.model.named_parameters())
+    assert any(not torch.equal(value, names[name]) for name, value in trainer.model.named_parameters())
+    other.load_model(trainer.output_dir, epoch=1)
+    assert all(torch.equal(value, names[name]) for name, value in trainer.model.named_parameters())
+    assert other.test() == trainer.test()
+
+
+@pytest.mark.parametrize("method", LEARNING)
+def test_checkpoint_holds_what_was_learned_only(method, make_trainer):
+    trainer = make_trainer(method)
+    trainer.save_model(0, trainer.output_dir)
+    path = f"{trainer.output_dir}/{trainer.registered_name}/model.pth.tar-1"
+    saved = torch.load(path, weights_only=True)
+    assert set(saved["state_dict"]) == {name for name, _ in trainer.model.named_parameters()}
+    assert saved["about"]["method"] == method
+    assert saved["about"]["classnames"] == ["zero", "one", "two", "three", "four"]
+
+
+@pytest.mark.parametrize("method", LEARNING)
+@pytest.mark.parametrize("precision", ["amp", "bf16"])
+def test_precisions_stay_close_to_fp32(method, precision, make_trainer, one_batch, capsys):
+    reference = make_trainer(method, f"TRAINER.{method.upper()}.PREC", "fp32")
+    trainer = make_trainer(method, f"TRAINER.{method.upper()}.PREC", precision)
+    if precision == "amp":
+        assert "PREC amp needs CUDA; on cpu this run uses fp32" in capsys.readouterr().out
+    images, labels = reference.parse_batch_train(one_batch(reference))
+    with reference.autocast():
+        want, _ = reference.model.loss(images, labels)
+    with trainer.autocast():
+        loss, scores = trainer.model.loss(images, labels)
+    assert loss.dtype == scores.dtype == torch.float32
+    assert abs(loss - want) <= (0.05 if precision == "bf16" else 1e-6) * want.abs()
+    loss.backward()
+    assert all(torch.isfinite(value.grad).all() for value in trainer.model.parameters())
+
+
+@pytest.mark.parametrize("method", LEARNING)
+def test_loss_that_is_not_finite_stops_the_run_and_names_the_batch(method, make_trainer, one_batch):
+    trainer = make_trainer(method)
+    batch = one_batch(trainer)
+    batch["img"][0] = float("nan")
+    trainer.epoch, trainer.batch_idx, trainer.num_batches = 1, 2, 5
+    before = [value.clone() for value in trainer.model.parameters()]
+    with pytest.raises(FloatingPointError, match=r"^the loss is nan at epoch 2, batch 3 \(first image: .*\.png\)"):
+        trainer.forward_backward(batch)
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("method", trainers.METHODS)
+def test_class_features_are_computed_once_per_evaluation(method, make_trainer, monkeypatch):
+    trainer = make_trainer(method, "DATALOADER.TEST.BATCH_SIZE", 50)
+    calls = []
+    compute = trainer.model.class_features
+    monkeypatch.setattr(trainer.model, "class_features", lambda: calls.append(1) or compute())
+    trainer.test()
+    assert len(calls) == 1
+    trainer.test()
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("method", LEARNING)
+def test_unknown_precision_is_refused(method, make_trainer):
+    with pytest.raises(ValueError, match=rf"^TRAINER.{method.upper()}.PREC is 'half': choose one of fp32, fp16, amp"):
+        make_trainer(method, f"TRAINER.{method.upper()}.PREC", "half")
+
+
+def test_unknown_method_is_named():
+    with pytest.raises(ValueError, match="^unknown trainer 'MRML': the methods are MMRL, "):
+        trainers.load("MRML")

@@ -1,0 +1,190 @@
+"""MMRL's trainer: which features score, what is refused, official checkpoints."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from clip.model import CLIP
+from trainers.mmrl import MMRLModel, Settings
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "name", "trained_on", "both"),
+    [
+        ("B2N", "base", "Digits", "Digits", True),
+        ("B2N", "new", "Digits", "Digits", False),
+        ("FS", "all", "Digits", "Digits", True),
+        ("CD", "all", "ImageNet", "ImageNet", True),
+        ("CD", "all", "ImageNetV2", "ImageNet", False),
+        ("CD", "all", "Digits", "ImageNet", False),
+    ],
+)
+def test_which_features_score(task, classes, name, trained_on, both, make_trainer):
+    trainer = make_trainer("MMRL")
+    trainer.cfg = trainer.cfg.clone()
+    trainer.cfg.merge_from_list(["TASK", task, "DATASET.SUBSAMPLE_CLASSES", classes, "DATASET.NAME", name])
+    trainer.trained_on = trained_on
+    assert trainer.seen_classes() is both
+
+
+def test_number_of_learned_parameters_is_the_papers():
+    """Table 6: 4.992M at d_r = 512, 0.689M at 32, for ViT-B/16."""
+    with torch.device("meta"):
+        visual, text, embed, layers = 768, 512, 512, 7
+        clip_model = CLIP(embed, 224, 12, visual, 16, 77, 100, text, 8, 12)
+    for rep_dim, published in ((512, 4.992), (32, 0.689)):
+        learner = _learned(clip_model, rep_dim, layers)
+        assert round(learner / 1e6, 3) == published
+
+
+def _learned(clip_model, rep_dim, layers):
+    from trainers.mmrl import RepresentationLearner, RepresentationProjection
+
+    settings = Settings(0.7, 0.5, tuple(range(13 - layers, 13)), rep_dim, 5)
+    learner = RepresentationLearner(settings, clip_model.visual.width, clip_model.transformer.width)
+    projection = RepresentationProjection(clip_model.visual.width, clip_model.visual.output_dim)
+    return sum(p.numel() for module in (learner, projection) for p in module.parameters())
+
+
+def test_initial_values():
+    """R ~ N(0, 0.02^2), one Linear copied to all layers of a tower, the projection ~ N(0, 1/d_v)."""
+    from trainers.mmrl import RepresentationLearner, RepresentationProjection
+
+    torch.manual_seed(0)
+    learner = RepresentationLearner(Settings(0.7, 0.5, (2, 3, 4), 512, 50), 256, 128)
+    assert abs(learner.compound_rep_tokens.std().item() - 0.02) < 5e-4
+    for maps in (learner.compound_rep_tokens_r2vproj, learner.compound_rep_tokens_r2tproj):
+        assert all(torch.equal(maps[0].weight, other.weight) for other in maps)
+        assert all(torch.equal(maps[0].bias, other.bias) for other in maps)
+        assert maps[0].weight.abs().max() <= 512**-0.5
+        assert maps[0].weight.data_ptr() != maps[1].weight.data_ptr()
+    projection = RepresentationProjection(1024, 512).proj_rep
+    assert abs(projection.std().item() - 1024**-0.5) < 5e-4
+
+
+def test_fusion():
+    """The paper mixes probabilities, the release logits."""
+    a, b = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 3.0]])
+    model = MMRLModel.__new__(MMRLModel)
+    torch.nn.Module.__init__(model)
+    model.settings = Settings(0.7, 0.5, (1,), 1, 1, "logits")
+    assert torch.allclose(model.fuse(a, b), torch.tensor([[1.4, 0.9]]))
+    model.settings = Settings(0.7, 0.5, (1,), 1, 1, "probs")
+    want = 0.7 * a.softmax(-1) + 0.3 * b.softmax(-1)
+    assert torch.allclose(model.fuse(a, b), want) and torch.allclose(want.sum(), torch.tensor(1.0))
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["TRAINER.MMRL.REP_LAYERS", []], "TRAINER.MMRL.REP_LAYERS is empty: give the layers J to L"),
+        (["TRAINER.MMRL.REP_LAYERS", [4, 5]], "TRAINER.MMRL.REP_LAYERS starts at layer 4, but the image tower has"),
+        (["TRAINER.MMRL.REP_LAYERS", [0, 1]], "TRAINER.MMRL.REP_LAYERS starts at layer 0, but the image tower has"),
+        (["TRAINER.MMRL.REP_LAYERS", [1, 3]], "TRAINER.MMRL.REP_LAYERS must run without a gap from J to the image"),
+        (["TRAINER.MMRL.REP_LAYERS", [2]], "TRAINER.MMRL.REP_LAYERS must run without a gap from J to the image"),
+        (["TRAINER.MMRL.N_REP_TOKENS", 0], "TRAINER.MMRL.N_REP_TOKENS must be at least 1, not 0"),
+        (["TRAINER.MMRL.REP_DIM", 0], "TRAINER.MMRL.REP_DIM must be at least 1, not 0"),
+        (["TRAINER.MMRL.ALPHA", 1.5], "TRAINER.MMRL.ALPHA must lie in [0, 1], not 1.5"),
+        (["TRAINER.MMRL.REG_WEIGHT", -1.0], "TRAINER.MMRL.REG_WEIGHT must be at least 0, not -1.0"),
+        (["TRAINER.MMRL.FUSION", "sum"], "TRAINER.MMRL.FUSION must be probs or logits, not 'sum'"),
+        (["TASK", "XD"], "TASK is 'XD': choose B2N (base to new), CD (cross-dataset) or FS (few-shot)"),
+    ],
+)
+def test_settings_out_of_range_are_refused(options, line, make_trainer):
+    with pytest.raises(ValueError) as caught:
+        make_trainer("MMRL", *options)
+    assert str(caught.value).startswith(line)
+
+
+def test_image_size_that_does_not_fit(make_trainer):
+    trainer = make_trainer("MMRL", "INPUT.SIZE", (40, 40))
+    with pytest.raises(ValueError, match=r"takes images \[B, 3, 32, 32\], not .*: set INPUT.SIZE to \(32, 32\)"):
+        trainer.test()
+
+
+def test_resnet_backbone_is_refused():
+    with torch.device("meta"):
+        clip_model = CLIP(32, 64, (1, 1, 1, 1), 64, None, 77, 100, 64, 1, 3)
+    with pytest.raises(ValueError, match="^MMRL needs a ViT image tower: this backbone is a ResNet"):
+        MMRLModel(clip_model, ["a"], Settings(0.7, 0.5, (2, 3), 8, 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        (["TRAINER.MMRL.N_REP_TOKENS", 3], "TRAINER.MMRL.N_REP_TOKENS is 5 there, 3 here"),
+        (["TRAINER.MMRL.REP_DIM", 8], "TRAINER.MMRL.REP_DIM is 16 there, 8 here"),
+        (["TRAINER.MMRL.REP_LAYERS", [3]], "TRAINER.MMRL.REP_LAYERS is [2, 3] there, [3] here"),
+    ],
+)
+def test_checkpoint_of_other_settings_is_refused(options, difference, make_trainer):
+    trainer = make_trainer("MMRL")
+    trainer.save_model(0, trainer.output_dir)
+    other = make_trainer("MMRL", *options)
+    with pytest.raises(ValueError) as caught:
+        other.load_model(trainer.output_dir, epoch=1)
+    assert str(caught.value).endswith(f"model.pth.tar-1 does not fit this run: {difference}")
+
+
+def test_checkpoint_of_another_backbone_is_refused(make_trainer, toy_clip, tmp_path):
+    trainer = make_trainer("MMRL")
+    trainer.save_model(0, trainer.output_dir)
+    copy = tmp_path / "other.safetensors"
+    copy.write_bytes(toy_clip.read_bytes())
+    other = make_trainer("MMRL", "MODEL.BACKBONE.NAME", str(copy))
+    with pytest.raises(ValueError, match="backbone is .*toy.safetensors there, .*other.safetensors here"):
+        other.load_model(trainer.output_dir, epoch=1)
+
+
+def official_checkpoint(trainer, folder):
+    """The layout of the authors' release: the whole model, and the embeddings of the classes trained on."""
+    visual = {f"image_encoder.{k}": v for k, v in trainer.model.clip_model.visual.state_dict().items()}
+    text = {f"text_encoder.{k}": v for k, v in trainer.model.clip_model.transformer.state_dict().items()}
+    state = {
+        **visual,
+        **text,
+        **trainer.model.state_dict(),
+        "logit_scale": torch.tensor(4.6),
+        "representation_learner.prompt_embeddings": torch.zeros(99, 77, 64),
+    }
+    path = folder / "MultiModalRepresentationLearner" / "model.pth.tar-10"
+    path.parent.mkdir(parents=True)
+    torch.save({"state_dict": state, "epoch": 10, "optimizer": {}, "scheduler": {}, "val_result": None}, path)
+    return path, state
+
+
+def test_official_checkpoint_loads(make_trainer, tmp_path):
+    trainer = make_trainer("MMRL")
+    official_checkpoint(trainer, tmp_path)
+    other = make_trainer("MMRL", "SEED", 5)
+    other.load_model(str(tmp_path), epoch=10)
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(value, other.model.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda s: s.pop("image_encoder.proj_rep"), "image_encoder.proj_rep is missing"),
+        (lambda s: s.update(extra=torch.zeros(1)), "extra is unknown"),
+        (lambda s: s.update({"image_encoder.A": torch.zeros(1)}), "image_encoder.A is unknown"),
+        (
+            lambda s: s.update({"representation_learner.compound_rep_tokens": torch.zeros(4, 16)}),
+            "representation_learner.compound_rep_tokens is [4, 16] there, [5, 16] here",
+        ),
+    ],
+)
+def test_official_checkpoint_that_does_not_fit(change, line, make_trainer, tmp_path):
+    trainer = make_trainer("MMRL")
+    path, state = official_checkpoint(trainer, tmp_path)
+    change(state)
+    torch.save({"state_dict": state, "epoch": 10, "optimizer": {}, "scheduler": {}, "val_result": None}, path)
+    with pytest.raises(ValueError) as caught:
+        trainer.load_model(str(tmp_path), epoch=10)
+    assert str(caught.value) == f"{path} does not fit this run: {line}"
+
+
+def test_missing_checkpoint(make_trainer, tmp_path):
+    with pytest.raises(FileNotFoundError, match="^no checkpoint at .*: train first, or give --model-dir"):
+        make_trainer("MMRL").load_model(str(tmp_path))
