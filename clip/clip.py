@@ -1,0 +1,96 @@
+"""OpenAI's interface: names of models, loading, preprocessing, tokens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
+
+from .download import _MODELS, _download
+from .model import CLIP, build_model
+from .simple_tokenizer import SimpleTokenizer
+from .weights import EMBEDDED, read_state_dict, resolve
+
+__all__ = ["_MODELS", "_download", "available_models", "build_model", "load", "tokenize"]
+
+# Of the images OpenAI trained on; every released model uses them.
+PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
+PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def available_models() -> list[str]:
+    """Names that ``load`` knows: OpenAI's nine, and the small model in this package."""
+    return [*_MODELS, EMBEDDED]
+
+
+def load(
+    name: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    jit: bool = False,
+    download_root: str | os.PathLike[str] | None = None,
+) -> tuple[CLIP, Callable[[Image.Image], Tensor]]:
+    """A CLIP model in evaluation mode and its image preprocessing (PIL image to ``[3, n, n]``).
+
+    Args:
+        name: one of ``available_models()``, or the path of a weights file (see ``clip.weights``).
+        device: by default CUDA where there is one, else the CPU. Weights are half on CUDA, float32 elsewhere.
+        jit: only False is allowed; of OpenAI's traced programs the weights are read, nothing is run.
+        download_root: where downloads are kept; by default ``~/.cache/clip``.
+
+    Raises ValueError for an unknown name, a file that is not a CLIP, or ``jit=True``; FileNotFoundError for a
+    missing file; RuntimeError where a download fails.
+    """
+    if jit:
+        raise ValueError("clip.load(jit=True) is not supported: use jit=False, which gives the same features")
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    model = build_model(read_state_dict(resolve(name, download_root)), dtype).to(device)
+    return model, _transform(model.visual.input_resolution)  # type: ignore[union-attr,arg-type]
+
+
+def tokenize(texts: str | Sequence[str], context_length: int = 77, truncate: bool = False) -> Tensor:
+    """Token ids ``[n, context_length]`` (int32) of n texts: start, text, end, zeros.
+
+    A longer text raises RuntimeError, or with ``truncate`` loses its end (the end token stays).
+    """
+    if context_length < 2:
+        raise ValueError(f"context_length is {context_length}, but start and end token alone need 2")
+    texts = [texts] if isinstance(texts, str) else texts
+    tokenizer = _tokenizer()
+    start, end = tokenizer.encoder["<|startoftext|>"], tokenizer.encoder["<|endoftext|>"]
+    ids = torch.zeros(len(texts), context_length, dtype=torch.int)
+    for row, text in zip(ids, texts, strict=True):
+        tokens = [start, *tokenizer.encode(text), end]
+        if len(tokens) > context_length:
+            if not truncate:
+                raise RuntimeError(f"Input {text} is too long for context length {context_length}")
+            tokens = [*tokens[: context_length - 1], end]
+        row[: len(tokens)] = torch.tensor(tokens)
+    return ids
+
+
+@lru_cache(maxsize=1)
+def _tokenizer() -> SimpleTokenizer:
+    return SimpleTokenizer()
+
+
+def _transform(n_px: int) -> Compose:
+    """PIL image to ``[3, n_px, n_px]``: shorter side resized (bicubic), centre crop, OpenAI's statistics."""
+    return Compose(
+        [
+            Resize(n_px, interpolation=InterpolationMode.BICUBIC),
+            CenterCrop(n_px),
+            _to_rgb,
+            ToTensor(),
+            Normalize(PIXEL_MEAN, PIXEL_STD),
+        ]
+    )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    return image.convert("RGB")

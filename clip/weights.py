@@ -1,0 +1,179 @@
+"""From a model's name to its state dict under OpenAI's keys.
+
+Files that are read: OpenAI's TorchScript archives, state dicts saved by ``torch.save`` (bare or under
+``state_dict``), safetensors, and open_clip checkpoints of the same architecture. The kind is seen from the
+content, not from the suffix. Nothing here unpickles objects.
+
+A state dict does not tell its activation: files are taken to be trained with QuickGELU, as OpenAI's are.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import pickle
+import struct
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from .download import _MODELS, DEFAULT_ROOT, _download
+from .model import CLIP, METADATA_KEYS, _check_keys, infer_shape
+
+EMBEDDED = "embedded"
+VOCABULARY_SIZE = 49408
+SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".safetensors")
+
+# What torch's and safetensors' readers raise on files that are cut, corrupt or not theirs.
+_UNREADABLE = (
+    SafetensorError,
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+)
+
+
+def resolve(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Path:
+    """The file of an OpenAI model (downloaded into ``root`` if need be), of ``embedded``, or at a path.
+
+    Raises FileNotFoundError for a path without a file, ValueError for any other unknown name (with the
+    nearest one), RuntimeError where a download fails.
+    """
+    name = os.fspath(name)
+    if name in _MODELS:
+        return Path(_download(_MODELS[name], DEFAULT_ROOT if root is None else root))
+    path = Path(__file__).with_name("embedded.safetensors") if name == EMBEDDED else Path(name).expanduser()
+    if path.is_file():
+        return path
+    if path.suffix.lower() in SUFFIXES:
+        raise FileNotFoundError(f"there is no weights file {path}")
+    known = {known.lower(): known for known in (*_MODELS, EMBEDDED)}
+    nearest = difflib.get_close_matches(name.lower(), known, n=1)
+    hint = f"did you mean {known[nearest[0]]!r}? " if nearest else ""
+    raise ValueError(f"{name!r} is neither a CLIP model nor a weights file; {hint}Models: {', '.join(known.values())}")
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a weights file under OpenAI's keys, on the CPU, in the dtypes of the file.
+
+    Wrappers (``state_dict``, ``module.``, open_clip's ``text.``) and entries that are not weights are taken
+    off; a compact vocabulary (``token_embedding.ids`` ``[V']`` with ``token_embedding.rows`` ``[V', d]``) is
+    spread over ``token_embedding.weight`` ``[49408, d]``, zeros elsewhere.
+
+    Raises FileNotFoundError, or ValueError in one line: the file, and what is missing, unexpected, misshapen.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no weights file {path}")
+    content = _read(path)
+    try:
+        tensors = _fill_counters(_expand_vocabulary(_openai_keys(_only_tensors(content))))
+        _check(tensors)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return tensors
+
+
+def _read(path: Path) -> Any:
+    kind = "a weights file"
+    try:
+        kind, read = _kind(path)
+        with warnings.catch_warnings():  # the outcome is what counts: tensors, or the error below
+            warnings.simplefilter("ignore")
+            return read(path)
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{path} cannot be read as {kind}: it is damaged, incomplete or holds more than tensors "
+            f"({type(error).__name__}: {reason}); give a CLIP weights file"
+        ) from error
+
+
+def _kind(path: Path) -> tuple[str, Any]:
+    with path.open("rb") as file:
+        head = file.read(9)
+    if head[8:] == b"{":
+        return "safetensors", load_file
+    if head.startswith(b"PK") and _is_torchscript(path):
+        return "a TorchScript archive", _read_torchscript
+    return "a state dict saved by torch", _read_saved
+
+
+def _is_torchscript(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    return any("/code/" in name for name in names) and any(name.endswith("/constants.pkl") for name in names)
+
+
+def _read_saved(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read_torchscript(path: Path) -> dict[str, Tensor]:
+    # The only reader of such archives. It builds no Python objects; the archive's program is never run.
+    return torch.jit.load(path, map_location="cpu").state_dict()
+
+
+def _only_tensors(content: Any) -> dict[str, Tensor]:
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not content:
+        raise ValueError(f"expected a CLIP state dict, found {type(content).__name__} without weights")
+    for key, value in content.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise ValueError(f"expected a CLIP state dict, but {key!r} is of type {type(value).__name__}")
+    return dict(content)
+
+
+def _openai_keys(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    if all(key.startswith("module.") for key in tensors):  # saved from DistributedDataParallel
+        tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
+    # open_clip's CustomTextCLIP
+    tensors = {key.removeprefix("text."): value for key, value in tensors.items()}
+    return {key: value for key, value in tensors.items() if key not in (*METADATA_KEYS, "attn_mask")}
+
+
+def _expand_vocabulary(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    ids, rows = tensors.pop("token_embedding.ids", None), tensors.pop("token_embedding.rows", None)
+    if ids is None and rows is None:
+        return tensors
+    if ids is None or rows is None or ids.dim() != 1 or rows.dim() != 2 or len(ids) != len(rows):
+        raise ValueError("a compact vocabulary needs token_embedding.ids [V] and token_embedding.rows [V, d]")
+    ids = ids.long()
+    if len(ids.unique()) != len(ids) or not bool(((ids >= 0) & (ids < VOCABULARY_SIZE)).all()):
+        raise ValueError(f"token_embedding.ids must be different numbers from 0 to {VOCABULARY_SIZE - 1}")
+    weight = rows.new_zeros(VOCABULARY_SIZE, rows.shape[1])
+    weight[ids] = rows
+    return {**tensors, "token_embedding.weight": weight}
+
+
+def _fill_counters(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Add batch norm's step counters, without effect in evaluation, where an older file lacks them."""
+    norms = [key.removesuffix("running_mean") for key in tensors if key.endswith("running_mean")]
+    return {f"{norm}num_batches_tracked": torch.tensor(0) for norm in norms} | tensors
+
+
+def _check(tensors: dict[str, Tensor]) -> None:
+    """Raise ValueError unless keys and shapes are those of a CLIP, an empty one of the inferred size."""
+    try:
+        with torch.device("meta"):
+            model = CLIP(**infer_shape(tensors))
+    except (LookupError, ArithmeticError, RuntimeError) as error:
+        raise ValueError(f"the weights have shapes that no CLIP has ({error})") from error
+    _check_keys(model, tensors)
