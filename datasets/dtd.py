@@ -1,0 +1,15 @@
+"""Describable Textures (Cimpoi et al., 2014), split by CoOp."""
+
+from __future__ import annotations
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .base import FolderLoader
+
+
+@DATASET_REGISTRY.register()
+class DescribableTextures(FolderLoader):
+    """47 classes of textures."""
+
+    folder = "dtd"
+    images = "images"

@@ -1,0 +1,40 @@
+"""SUN397 (Xiao et al., 2010), first of the official partitions."""
+
+from __future__ import annotations
+
+import os
+import random
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .base import SplitLoader, split_trainval
+from .files import Item, Splits, look_up, read_rows
+
+
+@DATASET_REGISTRY.register()
+class SUN397(SplitLoader):
+    """397 scenes, keyed by folder (``a/apse/indoor``) and named from it (``indoor apse``)."""
+
+    folder = "sun397"
+    images = "SUN397"
+    annotations = ("ClassName.txt", "Training_01.txt", "Testing_01.txt")
+
+    def derive(self, rng: random.Random) -> Splits:
+        names_file, train_file, test_file = map(self.annotation, self.annotations)
+        scenes = (line.lstrip("/") for _, (line,) in read_rows(names_file, "class"))
+        labels = {scene: label for label, scene in enumerate(scenes)}
+        train, val = split_trainval(self._items(train_file, labels), rng)
+        return Splits(train, val, self._items(test_file, labels))
+
+    def _items(self, path: str, labels: dict[str, int]) -> list[Item]:
+        items = []
+        for place, (line,) in read_rows(path, "image"):
+            image = line.lstrip("/")
+            scene = os.path.dirname(image)
+            items.append(Item(image, look_up(labels, scene, place), scene_name(scene)))
+        return items
+
+
+def scene_name(folder: str) -> str:
+    """``a/apse/indoor`` -> ``indoor apse``: the initial is dropped, the rest reversed."""
+    return " ".join(reversed(folder.split("/")[1:]))

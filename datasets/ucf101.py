@@ -1,0 +1,46 @@
+"""UCF101 (Soomro et al., 2012): middle frames of the videos, first of the official splits."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .base import SplitLoader, split_trainval
+from .files import Item, Splits, label_from, look_up, read_rows
+
+
+@DATASET_REGISTRY.register()
+class UCF101(SplitLoader):
+    """101 actions, one image per video."""
+
+    folder = "ucf101"
+    images = "UCF-101-midframes"
+    contents = "the middle frames (CoOp's UCF-101-midframes.zip)"
+    annotations = (
+        "ucfTrainTestlist/classInd.txt",
+        "ucfTrainTestlist/trainlist01.txt",
+        "ucfTrainTestlist/testlist01.txt",
+    )
+
+    def derive(self, rng: random.Random) -> Splits:
+        classes_file, train_file, test_file = map(self.annotation, self.annotations)
+        rows = read_rows(classes_file, "number action")
+        labels = {action: label_from(number, place) for place, (number, action) in rows}
+        train, val = split_trainval(self._items(train_file, "video number", labels), rng)
+        return Splits(train, val, self._items(test_file, "video", labels))
+
+    def _items(self, path: str, form: str, labels: dict[str, int]) -> list[Item]:
+        items = []
+        for place, (video, *_) in read_rows(path, form):
+            action, file = os.path.split(video)
+            name, label = spaced(action), look_up(labels, action, place)
+            items.append(Item(f"{name}/{os.path.splitext(file)[0]}.jpg", label, name))
+        return items
+
+
+def spaced(action: str) -> str:
+    """``ApplyEyeMakeup`` -> ``Apply_Eye_Makeup``; folder and class name of an action."""
+    return "_".join(re.findall("[A-Z][^A-Z]*", action))
