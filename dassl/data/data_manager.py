@@ -1,0 +1,209 @@
+"""From a configuration to a dataset and its loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from tabulate import tabulate
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms as T
+
+from dassl.utils.tools import read_image
+
+from .datasets import build_dataset
+from .samplers import build_sampler
+from .transforms import INTERPOLATION_MODES, build_transform
+
+Transform = Callable[[Any], Any]
+
+
+def build_data_loader(
+    cfg: Any,
+    sampler_type: str = "SequentialSampler",
+    data_source: Any = None,
+    batch_size: int = 64,
+    n_domain: int = 0,
+    n_ins: int = 2,
+    tfm: Transform | Sequence[Transform] | None = None,
+    is_train: bool = True,
+    dataset_wrapper: Callable[..., Dataset] | None = None,
+) -> DataLoader:
+    """Build a loader over a list of Datum. ValueError if there is nothing to load.
+
+    A training loader drops the last partial batch, but only if there is at least one full batch.
+    """
+    if not data_source:
+        raise ValueError("cannot load from an empty list of images")
+    sampler = build_sampler(
+        sampler_type, cfg=cfg, data_source=data_source, batch_size=batch_size, n_domain=n_domain, n_ins=n_ins
+    )
+    wrapper = DatasetWrapper if dataset_wrapper is None else dataset_wrapper
+    loader: DataLoader = DataLoader(
+        wrapper(cfg, data_source, transform=tfm, is_train=is_train),
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        drop_last=is_train and len(data_source) >= batch_size,
+        pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
+    )
+    if len(loader) == 0:
+        raise ValueError(f"{sampler_type} yields no batch of {batch_size} from {len(data_source)} images")
+    return loader
+
+
+class DataManager:
+    """The dataset, transforms and loaders of a configuration.
+
+    Attributes: `dataset, num_classes, num_source_domains, lab2cname, tfm_train, tfm_test, train_loader_x,
+    train_loader_u, val_loader, test_loader`; without unlabelled or validation images their loader is None.
+    """
+
+    def __init__(
+        self,
+        cfg: Any,
+        custom_tfm_train: Transform | Sequence[Transform] | None = None,
+        custom_tfm_test: Transform | None = None,
+        dataset_wrapper: Callable[..., Dataset] | None = None,
+    ) -> None:
+        self.dataset = build_dataset(cfg)
+        self.tfm_train = self._transform(cfg, custom_tfm_train, is_train=True)
+        self.tfm_test = self._transform(cfg, custom_tfm_test, is_train=False)
+        self._wrapper = dataset_wrapper
+
+        x = cfg.DATALOADER.TRAIN_X
+        u = x if cfg.DATALOADER.TRAIN_U.SAME_AS_X else cfg.DATALOADER.TRAIN_U
+        self.train_loader_x = self._train_loader(cfg, x, self.dataset.train_x)
+        self.train_loader_u = self._train_loader(cfg, u, self.dataset.train_u) if self.dataset.train_u else None
+        self.val_loader = self._test_loader(cfg, self.dataset.val) if self.dataset.val else None
+        self.test_loader = self._test_loader(cfg, self.dataset.test)
+
+        self._num_classes: int = self.dataset.num_classes
+        self._num_source_domains = len(cfg.DATASET.SOURCE_DOMAINS)
+        self._lab2cname: dict[int, str] = self.dataset.lab2cname
+        if cfg.VERBOSE:
+            self.show_dataset_summary(cfg)
+
+    @staticmethod
+    def _transform(cfg: Any, custom: Any, is_train: bool) -> Any:
+        if custom is None:
+            return build_transform(cfg, is_train=is_train)
+        print(f"* Using custom transform for {'training' if is_train else 'testing'}")
+        return custom
+
+    def _train_loader(self, cfg: Any, node: Any, source: Any) -> DataLoader:
+        return build_data_loader(
+            cfg,
+            sampler_type=node.SAMPLER,
+            data_source=source,
+            batch_size=node.BATCH_SIZE,
+            n_domain=node.N_DOMAIN,
+            n_ins=node.N_INS,
+            tfm=self.tfm_train,
+            is_train=True,
+            dataset_wrapper=self._wrapper,
+        )
+
+    def _test_loader(self, cfg: Any, source: Any) -> DataLoader:
+        return build_data_loader(
+            cfg,
+            sampler_type=cfg.DATALOADER.TEST.SAMPLER,
+            data_source=source,
+            batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
+            tfm=self.tfm_test,
+            is_train=False,
+            dataset_wrapper=self._wrapper,
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self._num_classes
+
+    @property
+    def num_source_domains(self) -> int:
+        """Number of source domains in the configuration."""
+        return self._num_source_domains
+
+    @property
+    def lab2cname(self) -> dict[int, str]:
+        """Label -> class name."""
+        return self._lab2cname
+
+    def show_dataset_summary(self, cfg: Any) -> None:
+        """Print the dataset's name and sizes."""
+        table: list[list[Any]] = [["Dataset", cfg.DATASET.NAME]]
+        if cfg.DATASET.SOURCE_DOMAINS:
+            table.append(["Source", cfg.DATASET.SOURCE_DOMAINS])
+        if cfg.DATASET.TARGET_DOMAINS:
+            table.append(["Target", cfg.DATASET.TARGET_DOMAINS])
+        table.append(["# classes", f"{self.num_classes:,}"])
+        table.append(["# train_x", f"{len(self.dataset.train_x):,}"])
+        if self.dataset.train_u:
+            table.append(["# train_u", f"{len(self.dataset.train_u):,}"])
+        if self.dataset.val:
+            table.append(["# val", f"{len(self.dataset.val):,}"])
+        table.append(["# test", f"{len(self.dataset.test):,}"])
+        print(tabulate(table))
+
+
+class DatasetWrapper(Dataset):
+    """Reads and transforms images; item = dict of label, domain, impath, index and img.
+
+    With a list of transforms there are also img2, img3, ...; with K_TRANSFORMS > 1 (training only) each img
+    is a list of K views; with RETURN_IMG0 the unaugmented tensor is img0.
+    """
+
+    def __init__(
+        self,
+        cfg: Any,
+        data_source: Sequence[Any],
+        transform: Transform | Sequence[Transform] | None = None,
+        is_train: bool = False,
+    ) -> None:
+        self.cfg = cfg
+        self.data_source = data_source
+        self.transform = transform
+        self.is_train = is_train
+        self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
+        self.return_img0 = cfg.DATALOADER.RETURN_IMG0
+        if self.k_tfm > 1 and transform is None:
+            raise ValueError(f"DATALOADER.K_TRANSFORMS is {self.k_tfm}, but there is no transform to repeat")
+        self.to_tensor = self._plain_transform(cfg)
+
+    @staticmethod
+    def _plain_transform(cfg: Any) -> T.Compose:
+        interpolation = INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]
+        steps: list[Transform] = [T.Resize(tuple(cfg.INPUT.SIZE), interpolation=interpolation), T.ToTensor()]
+        if "normalize" in cfg.INPUT.TRANSFORMS:
+            steps.append(T.Normalize(mean=cfg.INPUT.PIXEL_MEAN, std=cfg.INPUT.PIXEL_STD))
+        return T.Compose(steps)
+
+    def __len__(self) -> int:
+        return len(self.data_source)
+
+    def __getitem__(self, idx: int) -> dict[str, Any]:
+        item = self.data_source[idx]
+        output: dict[str, Any] = {
+            "label": item.label,
+            "domain": item.domain,
+            "impath": item.impath,
+            "index": idx,
+        }
+        image = read_image(item.impath)
+        if self.transform is None:
+            output["img"] = image
+        elif isinstance(self.transform, list | tuple):
+            for number, transform in enumerate(self.transform, start=1):
+                output["img" if number == 1 else f"img{number}"] = self._views(transform, image)
+        else:
+            output["img"] = self._views(self.transform, image)
+        if self.return_img0:
+            output["img0"] = self.to_tensor(image)
+        return output
+
+    def _views(self, transform: Any, image: Any) -> Tensor | list[Tensor]:
+        views = [transform(image) for _ in range(self.k_tfm)]
+        return views if self.k_tfm > 1 else views[0]

@@ -1,0 +1,17 @@
+"""Datasets by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dassl.utils.registry import Registry
+
+DATASET_REGISTRY = Registry("DATASET")
+
+
+def build_dataset(cfg: Any) -> Any:
+    """Build the dataset that `cfg.DATASET.NAME` names; ValueError if there is none of that name."""
+    dataset = DATASET_REGISTRY.get(cfg.DATASET.NAME)
+    if cfg.VERBOSE:
+        print(f"Loading dataset: {cfg.DATASET.NAME}")
+    return dataset(cfg)

@@ -1,0 +1,307 @@
+"""The training loop and the bookkeeping of models, optimisers, schedules, checkpoints and logs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dassl.utils.tools import tolist_if_not
+from dassl.utils.torchtools import atomic_save, load_checkpoint, resume_from_checkpoint, save_checkpoint
+
+from .rng import get_rng_state, set_rng_state
+
+RESUME_FILE = "resume.pth.tar"
+
+Names = str | list[str] | None
+
+
+class TrainerBase:
+    """Loop over epochs around registered models.
+
+    Each epoch ends by replacing `{output_dir}/resume.pth.tar`, from which a killed run continues exactly:
+    models, optimisers, schedules, gradient scaler (`self.scaler`, if a trainer has one), best result and
+    random generators.
+    """
+
+    epoch = 0
+    start_epoch = 0
+    max_epoch = 0
+    batch_idx = 0
+    num_batches = 0
+    output_dir = ""
+    best_result: float = -np.inf
+
+    def __init__(self) -> None:
+        self._models: OrderedDict[str, nn.Module] = OrderedDict()
+        self._optims: OrderedDict[str, Any] = OrderedDict()
+        self._scheds: OrderedDict[str, Any] = OrderedDict()
+        self._writer: Any = None
+
+    # Models
+
+    def register_model(self, name: str = "model", model: Any = None, optim: Any = None, sched: Any = None) -> None:
+        """Put a model with its optimiser and schedule in the loop; ValueError if the name is taken."""
+        if self.__dict__.get("_models") is None:
+            raise AttributeError("call super().__init__() before register_model()")
+        if name in self._models:
+            raise ValueError(f"a model called '{name}' is already registered")
+        self._models[name] = model
+        self._optims[name] = optim
+        self._scheds[name] = sched
+
+    def get_model_names(self, names: Names = None) -> list[str]:
+        """Return all names, or check and return those given; ValueError for an unknown one."""
+        registered = list(self._models)
+        if names is None:
+            return registered
+        wanted = tolist_if_not(names)
+        for name in wanted:
+            if name not in registered:
+                raise ValueError(f"no model called '{name}' is registered; there are {registered}")
+        return wanted
+
+    def set_model_mode(self, mode: str = "train", names: Names = None) -> None:
+        """Set models to "train", or to "eval" or "test"; KeyError for another mode."""
+        if mode not in ("train", "eval", "test"):
+            raise KeyError(f"model mode must be train, eval or test, got '{mode}'")
+        for name in self.get_model_names(names):
+            self._models[name].train(mode == "train")
+
+    def update_lr(self, names: Names = None) -> None:
+        """Step the schedules (once per epoch)."""
+        for name in self.get_model_names(names):
+            if self._scheds[name] is not None:
+                self._scheds[name].step()
+
+    def get_current_lr(self, names: Names = None) -> float:
+        """Learning rate of the first parameter group of the first model."""
+        name = self.get_model_names(names)[0]
+        return self._optims[name].param_groups[0]["lr"]
+
+    # One step
+
+    def detect_anomaly(self, loss: Tensor) -> None:
+        """FloatingPointError naming epoch and batch if the loss is not finite."""
+        if not torch.isfinite(loss).all():
+            raise FloatingPointError(
+                f"the loss is {loss.detach().float().mean().item()} in epoch {self.epoch + 1}, "
+                f"batch {self.batch_idx + 1}; training stopped"
+            )
+
+    def model_zero_grad(self, names: Names = None) -> None:
+        """Drop the gradients."""
+        for name in self.get_model_names(names):
+            if self._optims[name] is not None:
+                self._optims[name].zero_grad()
+
+    def model_backward(self, loss: Tensor) -> None:
+        """Backpropagate; FloatingPointError if the loss is not finite.
+
+        The check waits for the device, so it comes once the backward pass is queued, and before any update.
+        """
+        loss.backward()
+        self.detect_anomaly(loss)
+
+    def model_update(self, names: Names = None) -> None:
+        """Step the optimisers."""
+        for name in self.get_model_names(names):
+            if self._optims[name] is not None:
+                self._optims[name].step()
+
+    def model_backward_and_update(self, loss: Tensor, names: Names = None) -> None:
+        """Drop old gradients, backpropagate, check the loss, and step the optimisers."""
+        self.model_zero_grad(names)
+        self.model_backward(loss)
+        self.model_update(names)
+
+    # Checkpoints
+
+    def save_model(
+        self,
+        epoch: int,
+        directory: str,
+        is_best: bool = False,
+        val_result: float | None = None,
+        model_name: str = "",
+    ) -> None:
+        """Save each model, optimiser and schedule to `{directory}/{name}/model.pth.tar-{epoch + 1}`."""
+        for name in self.get_model_names():
+            optim, sched = self._optims[name], self._scheds[name]
+            save_checkpoint(
+                {
+                    "state_dict": self._models[name].state_dict(),
+                    "epoch": epoch + 1,
+                    "optimizer": None if optim is None else optim.state_dict(),
+                    "scheduler": None if sched is None else sched.state_dict(),
+                    "val_result": val_result,
+                },
+                Path(directory) / name,
+                is_best=is_best,
+                model_name=model_name,
+            )
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load each model's weights from `{directory}/{name}`.
+
+        Without `epoch`: `model-best.pth.tar` if there is one, else the file that `checkpoint` names.
+        FileNotFoundError if there is no such file.
+        """
+        if not directory:
+            print("load_model() is skipped: no directory is given")
+            return
+        for name in self.get_model_names():
+            path = find_checkpoint(Path(directory) / name, epoch)
+            checkpoint = load_checkpoint(path)
+            result = checkpoint.get("val_result")
+            shown = "none" if result is None else f"{result:.1f}"
+            print(f"Load {path} to {name} (epoch={checkpoint.get('epoch')}, val_result={shown})")
+            self._models[name].load_state_dict(checkpoint["state_dict"])
+
+    def save_resume_state(self, directory: str) -> None:
+        """Replace the rolling file from which `resume_model_if_exist` continues after the current epoch."""
+        scaler = getattr(self, "scaler", None)
+        atomic_save(
+            {
+                "epoch": self.epoch + 1,
+                "best_result": float(self.best_result),
+                "models": {name: model.state_dict() for name, model in self._models.items()},
+                "optims": {n: None if o is None else o.state_dict() for n, o in self._optims.items()},
+                "scheds": {n: None if s is None else s.state_dict() for n, s in self._scheds.items()},
+                "scaler": None if scaler is None else scaler.state_dict(),
+                "rng": get_rng_state(),
+            },
+            Path(directory) / RESUME_FILE,
+        )
+
+    def resume_model_if_exist(self, directory: str) -> int:
+        """Continue from the rolling file in `directory`, else from its last checkpoints.
+
+        Returns the next epoch: 0 if there is neither. ValueError if the file belongs to other models or is
+        damaged.
+        """
+        rolling = Path(directory) / RESUME_FILE
+        if rolling.is_file():
+            return self._load_resume_state(rolling)
+        names = self.get_model_names()
+        if not names or not all((Path(directory) / name / "checkpoint").is_file() for name in names):
+            print("No checkpoint found, train from scratch")
+            return 0
+        print(f"Found checkpoint at {directory} (will resume training)")
+        return min(
+            resume_from_checkpoint(Path(directory) / name, self._models[name], self._optims[name], self._scheds[name])
+            for name in names
+        )
+
+    def _load_resume_state(self, path: Path) -> int:
+        state = load_checkpoint(path)
+        if state.get("models", {}).keys() != self._models.keys():
+            raise ValueError(f"cannot resume from {path}: it holds other models than {list(self._models)}")
+        for name, model in self._models.items():
+            model.load_state_dict(state["models"][name])
+        for kind, objects in (("optims", self._optims), ("scheds", self._scheds)):
+            for name, obj in objects.items():
+                if obj is not None:
+                    obj.load_state_dict(state[kind][name])
+        if state["scaler"] is not None and getattr(self, "scaler", None) is not None:
+            self.scaler.load_state_dict(state["scaler"])  # type: ignore[attr-defined]
+        self.best_result = state["best_result"]
+        set_rng_state(state["rng"])
+        print(f"Found {path} (will resume training after epoch {state['epoch']})")
+        return state["epoch"]
+
+    # TensorBoard
+
+    def init_writer(self, log_dir: str) -> None:
+        """Open the TensorBoard log."""
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            print(f"Initialize tensorboard (log_dir={log_dir})")
+            self._writer = SummaryWriter(log_dir=log_dir)
+
+    def close_writer(self) -> None:
+        """Close the TensorBoard log."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def write_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
+        """Log a scalar; does nothing while no log is open."""
+        if self._writer is not None:
+            self._writer.add_scalar(tag, scalar_value, global_step)
+
+    # The loop
+
+    def train(self, start_epoch: int, max_epoch: int) -> None:
+        """Run epochs `start_epoch` to `max_epoch - 1`; `before_train` may move the start."""
+        self.start_epoch = start_epoch
+        self.max_epoch = max_epoch
+        self.before_train()
+        # The rolling file is kept here, not in the hooks, so that trainers that replace a hook still resume.
+        for epoch in range(self.start_epoch, self.max_epoch):
+            self.epoch = epoch
+            self.before_epoch()
+            self.run_epoch()
+            self.after_epoch()
+            if self.output_dir and self._models:
+                self.save_resume_state(self.output_dir)
+        self.after_train()
+        if self.output_dir:
+            (Path(self.output_dir) / RESUME_FILE).unlink(missing_ok=True)
+
+    def before_train(self) -> None:
+        """Hook."""
+
+    def after_train(self) -> None:
+        """Hook."""
+
+    def before_epoch(self) -> None:
+        """Hook."""
+
+    def after_epoch(self) -> None:
+        """Hook."""
+
+    def run_epoch(self) -> None:
+        """Train for one epoch."""
+        raise NotImplementedError
+
+    def test(self, split: str | None = None) -> float:
+        """Evaluate; return the first result."""
+        raise NotImplementedError
+
+    def parse_batch_train(self, batch: Any) -> Any:
+        """Move what training needs from a loader's batch to the device."""
+        raise NotImplementedError
+
+    def parse_batch_test(self, batch: Any) -> Any:
+        """Move images and labels of a loader's batch to the device."""
+        raise NotImplementedError
+
+    def forward_backward(self, batch: Any) -> Any:
+        """One training step; returns a dict of scalars for the log."""
+        raise NotImplementedError
+
+    def model_inference(self, input: Any) -> Any:
+        """Scores `[B, C]` for a batch of images."""
+        raise NotImplementedError
+
+
+def find_checkpoint(folder: Path, epoch: int | None = None) -> Path:
+    """Return the checkpoint of `epoch`, by default the best, else the last; FileNotFoundError if none."""
+    if epoch is not None:
+        path = folder / f"model.pth.tar-{epoch}"
+    else:
+        path = folder / "model-best.pth.tar"
+        pointer = folder / "checkpoint"
+        if not path.is_file() and pointer.is_file():
+            path = folder / pointer.read_text(encoding="utf-8").strip()
+    if not path.is_file():
+        saved: Sequence[str] = sorted(p.name for p in folder.glob("model*.pth.tar*"))
+        raise FileNotFoundError(f"no checkpoint at {path}; the folder has {', '.join(saved) or 'none'}")
+    return path

@@ -1,0 +1,17 @@
+"""Evaluators by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dassl.utils.registry import Registry
+
+EVALUATOR_REGISTRY = Registry("EVALUATOR")
+
+
+def build_evaluator(cfg: Any, **kwargs: Any) -> Any:
+    """Build the evaluator that `cfg.TEST.EVALUATOR` names; ValueError if there is none of that name."""
+    evaluator = EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR)
+    if cfg.VERBOSE:
+        print(f"Loading evaluator: {cfg.TEST.EVALUATOR}")
+    return evaluator(cfg, **kwargs)

@@ -1,0 +1,54 @@
+"""Multi-layer perceptron between backbone and classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from dassl.utils.tools import check_availability
+
+from .build import HEAD_REGISTRY
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+
+
+class MLP(nn.Sequential):
+    """Linear, batch norm, activation and dropout per hidden layer: `[B, in]` -> `[B, last hidden]`."""
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_layers: int | Sequence[int],
+        activation: str = "relu",
+        bn: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        check_availability(activation, _ACTIVATIONS)
+        widths = [hidden_layers] if isinstance(hidden_layers, int) else list(hidden_layers)
+        if not widths:
+            raise ValueError("an MLP head needs at least one width in MODEL.HEAD.HIDDEN_LAYERS")
+        layers: list[nn.Module] = []
+        width = in_features
+        for hidden in widths:
+            layers.append(nn.Linear(width, hidden))
+            if bn:
+                layers.append(nn.BatchNorm1d(hidden))
+            layers.append(_ACTIVATIONS[activation]())
+            if dropout > 0:
+                layers.append(nn.Dropout(dropout))
+            width = hidden
+        super().__init__(*layers)
+        self.out_features = width
+
+
+@HEAD_REGISTRY.register()
+def mlp(**kwargs: Any) -> MLP:
+    """See MLP."""
+    return MLP(**kwargs)

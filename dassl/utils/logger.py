@@ -1,0 +1,72 @@
+"""Copy what the program prints into a log file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TextIO, cast
+
+
+class Logger:
+    """A text stream that writes to `console` and appends to the file `fpath`.
+
+    Progress bars, which rewrite their line with a carriage return, go to the console only.
+    """
+
+    def __init__(self, fpath: str | os.PathLike[str], console: TextIO | None = None) -> None:
+        self.console: TextIO = sys.stdout if console is None else console
+        path = Path(fpath)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Line-buffered, so that the log of a killed run is complete.
+        self.file = path.open("a", buffering=1, encoding="utf-8")
+
+    def write(self, msg: str) -> int:
+        """Write `msg` to both; returns its length."""
+        self.console.write(msg)
+        if not msg.startswith("\r"):
+            self.file.write(msg)
+        return len(msg)
+
+    def flush(self) -> None:
+        """Flush both streams."""
+        self.console.flush()
+        self.file.flush()
+
+    def isatty(self) -> bool:
+        """Whether the console is a terminal."""
+        return self.console.isatty()
+
+    def fileno(self) -> int:
+        """File descriptor of the console."""
+        return self.console.fileno()
+
+    @property
+    def encoding(self) -> str:
+        """Encoding of the console."""
+        return self.console.encoding
+
+    def close(self) -> None:
+        """Close the file; the console stays open."""
+        self.file.close()
+
+
+def setup_logger(output: str | os.PathLike[str] | None = None) -> None:
+    """Copy stdout and stderr to `output`: a `.txt`/`.log` file, or `log.txt` in a folder; None does nothing.
+
+    An existing file is continued, so a resumed run's log stays in one place. A second call moves the copy.
+    """
+    if output is None:
+        return
+    path = Path(output)
+    if path.suffix not in (".txt", ".log"):
+        path = path / "log.txt"
+    sys.stdout = _tee(sys.stdout, path)
+    sys.stderr = _tee(sys.stderr, path)
+
+
+def _tee(stream: TextIO, path: Path) -> TextIO:
+    if isinstance(stream, Logger):
+        stream.close()
+        stream = stream.console
+    return cast(TextIO, Logger(path, stream))

@@ -1,0 +1,58 @@
+"""Name -> object tables; needs nothing but the standard library."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def nearest(name: object, available: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'?"` for the most similar available name, or all names if none is similar."""
+    options = {str(option).lower(): str(option) for option in available}
+    match = difflib.get_close_matches(str(name).lower(), options, n=1, cutoff=0.5)
+    if match:
+        return f"; did you mean '{options[match[0]]}'?"
+    return f"; available: {', '.join(options.values()) or 'none'}"
+
+
+class Registry:
+    """Table of classes or functions by their own names; a second or unknown name raises ValueError.
+
+    Used as a decorator, `@REGISTRY.register()`, or as a call, `REGISTRY.register(obj)`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._objects: dict[str, Any] = {}
+
+    def register(self, obj: Any = None, force: bool = False) -> Any:
+        """Register `obj` under its `__name__` and return it; without `obj`, return a decorator.
+
+        Raises ValueError if the name is taken, unless `force`.
+        """
+        if obj is None:
+            return self._decorator(force)
+        return self._decorator(force)(obj)
+
+    def _decorator(self, force: bool) -> Callable[[T], T]:
+        def add(obj: T) -> T:
+            name = getattr(obj, "__name__")  # noqa: B009 - T is any class or function
+            if name in self._objects and not force:
+                raise ValueError(f"'{name}' is already registered in the {self._name} registry")
+            self._objects[name] = obj
+            return obj
+
+        return add
+
+    def get(self, name: str) -> Any:
+        """Return the object called `name`; ValueError with the nearest valid name if there is none."""
+        if name not in self._objects:
+            raise ValueError(f"unknown {self._name} '{name}'{nearest(name, self._objects)}")
+        return self._objects[name]
+
+    def registered_names(self) -> list[str]:
+        """Return the names in the order in which they were registered."""
+        return list(self._objects)

@@ -1,0 +1,130 @@
+"""Files, images, seeds and names."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import sys
+import urllib.request
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from .registry import nearest
+
+
+def mkdir_if_missing(dirname: str | os.PathLike[str]) -> None:
+    """Create a folder and its parents."""
+    os.makedirs(dirname, exist_ok=True)
+
+
+def check_isfile(fpath: str | os.PathLike[str]) -> bool:
+    """Return whether `fpath` is a file; warns if it is not."""
+    found = os.path.isfile(fpath)
+    if not found:
+        warnings.warn(f'No file found at "{fpath}"', stacklevel=2)
+    return found
+
+
+def read_json(fpath: str | os.PathLike[str]) -> Any:
+    """Parse a JSON file."""
+    with open(fpath, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def write_json(obj: Any, fpath: str | os.PathLike[str]) -> None:
+    """Write `obj` as JSON, creating the folder."""
+    mkdir_if_missing(os.path.dirname(os.path.abspath(fpath)))
+    with open(fpath, "w", encoding="utf-8") as file:
+        json.dump(obj, file, indent=4, separators=(",", ": "))
+
+
+def read_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Read an image file as RGB; FileNotFoundError or OSError naming the file if that is impossible."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"no image file at {path}")
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except UnidentifiedImageError:
+        raise OSError(f"cannot read image {path}: not an image file") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise OSError(f"cannot read image {path}: {reason}") from None
+
+
+def listdir_nohidden(path: str | os.PathLike[str], sort: bool = False) -> list[str]:
+    """Names in a folder that do not start with a dot."""
+    names = [name for name in os.listdir(path) if not name.startswith(".")]
+    return sorted(names) if sort else names
+
+
+def tolist_if_not(x: Any) -> list[Any]:
+    """Return `x` if it is a list, else `[x]`."""
+    return x if isinstance(x, list) else [x]
+
+
+def check_availability(requested: str, available: Iterable[str]) -> None:
+    """Raise ValueError with the nearest valid name if `requested` is not among `available`."""
+    options = list(available)
+    if requested not in options:
+        raise ValueError(f"'{requested}' is not available{nearest(requested, options)}")
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's generators, on every device."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    torch.cuda.manual_seed_all(seed)
+
+
+def download_url(url: str, dst: str | os.PathLike[str]) -> None:
+    """Download `url` to the file `dst`; the final name appears only when the download is complete."""
+    target = Path(dst)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".incomplete")
+    print(f'* url="{url}"')
+    print(f'* destination="{dst}"')
+    try:
+        urllib.request.urlretrieve(url, partial, _show_progress)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+    sys.stdout.write("\n")
+
+
+def _show_progress(blocks: int, block_size: int, total: int) -> None:
+    done = blocks * block_size
+    percent = f" ({min(100, done * 100 // total)}%)" if total > 0 else ""
+    sys.stdout.write(f"\r{done / 2**20:.1f} MB{percent}")
+    sys.stdout.flush()
+
+
+def collect_env_info() -> str:
+    """Describe versions and accelerators, one fact a line."""
+    lines = [
+        f"Python: {platform.python_version()}",
+        f"OS: {platform.platform()}",
+        f"PyTorch: {torch.__version__}",
+        f"CUDA (build): {torch.version.cuda}",
+        f"cuDNN: {torch.backends.cudnn.version()}",
+    ]
+    if torch.cuda.is_available():
+        lines += [f"GPU {i}: {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    elif torch.backends.mps.is_available():
+        lines.append("GPU: Apple (MPS)")
+    lines += [
+        f"CPU threads: {torch.get_num_threads()}",
+        f"NumPy: {np.__version__}",
+        f"Pillow: {PIL.__version__}",
+    ]
+    return "\n".join(lines)
