@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .frozen import frozen_mlp
+
 Rows = slice | Tensor
 
 
@@ -90,7 +92,14 @@ class ResidualAttentionBlock(nn.Module):
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         """Everything after the attention: output projection, residuals, MLP. ``x`` and ``mixed`` ``[..., d]``."""
         x = x + self.attn.out_proj(mixed)
-        return x + self.mlp(self.ln_2(x))
+        return x + self.feed_forward(self.ln_2(x))
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """The MLP, ``[..., d] -> [..., d]``."""
+        c_fc, c_proj = self.mlp.c_fc, self.mlp.c_proj
+        if c_fc.weight.requires_grad:
+            return self.mlp(x)
+        return frozen_mlp(x, c_fc.weight, c_fc.bias, c_proj.weight, c_proj.bias)
 
     def context_keys_values(self, context: Tensor) -> Tensor:
         """Keys and values of context tokens ``[..., K, d] -> [..., K, 2d]``."""

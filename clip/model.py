@@ -244,14 +244,15 @@ def build_model(state_dict: Mapping[str, Tensor], dtype: torch.dtype = torch.flo
     shape = infer_shape(tensors)
     with torch.device("meta"):  # no time for initial values that are replaced at once
         model = CLIP(**shape)
-    _check_keys(model, tensors)
+    check_keys(model, tensors)
     model.load_state_dict(tensors, assign=True)
     if dtype != torch.float32:
         convert_weights(model, dtype)
     return model.eval()
 
 
-def _check_keys(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def check_keys(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Raises ValueError naming the tensors that are missing, unexpected or of the wrong shape for ``model``."""
     wanted = model.state_dict()
     problems = [f"{k} is missing" for k in wanted if k not in tensors]
     problems += [f"{k} is unexpected" for k in tensors if k not in wanted]

@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from .download import _MODELS, DEFAULT_ROOT, _download
-from .model import CLIP, METADATA_KEYS, _check_keys, infer_shape
+from .model import CLIP, METADATA_KEYS, check_keys, infer_shape
 
 EMBEDDED = "embedded"
 VOCABULARY_SIZE = 49408
@@ -176,4 +176,4 @@ def _check(tensors: dict[str, Tensor]) -> None:
             model = CLIP(**infer_shape(tensors))
     except (LookupError, ArithmeticError, RuntimeError) as error:
         raise ValueError(f"the weights have shapes that no CLIP has ({error})") from error
-    _check_keys(model, tensors)
+    check_keys(model, tensors)
