@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .layers import ResidualAttentionBlock, causal_mask
@@ -48,6 +49,7 @@ class ClassPrompts:
         self.padded = (ends - lengths)[:, None] + torch.minimum(steps, lengths[:, None] - 1)  # [C, S]
         self.flat = self.own.flatten().nonzero()[:, 0]  # [T], place of each suffix token in the padded copy
         where = self.prefix + steps.expand_as(self.own)
+        self._masks: dict[tuple[int, ...], Tensor] = {}  # the same in all layers and steps: made once
         self.positions = torch.cat([torch.arange(self.prefix, device=device), where[self.own]])  # [P + T]
         self.ids = torch.cat([tokens[0, : self.prefix], tokens[:, self.prefix :][:, :longest][self.own]])
 
@@ -94,7 +96,7 @@ class ClassPrompts:
         suffix = self._suffix_attention(block, q if last else q[:, prefix:], kv[:, prefix:], shared, last)
         if last:
             return block.finish(x, suffix)
-        mask = self._prefix_mask(prefix, shared.shape[1] - prefix, context_at, x.device)
+        mask = self._prefix_mask(prefix, shared.shape[1] - prefix, context_at)
         mixed = torch.cat([block.attn.mix(q[:, :prefix], shared, mask), suffix], dim=1)
         return block.finish(x, mixed)
 
@@ -122,19 +124,34 @@ class ClassPrompts:
         own = kv.index_select(1, self.padded.flatten()).unflatten(1, (classes, longest))
         keys = torch.cat([shared[:, None].expand(-1, classes, -1, -1), own], dim=2).flatten(0, 1)
         if last:
-            seen = torch.nn.functional.pad(self.own, (before, 0), value=True)  # [C, before + S]
-            mask = seen.repeat(batch, 1)[:, None, None]
+            mask = self._eot_mask(before).repeat(batch, 1)[:, None, None]
             return block.attn.mix(q.flatten(0, 1)[:, None], keys, mask).view(batch, classes, -1)
-        mask = torch.nn.functional.pad(causal_mask(longest, q.device), (before, 0), value=True)
+        mask = self._suffix_mask(before)
         padded_q = q.index_select(1, self.padded.flatten()).unflatten(1, (classes, longest)).flatten(0, 1)
         mixed = block.attn.mix(padded_q, keys, mask).reshape(batch, classes * longest, -1)
         return mixed.index_select(1, self.flat)
 
-    @staticmethod
-    def _prefix_mask(prefix: int, context: int, context_at: int, device: torch.device) -> Tensor:
+    def _eot_mask(self, before: int) -> Tensor:
+        """``[C, before + S]``: EOT sees all that is shared and its class's own tokens."""
+        if (before,) not in self._masks:
+            self._masks[(before,)] = F.pad(self.own, (before, 0), value=True)
+        return self._masks[(before,)]
+
+    def _suffix_mask(self, before: int) -> Tensor:
+        """``[S, before + S]``: all that is shared, and causal among a class's own tokens."""
+        key = (before, len(self.padded[0]))
+        if key not in self._masks:
+            self._masks[key] = F.pad(causal_mask(key[1], self.ids.device), (before, 0), value=True)
+        return self._masks[key]
+
+    def _prefix_mask(self, prefix: int, context: int, context_at: int) -> Tensor:
         """``[P, K + P]``: causal, the context seen from token ``context_at`` on."""
-        sees_context = torch.arange(prefix, device=device)[:, None] >= context_at
-        return torch.cat([sees_context.expand(-1, context), causal_mask(prefix, device)], dim=1)
+        key = (prefix, context, context_at)
+        if key not in self._masks:
+            device = self.ids.device
+            sees_context = torch.arange(prefix, device=device)[:, None] >= context_at
+            self._masks[key] = torch.cat([sees_context.expand(-1, context), causal_mask(prefix, device)], dim=1)
+        return self._masks[key]
 
 
 def _common_prefix(tokens: Tensor, eot: Tensor) -> int:

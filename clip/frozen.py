@@ -1,7 +1,7 @@
 """The MLP of frozen layers: gradients flow through it to its input, none is kept for its weights.
 
-QuickGELU is ``silu(a x) / a`` with a = 1.702. Both factors ride along with the matrix products, so that the activation is
-one pass over the hidden states, only its input is saved, and in the backward pass the factors cancel.
+QuickGELU is ``silu(a x) / a`` with a = 1.702. Both factors ride along with the matrix products, so that the activation
+is one pass over the hidden states, only its input is saved, and in the backward pass the factors cancel.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ SLOPE = 1.702
 def frozen_mlp(x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor, b_out: Tensor) -> Tensor:
     """``w_out quick_gelu(w_in x + b_in) + b_out`` for ``x`` ``[..., d]`` and frozen weights (``[4d, d]``, ``[d, 4d]``).
 
-    Computed in the weights' dtype. No gradient reaches the weights, so they must not ask for one.
+    Computed in the weights' dtype. No gradient reaches the weights, so they must not ask for one; a gradient of the
+    gradient raises RuntimeError.
     """
     rows = x.flatten(0, -2).to(w_in.dtype)
     if torch.is_grad_enabled() and x.requires_grad:
@@ -45,6 +46,8 @@ class _FrozenMLP(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph: what is saved here has no graph, the result would be wrong
+            raise RuntimeError("frozen layers have no second derivatives: call backward without create_graph")
         scaled, w_in, w_out = ctx.saved_tensors
         hidden = grads[0].to(w_out.dtype) @ w_out
         return torch.ops.aten.silu_backward(hidden, scaled) @ w_in, None, None, None, None

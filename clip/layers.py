@@ -13,6 +13,7 @@ A block is applied to *tokens* ``[B, N, d]``, whose outputs someone reads, and o
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -84,7 +85,7 @@ class ResidualAttentionBlock(nn.Module):
         super().__init__()
         self.attn = Attention(d_model, n_head)
         self.ln_1 = LayerNorm(d_model)
-        self.mlp = nn.Sequential(
+        self.mlp: Any = nn.Sequential(
             OrderedDict(c_fc=nn.Linear(d_model, 4 * d_model), gelu=QuickGELU(), c_proj=nn.Linear(4 * d_model, d_model))
         )
         self.ln_2 = LayerNorm(d_model)
@@ -96,7 +97,7 @@ class ResidualAttentionBlock(nn.Module):
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """The MLP, ``[..., d] -> [..., d]``."""
-        c_fc, c_proj = self.mlp.c_fc, self.mlp.c_proj
+        c_fc, c_proj = self.mlp[0], self.mlp[2]
         if c_fc.weight.requires_grad:
             return self.mlp(x)
         return frozen_mlp(x, c_fc.weight, c_fc.bias, c_proj.weight, c_proj.bias)
@@ -133,7 +134,7 @@ class Transformer(nn.Module):
     def __init__(self, width: int, layers: int, heads: int, causal: bool = False):
         super().__init__()
         self.width, self.layers, self.causal = width, layers, causal
-        self.resblocks = nn.Sequential(*(ResidualAttentionBlock(width, heads) for _ in range(layers)))
+        self.resblocks: Any = nn.Sequential(*(ResidualAttentionBlock(width, heads) for _ in range(layers)))
 
     def forward(self, x: Tensor) -> Tensor:
         mask = causal_mask(len(x), x.device) if self.causal else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +90,7 @@ class CLIP(nn.Module):
     ):
         super().__init__()
         self.context_length, self.vocab_size = context_length, vocab_size
-        self.visual: nn.Module
+        self.visual: Any  # a VisionTransformer or a ModifiedResNet
         if isinstance(vision_layers, tuple):
             heads = vision_width * 32 // 64
             self.visual = ModifiedResNet(vision_layers, embed_dim, heads, image_resolution, vision_width)
@@ -123,7 +124,7 @@ class CLIP(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the convolution and linear weights."""
-        return self.visual.conv1.weight.dtype  # type: ignore[union-attr,return-value]
+        return self.visual.conv1.weight.dtype
 
     def encode_image(self, image: Tensor) -> Tensor:
         """``[B, 3, H, W] -> [B, d]``, not normalised."""

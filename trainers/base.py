@@ -201,7 +201,7 @@ class CLIPTrainer(TrainerX):
                 self.trained_on = about["dataset"]
             elif self.cfg.TASK == "CD":
                 self.trained_on = "ImageNet"  # official checkpoints do not say; their cross-dataset source is ImageNet
-            load_learned(self._models[name], checkpoint["state_dict"], path)
+            load_learned(self.model, checkpoint["state_dict"], path)
             print(f"Load {path} to {name} (epoch = {checkpoint['epoch']}, val_result = {checkpoint['val_result']})")
 
     def _check_about(self, path: str, about: Mapping[str, Any]) -> None:

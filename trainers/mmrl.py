@@ -23,13 +23,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from clip import tokenize
 from clip.class_prompts import ClassPrompts
 from clip.model import CLIP, VisionTransformer
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import CLIPTrainer, Method, no_autocast, unit, wide
-from .templates import fill, template_of
+from .templates import fill, prompt_tokens, template_of
 
 LOGIT_SCALE = 100.0
 
@@ -169,7 +168,7 @@ class MMRLModel(Method):
         image_blocks, text_blocks = list(visual.transformer.resblocks), list(clip_model.transformer.resblocks)
         self.image_lower, self.image_upper = tuple(image_blocks[:lower]), tuple(image_blocks[lower:])
         self.text_upper = tuple(text_blocks[lower:])
-        self.prompts = ClassPrompts(tokenize(list(prompts)).to(clip_model.positional_embedding.device))
+        self.prompts = ClassPrompts(prompt_tokens(prompts).to(clip_model.positional_embedding.device))
         with torch.no_grad():
             # Text layers 1..J-1 and the frozen class features are the same at every step: computed once, here.
             self.text_states = self.prompts.run(text_blocks[:lower], self.prompts.embed(clip_model))

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from clip import tokenize
+
 TEMPLATES = {
     "ImageNet": "a photo of a {}.",
     "ImageNetV2": "a photo of a {}.",
@@ -40,6 +46,14 @@ def template_of(dataset: str) -> str:
     return TEMPLATES[dataset]
 
 
-def fill(template: str, classnames: list[str]) -> list[str]:
+def fill(template: str, classnames: Sequence[str]) -> list[str]:
     """One prompt per class; underscores in names become spaces."""
     return [template.format(name.replace("_", " ")) for name in classnames]
+
+
+def prompt_tokens(prompts: Sequence[str]) -> Tensor:
+    """Token ids ``[C, 77]``. Raises ValueError naming the first prompt that is too long."""
+    try:
+        return tokenize(list(prompts))
+    except RuntimeError as problem:
+        raise ValueError(f"{problem}: shorten the class name or the template") from problem

@@ -13,12 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clip import tokenize
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import CLIPTrainer, Method, no_autocast, unit, wide
-from .templates import IMAGENET_ENSEMBLE, fill, template_of
+from .templates import IMAGENET_ENSEMBLE, fill, prompt_tokens, template_of
 
 
 def add_config(cfg: Any) -> None:
@@ -31,7 +30,7 @@ class ZeroshotModel(Method):
     def __init__(self, clip_model: CLIP, classnames: list[str], templates: Sequence[str]):
         super().__init__(clip_model)
         device = clip_model.positional_embedding.device
-        self.tokens = [tokenize(fill(template, classnames)).to(device) for template in templates]
+        self.tokens = [prompt_tokens(fill(template, classnames)).to(device) for template in templates]
 
     def class_features(self) -> Tensor:
         """``[C, d]``: features of each template normalised, averaged, normalised again."""
@@ -61,7 +60,7 @@ class ZeroshotCLIP(CLIPTrainer):
         """The classifier over the classes of the data set at hand."""
         return ZeroshotModel(clip_model, classnames, self.templates())
 
-    def train(self) -> None:
+    def train(self) -> None:  # type: ignore[override]
         """Nothing is learned: evaluate at once."""
         self.time_start = time.time()
         self.after_train()

@@ -25,7 +25,7 @@ names = st.lists(st.lists(word, min_size=1, max_size=6), min_size=1, max_size=6)
 
 def build(monkeypatch, ids, weights, cfg, dtype):
     """A model over ready-made token ids."""
-    monkeypatch.setattr(mmrl, "tokenize", lambda prompts: ids)
+    monkeypatch.setattr(mmrl, "prompt_tokens", lambda prompts: ids)
     model = MMRLModel(build_model(weights, torch.float32).to(dtype), ["unused"] * len(ids), cfg)
     return model.to(dtype)
 
@@ -113,7 +113,7 @@ def test_golden_of_the_plain_reference(name):
     learned = dict(model.named_parameters())
     prompts = mmrl.fill(mmrl.template_of(setting["dataset"]), setting["classes"])
     plain = PlainMMRL(
-        weights, mmrl.tokenize(prompts), setting["rep_layers"][0], setting["alpha"], setting["reg_weight"]
+        weights, mmrl.prompt_tokens(prompts), setting["rep_layers"][0], setting["alpha"], setting["reg_weight"]
     )
     side = setting["clip"]["res"]
     images = golden.fill("images", (setting["batch"], 3, side, side), 1.0)

@@ -1,0 +1,159 @@
+"""The block primitive and the class-prompt encoder against dense, plain computations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clip.class_prompts import ClassPrompts
+from clip.frozen import frozen_mlp
+from clip.layers import ResidualAttentionBlock, causal_mask
+from clip.model import build_model
+from tests.reference import toy
+from tests.reference.plain_clip import PlainBlock, PlainCLIP
+
+D = 128
+
+
+def block_and_plain(seed=0):
+    """The same random block twice, in float64: ours (frozen) and plain."""
+    torch.manual_seed(seed)
+    block = ResidualAttentionBlock(D, D // 64).double()
+    for value in block.parameters():
+        torch.nn.init.normal_(value, std=0.1)
+    block.requires_grad_(False)
+    return block, PlainBlock(dict(block.state_dict()), "")
+
+
+def additive(mask):
+    """True = seen, as numbers to add to scores."""
+    return torch.zeros(mask.shape, dtype=torch.float64).masked_fill(~mask, float("-inf"))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    batch=st.integers(1, 3),
+    n=st.integers(1, 6),
+    k=st.integers(0, 3),
+    per_sample=st.booleans(),
+    rows=st.sampled_from(["all", "slice", "index"]),
+    masked=st.booleans(),
+)
+def test_block_equals_dense_attention_over_tokens_and_context(batch, n, k, per_sample, rows, masked):
+    block, plain = block_and_plain()
+    x = torch.randn(batch, n, D, dtype=torch.float64, requires_grad=True)
+    shape = (batch, k, D) if per_sample else (k, D)
+    context = torch.randn(shape, dtype=torch.float64, requires_grad=True) if k else None
+    mask = None
+    if masked:  # causal over the tokens, some columns of the context hidden, never a row without anything to see
+        mask = torch.cat([torch.rand(n, k) < 0.5, causal_mask(n)], dim=1)
+    dense = x if context is None else torch.cat([context.expand(batch, k, D), x], dim=1)
+    full = None
+    if mask is not None:
+        full = torch.eye(n + k, dtype=torch.bool)
+        full[k:] = mask
+        full = additive(full)
+    want = plain(dense, full)[:, k:]
+    pick = None
+    if rows == "slice":
+        pick, want = slice(0, (n + 1) // 2), want[:, : (n + 1) // 2]
+    elif rows == "index":
+        pick = torch.randint(n, (batch,))
+        want = want[torch.arange(batch), pick][:, None]
+    got = block(x, context=context, rows=pick, mask=mask)
+    assert torch.allclose(got, want, atol=1e-10)
+    weights = torch.randn_like(want)
+    inputs = [x] if context is None else [x, context]
+    for ours, theirs in zip(
+        torch.autograd.grad((got * weights).sum(), inputs),
+        torch.autograd.grad((want * weights).sum(), inputs),
+        strict=True,
+    ):
+        assert torch.allclose(ours, theirs, atol=1e-9)
+
+
+def test_frozen_mlp_has_the_right_derivatives():
+    torch.manual_seed(0)
+    shapes = [(12, 3), (12,), (3, 12), (3,)]
+    w_in, b_in, w_out, b_out = (torch.randn(shape, dtype=torch.float64) for shape in shapes)
+    x = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
+    hidden = F.linear(x, w_in, b_in)
+    want = F.linear(hidden * torch.sigmoid(1.702 * hidden), w_out, b_out)
+    assert torch.allclose(frozen_mlp(x, w_in, b_in, w_out, b_out), want, atol=1e-12)
+    with torch.no_grad():
+        assert torch.allclose(frozen_mlp(x, w_in, b_in, w_out, b_out), want, atol=1e-12)
+    assert torch.autograd.gradcheck(lambda t: frozen_mlp(t, w_in, b_in, w_out, b_out), x)
+    with pytest.raises(RuntimeError, match="frozen layers have no second derivatives"):  # not a wrong number
+        torch.autograd.grad(frozen_mlp(x, w_in, b_in, w_out, b_out).sum(), x, create_graph=True)
+
+
+def test_trainable_layers_still_train():
+    """Pre-training uses the same block: its weights get gradients when they ask for them."""
+    block, _ = block_and_plain()
+    block.requires_grad_(True)
+    block(torch.randn(1, 3, D, dtype=torch.float64)).sum().backward()
+    assert all(value.grad is not None for value in block.parameters())
+
+
+word = st.integers(1, 59)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    names=st.lists(st.lists(word, min_size=0, max_size=7), min_size=1, max_size=7),
+    before=st.lists(word, max_size=4),
+    after=st.lists(word, max_size=3),
+    layers=st.integers(1, 3),
+    shorter=st.integers(0, 3),
+)
+def test_class_prompts_equal_the_dense_encoder(names, before, after, layers, shorter):
+    weights = toy.clip_weights(1, text=(64, layers))
+    ids = toy.prompt_ids(names, before, after)
+    model = build_model(weights, torch.float32).double().requires_grad_(False)
+    want = PlainCLIP({name: value.double() for name, value in weights.items()}).text_feature(ids)
+    shared = ClassPrompts(ids).prefix
+    prompts = ClassPrompts(ids, prefix=max(0, shared - shorter))
+    out = prompts.run(model.transformer.resblocks, prompts.embed(model), last=True)
+    assert torch.allclose(F.normalize(model.read_text(out[0]), dim=-1), want, atol=1e-9)
+    assert torch.allclose(F.normalize(model.encode_text(ids), dim=-1), want, atol=1e-9)
+
+
+def test_class_prompts_compute_no_more_than_they_must():
+    ids = toy.prompt_ids([[1, 2], [3], [1, 2, 3]], [10, 11, 12], [20])
+    prompts = ClassPrompts(ids)
+    assert (prompts.prefix, prompts.suffix_tokens, prompts.classes) == (4, 4 + 3 + 5, 3)
+    assert prompts.ids.tolist() == [60, 10, 11, 12, 1, 2, 20, 61, 3, 20, 61, 1, 2, 3, 20, 61]
+    assert prompts.positions.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 4, 5, 6, 7, 8]
+
+
+def test_versions_of_the_prompts_are_independent():
+    """B > 1 (prompts that depend on the image) is B times B = 1."""
+    model = build_model(toy.clip_weights(2), torch.float32).requires_grad_(False)
+    prompts = ClassPrompts(toy.prompt_ids([[1, 2], [3], [4, 5, 6]], [10, 11], [20]))
+    x = prompts.embed(model) + 0.1 * torch.randn(3, 1, 64)
+    context = torch.randn(3, 2, 64)
+    contexts = [None, context, None]
+    together = prompts.run(model.transformer.resblocks, x, contexts, last=True)
+    for i in range(3):
+        alone = prompts.run(model.transformer.resblocks, x[i : i + 1], [None, context[i], None], last=True)
+        assert torch.allclose(together[i : i + 1], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("ids", [torch.zeros(0, 77, dtype=torch.long), torch.zeros(77, dtype=torch.long)])
+def test_class_prompts_need_a_class(ids):
+    with pytest.raises(ValueError, match=r"class prompts need token ids \[C, L\] of at least one class"):
+        ClassPrompts(ids)
+
+
+def test_prefix_that_is_not_shared_is_refused():
+    with pytest.raises(ValueError, match="the first 4 tokens are not the same in all prompts: only the first 3 are"):
+        ClassPrompts(toy.prompt_ids([[1], [2]], [10, 11], []), prefix=4)
+
+
+def test_image_of_the_wrong_size_is_refused():
+    model = build_model(toy.clip_weights(0), torch.float32)
+    with pytest.raises(ValueError, match=r"takes images \[B, 3, 16, 16\], not \[1, 3, 32, 32\]: set INPUT.SIZE"):
+        model.encode_image(torch.zeros(1, 3, 32, 32))
