@@ -77,6 +77,23 @@ class Attention(nn.Module):
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 
+    def mix_few(self, q: Tensor, seen: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The same for few queries ``[B, R, d]`` over tokens ``[B, M, d]`` that are not projected to keys and values.
+
+        Per head, q (W_k x + b_k) = (W_k' q) x + const, and the constant falls out of the softmax; values are averaged
+        before W_v is applied, not after. Cost 4 R d (d + h M) instead of 4 M d^2. Mask ``[R, M]`` or ``[B, R, M]``.
+        """
+        rows, (_, w_k, w_v) = q.shape[1], self.in_proj_weight.unflatten(0, (3, self.heads, -1))
+        q = q.unflatten(-1, (self.heads, -1)) * (self.width // self.heads) ** -0.5
+        reach = torch.einsum("brhc,hcd->brhd", q, w_k.to(q.dtype)).flatten(1, 2)
+        scores = (reach @ seen.to(q.dtype).transpose(1, 2)).unflatten(1, (rows, self.heads))
+        if mask is not None:
+            scores = scores.masked_fill(~mask.unsqueeze(-2), float("-inf"))
+        weights = scores.softmax(dim=-1).to(q.dtype).flatten(1, 2)
+        mean = (weights @ seen.to(q.dtype)).unflatten(1, (rows, self.heads))
+        mixed = torch.einsum("brhd,hcd->brhc", mean, w_v.to(q.dtype)).flatten(2)
+        return mixed + self.in_proj_bias[-self.width :].to(q.dtype)
+
 
 class ResidualAttentionBlock(nn.Module):
     """One pre-norm transformer layer; see the module's text for tokens, context, rows and mask."""
@@ -106,26 +123,38 @@ class ResidualAttentionBlock(nn.Module):
         """Keys and values of context tokens ``[..., K, d] -> [..., K, 2d]``."""
         return self.attn.keys_values(self.ln_1(context))
 
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries ``[B, N, d]``, and keys and values ``[B, N, 2d]``, of tokens ``[B, N, d]``."""
+        width = self.attn.width
+        q, kv = self.attn.queries_keys_values(self.ln_1(x)).split((width, 2 * width), dim=-1)
+        return q, kv
+
+    def attend(
+        self, x: Tensor, q: Tensor, kv: Tensor, context: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """The layer from its projections (``project``) on: outputs of all tokens, ``[B, N, d]``."""
+        if context is not None:
+            seen = self.context_keys_values(context)
+            kv = torch.cat([seen.expand(len(kv), *seen.shape[-2:]), kv], dim=1)
+        return self.finish(x, self.attn.mix(q, kv, mask))
+
     def forward(
         self, x: Tensor, context: Tensor | None = None, rows: Rows | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """Tokens ``[B, N, d]`` to the outputs of all tokens ``[B, N, d]`` or of ``rows`` ``[B, R, d]``.
 
-        ``rows`` is a slice of the token axis, or one index per sample ``[B]`` (then R = 1).
+        ``rows`` is a slice of the token axis, or one index per sample ``[B]`` (then R = 1); meant for a few rows.
         Columns of ``mask`` are the context tokens followed by the tokens.
         """
-        normed = self.ln_1(x)
         if rows is None:
-            q, kv = self.attn.queries_keys_values(normed).split((self.attn.width, 2 * self.attn.width), dim=-1)
-        else:
-            q, kv = self.attn.queries(take_rows(normed, rows)), self.attn.keys_values(normed)
-            x = take_rows(x, rows)
+            return self.attend(x, *self.project(x), context, mask)
+        normed = self.ln_1(x)
+        q = self.attn.queries(take_rows(normed, rows))
         if context is not None:
-            seen = self.context_keys_values(context)
-            kv = torch.cat([seen.expand(len(kv), *seen.shape[-2:]), kv], dim=1)
-        if mask is not None and rows is not None:
-            mask = mask[rows] if isinstance(rows, slice) else mask[rows][:, None, None]
-        return self.finish(x, self.attn.mix(q, kv, mask))
+            normed = torch.cat([self.ln_1(context).expand(len(x), *context.shape[-2:]), normed], dim=1)
+        if mask is not None:
+            mask = mask[rows] if isinstance(rows, slice) else mask[rows][:, None]
+        return self.finish(take_rows(x, rows), self.attn.mix_few(q, normed, mask))
 
 
 class Transformer(nn.Module):

@@ -6,6 +6,7 @@ time; its trainer (``CLIPTrainer``) builds it. From Dassl only names of the publ
 
 from __future__ import annotations
 
+import math
 import os.path as osp
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +22,8 @@ from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_checkpoint, save_checkpoint
+
+from . import METHODS
 
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
 
@@ -69,11 +72,11 @@ class CLIPTrainer(TrainerX):
 
     def settings_key(self, cfg: Any) -> str:
         """Where the method's settings lie in the config."""
-        return f"TRAINER.{cfg.TRAINER.NAME.upper()}"
+        return f"TRAINER.{METHODS[cfg.TRAINER.NAME].node}"
 
     def settings_of(self, cfg: Any) -> CfgNode:
         """The method's node, empty for a method without settings."""
-        return cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), CfgNode())
+        return cfg.TRAINER.get(METHODS[cfg.TRAINER.NAME].node, CfgNode())
 
     def precision_of(self, cfg: Any) -> str:
         """``PREC`` of the method's node."""
@@ -94,6 +97,11 @@ class CLIPTrainer(TrainerX):
             self.model = self.build_method(clip_model, list(self.dm.dataset.classnames)).to(self.device)
         scale = self.precision == "amp"
         self.scaler = torch.amp.GradScaler(self.device.type) if scale else None
+        self.compute_loss = self.model.loss
+        if cfg.TRAINER.COMPILE:
+            # On CUDA a small batch is bound by kernel launches: record them once, as CUDA graphs.
+            mode = "reduce-overhead" if self.device.type == "cuda" else "default"
+            self.compute_loss = torch.compile(self.model.loss, mode=mode)
         learned = sum(p.numel() for p in self.model.parameters())
         if not learned:
             return
@@ -111,29 +119,26 @@ class CLIPTrainer(TrainerX):
         """One step; raises FloatingPointError naming the batch when the loss is not finite."""
         images, labels = self.parse_batch_train(batch)
         with self.autocast():
-            loss, scores = self.model.loss(images, labels)
-        value = loss.item()
-        if not torch.isfinite(loss):
+            loss, scores = self.compute_loss(images, labels)
+        self.optim.zero_grad()
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+        accuracy = compute_accuracy(scores.detach(), labels)[0].reshape(())
+        # The one wait for the device in a step; it comes once the backward pass is queued and before any update.
+        value, percent = torch.stack([loss.detach(), accuracy.to(loss)]).tolist()
+        if not math.isfinite(value):
             raise FloatingPointError(
                 f"the loss is {value} at epoch {self.epoch + 1}, batch {self.batch_idx + 1} "
                 f"(first image: {batch['impath'][0]}): training stops, the last checkpoint is kept; "
                 "lower OPTIM.LR or use PREC fp32"
             )
-        self._update(loss)
-        accuracy = compute_accuracy(scores.detach(), labels)[0].item()
-        if self.batch_idx + 1 == self.num_batches:
-            self.update_lr()
-        return {"loss": value, "acc": accuracy}
-
-    def _update(self, loss: Tensor) -> None:
-        self.optim.zero_grad()
         if self.scaler is None:
-            loss.backward()
             self.optim.step()
         else:
-            self.scaler.scale(loss).backward()
             self.scaler.step(self.optim)
             self.scaler.update()
+        if self.batch_idx + 1 == self.num_batches:
+            self.update_lr()
+        return {"loss": value, "acc": percent}
 
     def parse_batch_train(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Images ``[B, 3, H, W]`` and labels ``[B]`` on the device."""

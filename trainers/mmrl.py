@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from yacs.config import CfgNode
 
 from clip.class_prompts import ClassPrompts
 from clip.model import CLIP, VisionTransformer
@@ -31,18 +30,7 @@ from .base import CLIPTrainer, Method, no_autocast, unit, wide
 from .templates import fill, prompt_tokens, template_of
 
 LOGIT_SCALE = 100.0
-
-
-def add_config(cfg: Any) -> None:
-    """The method's defaults: the paper's (supplement A); lambda is set per data set in the configs."""
-    cfg.TRAINER.MMRL = CfgNode()
-    cfg.TRAINER.MMRL.ALPHA = 0.7
-    cfg.TRAINER.MMRL.REG_WEIGHT = 0.5
-    cfg.TRAINER.MMRL.REP_LAYERS = list(range(6, 13))
-    cfg.TRAINER.MMRL.REP_DIM = 512
-    cfg.TRAINER.MMRL.N_REP_TOKENS = 5
-    cfg.TRAINER.MMRL.PREC = "amp"
-    cfg.TRAINER.MMRL.FUSION = "probs"
+Projected = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -180,8 +168,9 @@ class MMRLModel(Method):
         w = self._read_text(self.text_states, text)
         with torch.no_grad():
             x = self._image_lower(images)
-            f_0 = self._frozen_feature(x)
-        f_c, f_r = self._image_features(x, vision, rep=True)
+            projected = self.image_upper[0].project(x) if len(vision) > 1 else None
+            f_0 = self._frozen_feature(x, projected)
+        f_c, f_r = self._image_features(x, vision, rep=True, projected=projected)
         assert f_r is not None
         return Outputs(_logits(f_c, w), _logits(f_r, w), f_c, f_0, w, self.text_features_clip)
 
@@ -231,17 +220,24 @@ class MMRLModel(Method):
             x = block(x)
         return x
 
-    def _frozen_feature(self, x: Tensor) -> Tensor:
+    def _frozen_feature(self, x: Tensor, projected: Projected | None) -> Tensor:
         """f_0 ``[B, d]`` from layer J on, without representation tokens."""
         for block in self.image_upper[:-1]:
-            x = block(x)
+            x = block.attend(x, *(projected or block.project(x)))
+            projected = None
         out = self.image_upper[-1](x, rows=slice(0, 1))[:, 0]
         return unit(self.clip_model.visual.read(out))
 
-    def _image_features(self, x: Tensor, tokens: list[Tensor], rep: bool) -> tuple[Tensor, Tensor | None]:
-        """f_c ``[B, d]`` and, if ``rep``, f_r ``[B, d]``. Outputs of tokens before layer L are never read: context."""
+    def _image_features(
+        self, x: Tensor, tokens: list[Tensor], rep: bool, projected: Projected | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """f_c ``[B, d]`` and, if ``rep``, f_r ``[B, d]``. Outputs of tokens before layer L are never read: context.
+
+        ``projected`` is layer J's projection of the patches and the class token, which both branches share.
+        """
         for block, context in zip(self.image_upper[:-1], tokens[:-1], strict=True):
-            x = block(x, context=context)
+            x = block.attend(x, *(projected or block.project(x)), context=context)
+            projected = None
         visual, last = self.clip_model.visual, self.image_upper[-1]
         if not rep:
             return unit(visual.read(last(x, context=tokens[-1], rows=slice(0, 1))[:, 0])), None

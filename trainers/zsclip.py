@@ -20,10 +20,6 @@ from .base import CLIPTrainer, Method, no_autocast, unit, wide
 from .templates import IMAGENET_ENSEMBLE, fill, prompt_tokens, template_of
 
 
-def add_config(cfg: Any) -> None:
-    """No settings: the precision is CLIP's own, half on CUDA and float32 elsewhere."""
-
-
 class ZeroshotModel(Method):
     """Cosine similarity with the mean of each class's prompt features."""
 

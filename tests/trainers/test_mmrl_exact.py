@@ -31,7 +31,8 @@ def build(monkeypatch, ids, weights, cfg, dtype):
 
 
 def relative(a, b):
-    return ((a - b).norm() / b.norm().clamp_min(1e-12)).item()
+    """Relative error in norm; the floor is for gradients that are exactly zero (equal names, alpha 0 or 1)."""
+    return ((a - b).norm() / b.norm().clamp_min(1e-3)).item()
 
 
 def compare(model, weights, ids, cfg, images, labels, loss_tolerance, grad_tolerance):
@@ -78,7 +79,7 @@ def test_float64_equals_the_equations(names, before, after, depths, k, rep_dim, 
         images = torch.randn(batch, 3, 16, 16, dtype=torch.float64)
         labels = torch.randint(len(names), (batch,))
         double = {name: value.double() for name, value in weights.items()}
-        compare(model, double, ids, cfg, images, labels, 1e-9, 1e-9 if 0 < alpha < 1 else 1e-7)
+        compare(model, double, ids, cfg, images, labels, 1e-9, 1e-9)
 
 
 def test_float32_at_the_paper_layout(monkeypatch):
