@@ -6,9 +6,11 @@ time; its trainer (``CLIPTrainer``) builds it. From Dassl only names of the publ
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os.path as osp
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -92,7 +94,9 @@ class CLIPTrainer(TrainerX):
         self.precision = effective_precision(self.precision_of(cfg), self.device)
         self.trained_on = cfg.DATASET.NAME
         print(f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME}, precision: {self.precision})")
-        clip_model = load_clip(cfg.MODEL.BACKBONE.NAME, self.precision, self.device)
+        path = resolve(cfg.MODEL.BACKBONE.NAME)
+        self.weights = digest_of(path)
+        clip_model = load_clip(path, self.precision, self.device)
         with self.autocast():
             self.model = self.build_method(clip_model, list(self.dm.dataset.classnames)).to(self.device)
         scale = self.precision == "amp"
@@ -142,7 +146,7 @@ class CLIPTrainer(TrainerX):
 
     def parse_batch_train(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Images ``[B, 3, H, W]`` and labels ``[B]`` on the device."""
-        return batch["img"].to(self.device), batch["label"].to(self.device)
+        return tuple(batch[key].to(self.device, non_blocking=True) for key in ("img", "label"))  # type: ignore[return-value]
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
@@ -168,6 +172,7 @@ class CLIPTrainer(TrainerX):
             "dataset": self.trained_on,
             "classnames": list(self.dm.dataset.classnames),
             "backbone": cfg.MODEL.BACKBONE.NAME,
+            "weights": self.weights,
             "settings": _plain(self.settings_of(cfg)),
         }
 
@@ -211,7 +216,10 @@ class CLIPTrainer(TrainerX):
 
     def _check_about(self, path: str, about: Mapping[str, Any]) -> None:
         mine = self.about()
-        pairs = {key: (about[key], mine[key]) for key in ("method", "backbone")}
+        pairs = {"method": (about["method"], mine["method"])}
+        if about["weights"] != mine["weights"]:  # the same weights may have another name or place
+            theirs, ours = (f"{side['backbone']} ({side['weights']})" for side in (about, mine))
+            pairs["backbone"] = (theirs, ours)
         pairs |= {
             f"{self.settings_key(self.cfg)}.{key}": (about["settings"].get(key), value)
             for key, value in mine["settings"].items()
@@ -233,9 +241,18 @@ def effective_precision(asked: str, device: torch.device) -> str:
     return asked
 
 
-def load_clip(name: str, precision: str, device: torch.device) -> CLIP:
+def digest_of(path: Path) -> str:
+    """The first 16 hex digits of a file's SHA-256: a learned tensor belongs to the very weights it was learned on."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def load_clip(path: Path, precision: str, device: torch.device) -> CLIP:
     """Frozen CLIP on ``device``. Weights that autocast would cast at every use are cast once, with the same values."""
-    model = build_model(read_state_dict(resolve(name)), dtype=torch.float32)
+    model = build_model(read_state_dict(path), dtype=torch.float32)
     low = {"fp16": torch.float16, "amp": torch.float16, "bf16": torch.bfloat16}.get(precision)
     if low is not None:
         convert_weights(model, low, projections=precision == "fp16")

@@ -1,4 +1,4 @@
-"""Default configuration tree: the keys and values of the public Dassl."""
+"""Default configuration tree: the keys and values of the public Dassl, and one key of ours."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ _TRAIN_LOADER = {"SAMPLER": "RandomSampler", "BATCH_SIZE": 32, "N_DOMAIN": 0, "N
 
 _DATALOADER = {
     "NUM_WORKERS": 4,
+    "CACHE_GB": 2.0,  # ours: keep decoded training images in memory if they take at most this; 0: never
     "K_TRANSFORMS": 1,
     "RETURN_IMG0": False,
     "TRAIN_X": _TRAIN_LOADER,

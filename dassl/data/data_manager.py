@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 from tabulate import tabulate
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -13,9 +14,11 @@ from torchvision import transforms as T
 
 from dassl.utils.tools import read_image
 
+from .cache import build_image_cache
 from .datasets import build_dataset
 from .samplers import build_sampler
 from .transforms import INTERPOLATION_MODES, build_transform
+from .workers import LastingLoader, seed_worker
 
 Transform = Callable[[Any], Any]
 
@@ -30,10 +33,13 @@ def build_data_loader(
     tfm: Transform | Sequence[Transform] | None = None,
     is_train: bool = True,
     dataset_wrapper: Callable[..., Dataset] | None = None,
+    cache_gb: float = 0.0,
 ) -> DataLoader:
     """Build a loader over a list of Datum. ValueError if there is nothing to load.
 
-    A training loader drops the last partial batch, but only if there is at least one full batch.
+    A training loader drops the last partial batch, but only if there is at least one full batch. Images that
+    take at most `cache_gb` GB decoded are kept in memory. Workers outlive an epoch. A `dataset_wrapper` that makes
+    no DatasetWrapper has neither: no cache, and new workers every epoch.
     """
     if not data_source:
         raise ValueError("cannot load from an empty list of images")
@@ -41,13 +47,23 @@ def build_data_loader(
         sampler_type, cfg=cfg, data_source=data_source, batch_size=batch_size, n_domain=n_domain, n_ins=n_ins
     )
     wrapper = DatasetWrapper if dataset_wrapper is None else dataset_wrapper
-    loader: DataLoader = DataLoader(
-        wrapper(cfg, data_source, transform=tfm, is_train=is_train),
-        batch_size=batch_size,
+    dataset: Any = wrapper(cfg, data_source, transform=tfm, is_train=is_train)
+    workers = cfg.DATALOADER.NUM_WORKERS
+    ours = isinstance(dataset, DatasetWrapper)
+    if ours:
+        cache = build_image_cache((item.impath for item in data_source), cache_gb, shared=workers > 0)
+        dataset.read = cache.read if cache else read_image
+    options: dict[str, Any] = {"num_workers": workers}
+    if workers > 0 and not is_train:
+        options["prefetch_factor"] = 1  # test batches are large, and one per worker keeps all of them busy
+    loader_type = LastingLoader if ours and workers > 0 else DataLoader
+    loader: DataLoader = loader_type(
+        dataset,
         sampler=sampler,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        batch_size=batch_size,
         drop_last=is_train and len(data_source) >= batch_size,
         pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
+        **options,
     )
     if len(loader) == 0:
         raise ValueError(f"{sampler_type} yields no batch of {batch_size} from {len(data_source)} images")
@@ -75,7 +91,7 @@ class DataManager:
 
         x = cfg.DATALOADER.TRAIN_X
         u = x if cfg.DATALOADER.TRAIN_U.SAME_AS_X else cfg.DATALOADER.TRAIN_U
-        self.train_loader_x = self._train_loader(cfg, x, self.dataset.train_x)
+        self.train_loader_x = self._train_loader(cfg, x, self.dataset.train_x, cfg.DATALOADER.CACHE_GB)
         self.train_loader_u = self._train_loader(cfg, u, self.dataset.train_u) if self.dataset.train_u else None
         self.val_loader = self._test_loader(cfg, self.dataset.val) if self.dataset.val else None
         self.test_loader = self._test_loader(cfg, self.dataset.test)
@@ -93,7 +109,7 @@ class DataManager:
         print(f"* Using custom transform for {'training' if is_train else 'testing'}")
         return custom
 
-    def _train_loader(self, cfg: Any, node: Any, source: Any) -> DataLoader:
+    def _train_loader(self, cfg: Any, node: Any, source: Any, cache_gb: float = 0.0) -> DataLoader:
         return build_data_loader(
             cfg,
             sampler_type=node.SAMPLER,
@@ -104,6 +120,7 @@ class DataManager:
             tfm=self.tfm_train,
             is_train=True,
             dataset_wrapper=self._wrapper,
+            cache_gb=cache_gb,
         )
 
     def _test_loader(self, cfg: Any, source: Any) -> DataLoader:
@@ -153,7 +170,7 @@ class DatasetWrapper(Dataset):
     """Reads and transforms images; item = dict of label, domain, impath, index and img.
 
     With a list of transforms there are also img2, img3, ...; with K_TRANSFORMS > 1 (training only) each img
-    is a list of K views; with RETURN_IMG0 the unaugmented tensor is img0.
+    is a list of K views; with RETURN_IMG0 the unaugmented tensor is img0. `read` is what reads an image file.
     """
 
     def __init__(
@@ -167,6 +184,7 @@ class DatasetWrapper(Dataset):
         self.data_source = data_source
         self.transform = transform
         self.is_train = is_train
+        self.read: Callable[[str], Image.Image] = read_image
         self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
         if self.k_tfm > 1 and transform is None:
@@ -184,6 +202,13 @@ class DatasetWrapper(Dataset):
     def __len__(self) -> int:
         return len(self.data_source)
 
+    def __getitems__(self, batch: Sequence[Any]) -> list[dict[str, Any]]:
+        """Items of a batch, which a loader with workers gives as a SeededSampler's (seed, index) pairs."""
+        if not isinstance(batch[0], tuple):
+            return [self[index] for index in batch]
+        seed_worker(batch[0][0])
+        return [self[index] for _, index in batch]
+
     def __getitem__(self, idx: int) -> dict[str, Any]:
         item = self.data_source[idx]
         output: dict[str, Any] = {
@@ -192,7 +217,7 @@ class DatasetWrapper(Dataset):
             "impath": item.impath,
             "index": idx,
         }
-        image = read_image(item.impath)
+        image = self.read(item.impath)
         if self.transform is None:
             output["img"] = image
         elif isinstance(self.transform, list | tuple):

@@ -114,3 +114,18 @@ def test_unknown_precision_is_refused(method, make_trainer):
 def test_unknown_method_is_named():
     with pytest.raises(ValueError, match="^unknown trainer 'MRML': the methods are MMRL, "):
         trainers.load("MRML")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", LEARNING)
+def test_compiled_step_equals_the_plain_one(method, make_trainer, one_batch):
+    compiled = make_trainer(method, "TRAINER.COMPILE", True)
+    plain = make_trainer(method)
+    batch = one_batch(plain)
+    for trainer in (compiled, plain):
+        trainer.epoch, trainer.num_batches = 0, 1000
+        for trainer.batch_idx in range(2):
+            trainer.last = trainer.forward_backward(batch)
+    assert compiled.last == pytest.approx(plain.last, rel=1e-4)
+    for ours, theirs in zip(compiled.model.parameters(), plain.model.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)

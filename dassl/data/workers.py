@@ -1,0 +1,86 @@
+"""A loader whose workers outlive an epoch, and yet load what new workers would.
+
+torch seeds workers once, when they start. Were that all, the augmentations of an epoch would depend on the epochs
+before it, and a resumed run would not repeat them.
+"""
+
+from __future__ import annotations
+
+import random
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data.sampler import Sampler
+
+
+class LastingLoader(DataLoader):
+    """A DataLoader with `num_workers` > 0 workers that start at the first epoch and stay.
+
+    An epoch draws from torch's CPU generator what torch's own loader would: the workers' seed, then what the
+    sampler draws. `dataset` gets the indices of a batch through `__getitems__`, as a SeededSampler gives them.
+    """
+
+    def __init__(self, dataset: Dataset, sampler: Sampler[int], **options: Any) -> None:
+        # torch's own seed for the workers has no effect here, so it must not draw from the global generator.
+        super().__init__(
+            dataset, sampler=SeededSampler(sampler), persistent_workers=True, generator=torch.Generator(), **options
+        )
+        self._hold: weakref.finalize | None = None
+
+    def __iter__(self) -> Any:
+        """Start an epoch."""
+        iterator = super().__iter__()
+        if self._hold is None:
+            # Garbage in a cycle loses its queues first and then waits 5 s for each worker. Held from outside, the
+            # iterator is no part of a cycle that its loader is in: it goes after it, whole.
+            self._hold = weakref.finalize(self, _let_go, iterator)
+            self._hold.atexit = False
+        return iterator
+
+
+def _let_go(_: object) -> None:
+    """The caller's reference was the point."""
+
+
+class SeededSampler(Sampler[tuple[int, int]]):
+    """(seed, index) for each index of a sampler; an epoch's seed is drawn before what the sampler draws.
+
+    The seed travels with the batch, so that a worker knows when an epoch starts, even if the last one was left
+    in the middle.
+    """
+
+    def __init__(self, sampler: Sampler[int]) -> None:
+        self.sampler = sampler
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        seed = int(torch.empty((), dtype=torch.int64).random_())
+        for index in self.sampler:
+            yield seed, index
+
+    def __len__(self) -> int:
+        return len(self.sampler)  # type: ignore[arg-type]
+
+
+_current_seed: int | None = None  # of this process, a worker
+
+
+def seed_worker(seed: int) -> None:
+    """Seed this worker's generators for the epoch of `seed`; does nothing within the epoch.
+
+    torch's and Python's generators get what torch gives to new workers: `seed` + the worker's number.
+    RuntimeError outside a worker.
+    """
+    global _current_seed
+    worker = get_worker_info()
+    if worker is None:
+        raise RuntimeError("only a loader's worker can be seeded for an epoch")
+    if seed == _current_seed:
+        return
+    _current_seed = seed
+    random.seed(seed + worker.id)
+    torch.manual_seed(seed + worker.id)
+    np.random.seed(np.random.SeedSequence([seed, worker.id]).generate_state(4))

@@ -1,0 +1,1 @@
+"""What a run is: its resolved configuration (`config`), its record (`record`), its results (`results`)."""

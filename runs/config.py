@@ -1,0 +1,254 @@
+"""The configuration of a run, resolved from its sources and checked key by key.
+
+In rising order: Dassl's and the methods' defaults; the dataset's YAML; the method's YAML; the per-dataset
+overrides in `datasets.yaml` beside the method's YAML; for `--eval-only --model-dir D` the method's settings
+recorded in `D/config.yaml` (so that a model is built as it was trained); the command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yacs.config import CfgNode
+
+from dassl.config import get_cfg_default
+from runs.names import suggest
+
+OVERRIDES = "datasets.yaml"
+RESOLVED = "config.yaml"
+CHOICES = {"TASK": ("B2N", "CD", "FS"), "DATASET.SUBSAMPLE_CLASSES": ("all", "base", "new")}
+NAMED = {
+    "root": "DATASET.ROOT",
+    "output_dir": "OUTPUT_DIR",
+    "resume": "RESUME",
+    "seed": "SEED",
+    "source_domains": "DATASET.SOURCE_DOMAINS",
+    "target_domains": "DATASET.TARGET_DOMAINS",
+    "transforms": "INPUT.TRANSFORMS",
+    "trainer": "TRAINER.NAME",
+    "backbone": "MODEL.BACKBONE.NAME",
+    "head": "MODEL.HEAD.NAME",
+}
+# Where a run stands and how it talks: these cannot change its result, so they are no part of what the run is.
+INCIDENTAL = frozenset(
+    {
+        "OUTPUT_DIR",
+        "RESUME",
+        "DATASET.ROOT",
+        "VERBOSE",
+        "DATALOADER.CACHE_GB",
+        "TRAIN.PRINT_FREQ",
+        "TEST.COMPUTE_CMAT",
+        "TEST.PER_CLASS_RESULT",
+    }
+)
+
+
+def build_cfg(args: argparse.Namespace) -> CfgNode:
+    """Resolve the frozen configuration of the run that `args` (train.py's arguments) describe.
+
+    Raises:
+        FileNotFoundError: a configuration file is missing; names the nearest one in its folder.
+        ValueError: an unknown key, dataset or trainer, a value of the wrong type, a broken YAML file.
+    """
+    import datasets
+    import trainers
+
+    cfg = get_cfg_default()
+    trainers.extend_cfg(cfg)
+    if args.dataset_config_file:
+        merge(cfg, read_yaml(args.dataset_config_file), args.dataset_config_file)
+    if args.config_file:
+        merge(cfg, read_yaml(args.config_file), args.config_file)
+
+    command_line = _command_line(args)
+    chosen = cfg.clone()  # dataset, task and trainer decide what else applies, and the command line decides on them
+    merge_pairs(chosen, command_line)
+    _check_name("dataset", chosen.DATASET.NAME, datasets.NAMES, "--dataset-config-file")
+    _check_name("trainer", chosen.TRAINER.NAME, trainers.METHODS, "--trainer")
+
+    if args.config_file and chosen.TASK != "CD":
+        # A cross-dataset run has one setting for the source and every target.
+        _merge_overrides(cfg, Path(args.config_file).with_name(OVERRIDES), chosen.DATASET.NAME, datasets.NAMES)
+    if args.eval_only and args.model_dir:
+        _merge_recorded(cfg, Path(args.model_dir) / RESOLVED, chosen.TRAINER.NAME)
+    merge_pairs(cfg, command_line)
+    for key, allowed in CHOICES.items():
+        value = get(cfg, key)
+        if value not in allowed:
+            raise ValueError(f"{key} must be one of {', '.join(allowed)}, not {value!r}")
+    cfg.freeze()
+    return cfg
+
+
+def get(cfg: CfgNode, key: str) -> Any:
+    """The value of the dotted `key`. Raises KeyError when there is none."""
+    node = cfg
+    for part in key.split("."):
+        node = node[part]
+    return node
+
+
+def flatten(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All leaves of a configuration as (dotted key, value)."""
+    for key, value in cfg.items():
+        if isinstance(value, CfgNode):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML mapping. Raises FileNotFoundError or ValueError naming the file."""
+    path = Path(path)
+    if not path.is_file():
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"no configuration file {path}: there is no folder {path.parent}")
+        beside = [file.name for file in path.parent.glob("*.yaml")]
+        raise FileNotFoundError(f"no configuration file {path}; {suggest(path.name, beside)}")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path} must hold a mapping of configuration keys, not {type(tree).__name__}")
+    return tree
+
+
+def merge(
+    cfg: CfgNode, tree: dict[str, Any], source: str | Path, prefix: str = "", root: CfgNode | None = None
+) -> None:
+    """Merge a nested mapping into `cfg` in place, strictly.
+
+    Raises:
+        ValueError: unknown key (with the nearest valid one) or wrong type; `source` is named.
+    """
+    root = cfg if root is None else root
+    for key, value in tree.items():
+        full = f"{prefix}{key}"
+        if key not in cfg:
+            raise _unknown(full, root, source)
+        if isinstance(cfg[key], CfgNode):
+            if not isinstance(value, dict):
+                raise ValueError(f"{source}: {full} is a group of keys and cannot be set to {value!r}")
+            merge(cfg[key], value, source, f"{full}.", root)
+        else:
+            cfg[key] = coerce(value, cfg[key], f"{source}: {full}")
+
+
+def merge_pairs(cfg: CfgNode, pairs: Iterable[tuple[str, Any]], source: str = "command line") -> None:
+    """Merge (dotted key, value) pairs into `cfg` in place, as strictly as `merge`."""
+    for full, value in pairs:
+        *parents, last = full.split(".")
+        node = cfg
+        for part in parents:
+            if not isinstance(node.get(part), CfgNode):
+                raise _unknown(full, cfg, source)
+            node = node[part]
+        merge(node, {last: value}, source, "".join(f"{part}." for part in parents), cfg)
+
+
+def coerce(value: Any, default: Any, where: str) -> Any:
+    """`value` as the type of `default`: text is read as a Python literal, an int serves as a float, a list as a
+    tuple and back; nothing else changes type. Raises ValueError naming `where`.
+    """
+    wanted = type(default)
+    if wanted is str:
+        if isinstance(value, str):
+            return value
+        raise ValueError(f"{where} must be text, not {value!r}")
+    decoded = _literal(value, wanted)
+    if default is None or type(decoded) is wanted and wanted not in (list, tuple):
+        return decoded
+    if wanted is float and type(decoded) is int:
+        return float(decoded)
+    if wanted in (list, tuple) and isinstance(decoded, list | tuple):
+        items = [coerce(item, default[0], where) for item in decoded] if default else decoded
+        return wanted(items)
+    example = "True or False" if wanted is bool else f"{wanted.__name__}, such as {default!r}"
+    raise ValueError(f"{where} must be {example}, not {value!r}")
+
+
+def identity(cfg: CfgNode) -> dict[str, Any]:
+    """What makes this run this run: every setting that can change its result, flat and JSON-ready.
+
+    Settings of other methods do not count, so a method added later leaves the identity of old runs alone.
+    """
+    own = f"TRAINER.{method_key(cfg, cfg.TRAINER.NAME)}."
+    settings: dict[str, Any] = {}
+    for key, value in flatten(cfg):
+        other_method = key.startswith("TRAINER.") and key != "TRAINER.NAME" and not key.startswith(own)
+        if key not in INCIDENTAL and not other_method:
+            settings[key] = list(value) if isinstance(value, tuple) else value
+    return settings
+
+
+def method_key(cfg: CfgNode, trainer: str) -> str | None:
+    """The node under TRAINER that holds the trainer's settings (`CoOp` -> `COOP`), or None."""
+    return next((key for key in cfg.TRAINER if key != "NAME" and key.upper() == trainer.upper()), None)
+
+
+def _literal(value: Any, wanted: type) -> Any:
+    if not isinstance(value, str):
+        return value
+    if wanted is bool and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
+def _unknown(key: str, cfg: CfgNode, source: str | Path) -> ValueError:
+    return ValueError(f"{source}: unknown key {key}; {suggest(key, (name for name, _ in flatten(cfg)))}")
+
+
+def _command_line(args: argparse.Namespace) -> list[tuple[str, Any]]:
+    named = [(key, getattr(args, name)) for name, key in NAMED.items()]
+    pairs = [(key, value) for key, value in named if value not in (None, "", [])]
+    options = [option for option in args.opts if option != "--"]
+    for option in options[::2]:
+        if option.startswith("-"):
+            raise ValueError(f"{option} stands after KEY VALUE options: put it before them")
+    if len(options) % 2:
+        raise ValueError(f"options come as KEY VALUE pairs, and {options[-1]} has no value")
+    return pairs + list(zip(options[::2], options[1::2], strict=True))
+
+
+def _check_name(what: str, name: str, known: Iterable[str], argument: str) -> None:
+    if not name:
+        raise ValueError(f"no {what} given: use {argument}")
+    if name not in known:
+        raise ValueError(f"unknown {what} {name}; {suggest(name, known)}")
+
+
+def _merge_overrides(cfg: CfgNode, path: Path, dataset: str, known: Iterable[str]) -> None:
+    if not path.is_file():
+        return
+    overrides = read_yaml(path)
+    for name, tree in overrides.items():
+        if name not in known:
+            raise ValueError(f"{path}: unknown dataset {name}; {suggest(str(name), known)}")
+        if not isinstance(tree, dict):
+            raise ValueError(f"{path}: {name} must hold a mapping of configuration keys")
+    merge(cfg, overrides.get(dataset, {}), f"{path}: {dataset}")
+
+
+def _merge_recorded(cfg: CfgNode, path: Path, trainer: str) -> None:
+    if not path.is_file():
+        return  # a checkpoint of another repository; its settings come from the YAML and the command line
+    recorded = read_yaml(path).get("TRAINER")
+    if not isinstance(recorded, dict):
+        raise ValueError(f"{path} names no TRAINER: it is not the configuration of a run")
+    if recorded.get("NAME") != trainer:
+        raise ValueError(f"{path.parent} holds a {recorded.get('NAME')} model, not one of {trainer}")
+    key = method_key(cfg, trainer)
+    if key and key in recorded:
+        merge(cfg.TRAINER[key], recorded[key], path, f"TRAINER.{key}.", cfg)

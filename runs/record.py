@@ -1,0 +1,165 @@
+"""The record of a run, `record.json` in its folder: what the run is, how far it came, what came out.
+
+A run is done when its record is readable, says `success` and carries the hash of the same configuration.
+`running` is also what a killed run leaves behind. Nothing here imports torch: a finished run is seen at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import uuid
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from runs.config import RESOLVED, read_yaml
+from runs.files import write_json, write_text
+
+RECORD = "record.json"
+LOCK = "run.lock"
+
+
+class DamagedRecord(ValueError):
+    """A record that cannot be read as one."""
+
+
+class ConfigDiffers(ValueError):
+    """The folder holds a run of another configuration."""
+
+
+def read(directory: str | Path) -> dict[str, Any] | None:
+    """The record in `directory`, or None when there is none. Raises DamagedRecord naming the file."""
+    path = Path(directory) / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:  # not JSON, or not even text
+        raise DamagedRecord(f"{path} is damaged ({error})") from error
+    if not isinstance(record, dict) or record.pop("checksum", None) != digest(record):
+        raise DamagedRecord(f"{path} is damaged (its checksum does not fit)")
+    return record
+
+
+def write(directory: Path, record: dict[str, Any]) -> None:
+    """Write the record, with a checksum that `read` verifies."""
+    write_json(directory / RECORD, {**record, "checksum": digest(record)})
+
+
+def digest(content: dict[str, Any]) -> str:
+    """SHA-256 over JSON content, whatever the order of its keys; 64 hex digits."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """`key: old -> new` for each setting that differs, by key; what only one side has shows as `(none)`."""
+    keys = [key for key in sorted({*old, *new}) if old.get(key, "(none)") != new.get(key, "(none)")]
+    return [f"{key}: {old.get(key, '(none)')} -> {new.get(key, '(none)')}" for key in keys]
+
+
+class Run:
+    """One run in one folder.
+
+    Args:
+        directory: the run's folder; made by `start`, not before.
+        identity: every setting that can change the result, flat; its hash tells runs apart.
+        about: facts that the record repeats for its readers (method, dataset, shots, ...).
+    """
+
+    def __init__(self, directory: str | Path, identity: dict[str, Any], about: dict[str, Any]) -> None:
+        self.directory = Path(directory)
+        self.identity: dict[str, Any] = json.loads(json.dumps(identity))
+        self.about = about
+        self._record: dict[str, Any] = {}
+        self._started = time.monotonic()
+
+    def state(self) -> tuple[str, str]:
+        """What stands in the folder: (`none`, `running`, `failed` or `success`, a line worth printing or "").
+
+        Reads only.
+
+        Raises:
+            ConfigDiffers: a run of another configuration stands there; shows the differing keys, old -> new.
+        """
+        note = ""
+        try:
+            record = read(self.directory)
+        except DamagedRecord as error:
+            record, note = (None, f"{error}: the run counts as unfinished, and the record is kept under another name")
+        if record is None:
+            written = self._written_config()
+            self._refuse(written, {key: self.identity[key] for key in written})
+            return "none", note
+        if record["status"] == "failed" and not any(self.directory.rglob("*.pth.tar*")):
+            return "failed", note  # it came to nothing, so another configuration loses nothing
+        self._refuse(record["config"], self.identity)
+        return record["status"], note
+
+    def start(self, resolved: str, facts: dict[str, Any]) -> None:
+        """Mark the run as running and write its resolved configuration (YAML). Moves a damaged record aside."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            earlier = read(self.directory) or {}
+        except DamagedRecord:
+            earlier = {}
+            path = self.directory / RECORD
+            path.rename(path.with_name(f"{RECORD}.damaged-{datetime.now():%Y%m%d-%H%M%S-%f}"))
+        write_text(self.directory / RESOLVED, resolved)
+        same = earlier.get("config_hash") == digest(self.identity)
+        self._record = {
+            "status": "running",
+            **self.about,
+            **facts,
+            "run_id": earlier.get("run_id", "") if same else uuid.uuid4().hex,
+            "attempts": earlier.get("attempts", 0) + 1 if same else 1,
+            "started": _now(),
+            "finished": None,
+            "config_hash": digest(self.identity),
+            "config": self.identity,
+        }
+        self._started = time.monotonic()
+        write(self.directory, self._record)
+
+    def succeed(self, results: dict[str, Any]) -> None:
+        """Mark the run as done, with its results."""
+        self._close("success", results)
+
+    def fail(self, error: str, facts: dict[str, Any]) -> None:
+        """Mark the run as failed, with the error's line."""
+        self._close("failed", {"error": error, **facts})
+
+    def _close(self, status: str, facts: dict[str, Any]) -> None:
+        wall = round(time.monotonic() - self._started, 3)
+        last = {"status": status, "finished": _now(), "wall_seconds": wall}
+        # The bulky configuration stays at the end, where a reader of the file does not trip over it.
+        tail = {key: self._record.pop(key) for key in ("config_hash", "config")}
+        self._record = {**self._record, **last, **facts, **tail}
+        write(self.directory, self._record)
+
+    def _written_config(self) -> dict[str, Any]:
+        """The identity as far as `config.yaml` tells it: what is left to go by when the record is gone."""
+        path = self.directory / RESOLVED
+        leaves = _leaves(read_yaml(path)) if path.is_file() else []
+        return {key: value for key, value in leaves if key in self.identity}
+
+    def _refuse(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+        changed = differences(old, new)
+        if changed:
+            more = f" (and {len(changed) - 8} more)" if len(changed) > 8 else ""
+            raise ConfigDiffers(
+                f"{self.directory} holds a run of another configuration: {'; '.join(changed[:8])}{more}; "
+                "choose another output folder, or remove this one"
+            )
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    flat: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        flat += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
+    return flat
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
