@@ -141,7 +141,7 @@ def test_text_stays_text(text):
 
 
 def test_identity_ignores_where_a_run_lies_and_other_methods():
-    one = config.identity(build(*EUROSAT, *B16, "--root", "a", "--output-dir", "b", "DATALOADER.NUM_WORKERS", "0"))
+    one = config.identity(build(*EUROSAT, *B16, "--root", "a", "--output-dir", "b", "DATALOADER.CACHE_GB", "0.5"))
     two = config.identity(build(*EUROSAT, *B16, "--root", "c", "VERBOSE", "False", "TRAINER.MCD.N_STEP_F", "9"))
     assert one == two
     assert one != config.identity(build(*EUROSAT, *B16, "TRAINER.MMRL.ALPHA", "0.71"))

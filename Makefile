@@ -1,0 +1,47 @@
+# make demo and make test are the two commands; make help lists the rest.
+PYTHON ?= python3
+DATA ?= data/
+OUTPUT ?= output
+VENV := .venv
+RUN := $(VENV)/bin/python
+# Models this small are slower with threads, and ten times slower with threads on a busy machine.
+THREADS := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
+DEMO := $(THREADS) PYTHON="$(RUN)" DATA="$(DATA)" OUTPUT="$(OUTPUT)" bash
+
+.PHONY: help demo test lint clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/ready ## train and test MMRL and zero-shot CLIP on Digits, print Base / New / HM (3 minutes on 2 cores)
+	@mkdir -p "$(DATA)"
+	$(DEMO) scripts/b2n/base2new_train.sh digits 1
+	$(DEMO) scripts/b2n/base2new_test.sh digits 1
+	$(DEMO) scripts/b2n/base2new_train.sh digits 1 ZeroshotCLIP
+	$(DEMO) scripts/b2n/base2new_test.sh digits 1 ZeroshotCLIP
+	@echo
+	@$(RUN) -m runs.table digits ZeroshotCLIP MMRL --output "$(OUTPUT)"
+
+test: $(VENV)/ready ## run the default test suite
+	$(THREADS) $(RUN) -m pytest
+
+lint: $(VENV)/ready-dev ## ruff and mypy
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+clean: ## remove the virtual environment and caches; data and runs stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+$(VENV)/ready: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "error: Python 3.10 or newer is needed, $(PYTHON) is not: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "error: $(PYTHON) cannot make virtual environments: on Debian or Ubuntu, apt install python3-venv" >&2; exit 1; }
+	$(RUN) -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/ready-dev: requirements-dev.txt $(VENV)/ready
+	$(RUN) -m pip install --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Base to new, first half: train on 16 shots of each base class, test on the base classes.
+#
+#     bash scripts/b2n/base2new_train.sh DATASET SEED [TRAINER] [CFG] [-- KEY VALUE ...]
+#
+# DATASET: a file of configs/datasets. TRAINER: a folder of configs/trainers (default MMRL). CFG: a file in it (default
+# vit_b16; vit_b16_imagenet for imagenet; embedded for digits).
+# The run lies in OUTPUT/base2new/train_base/DATASET/shots_16/TRAINER/CFG/seedN.
+source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+
+read_args "DATASET SEED [TRAINER] [CFG]" "$@"
+choose_config "$DATASET"
+train "$DATASET" "$(run_folder base2new/train_base "$DATASET")" B2N base

@@ -1,0 +1,172 @@
+"""The scripts on Digits, as a user runs them: from training to the table, and what can go wrong on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import train
+
+ROOT = Path(train.__file__).parent
+SHORT = ["--", "OPTIM.MAX_EPOCH", "2"]
+TRAIN, TEST = "b2n/base2new_train.sh", "b2n/base2new_test.sh"
+
+
+class Place:
+    """A user's folders of data and runs, and a shell in them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data, self.output = folder / "data", folder / "output"
+        self.data.mkdir()
+        self.environment = {
+            **os.environ,
+            "DATA": str(self.data),
+            "OUTPUT": str(self.output),
+            "PYTHON": sys.executable,
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def start(self, script: str, *words: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["bash", str(ROOT / "scripts" / script), *words],
+            env={**self.environment, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, script: str, *words: str, **environment: str) -> tuple[int, str, str]:
+        process = self.start(script, *words, **environment)
+        out, err = process.communicate(timeout=300)
+        return process.returncode, out, err
+
+    def python(self, *words: str) -> tuple[int, str, str]:
+        done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+        return done.returncode, done.stdout, done.stderr
+
+    def folder(self, half: str, seed: int = 1) -> Path:
+        return self.output / f"base2new/{half}/digits/shots_16/MMRL/embedded/seed{seed}"
+
+    def record(self, folder: Path) -> dict:
+        return json.loads((folder / "record.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Place:
+    return Place(tmp_path_factory.mktemp("user"))
+
+
+@pytest.fixture(scope="module")
+def trained(place) -> Place:
+    """The first half of base to new has run."""
+    status, out, err = place.run(TRAIN, "digits", "1", *SHORT)
+    assert status == 0, err
+    assert "* accuracy: " in out
+    return place
+
+
+def learned(folder: Path) -> dict[str, torch.Tensor]:
+    (path,) = folder.glob("*/model.pth.tar-*")
+    return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+
+
+def test_base_to_new_from_training_to_the_table(trained):
+    """Train, test, table, parser; and a second call that says that there is nothing to do."""
+    base = trained.record(trained.folder("train_base"))
+    assert (base["status"], base["subsample"], base["protocol"], base["shots"]) == ("success", "base", "B2N", 16)
+    assert [row["class"] for row in base["per_class"]] == ["zero", "one", "two", "three", "four"]
+    assert base["total"] == sum(row["total"] for row in base["per_class"]) == 271
+    assert base["accuracy"] == 100 * base["correct"] / base["total"]
+
+    log = (trained.folder("train_base") / "log.txt").read_text()
+    status, out, err = trained.run(TRAIN, "digits", "1", *SHORT)
+    assert (status, err) == (0, "") and out.startswith("Finished before, nothing to do: ") and out.count("\n") == 1
+    assert (trained.folder("train_base") / "log.txt").read_text() == log
+
+    status, _, err = trained.run(TEST, "digits", "1")
+    assert status == 0, err
+    new = trained.record(trained.folder("test_new"))
+    assert (new["mode"], new["subsample"], new["total"]) == ("eval", "new", 269)
+
+    status, out, _ = trained.python("-m", "runs.table", "digits", "MMRL", "--output", str(trained.output))
+    assert status == 0 and f"|  {base['accuracy']:.2f} | {new['accuracy']:.2f} |" in out
+    status, out, _ = trained.python("parse_test_res.py", str(trained.folder("train_base").parent))
+    assert status == 0 and f"* accuracy: {base['accuracy']:.1f}0% +- 0.00%" in out
+    status, out, _ = trained.python("parse_test_res.py", str(trained.folder("test_new").parent), "--test-log")
+    assert status == 0 and f"* accuracy: {new['accuracy']:.1f}0% +- 0.00%" in out
+
+
+def test_another_configuration_in_a_used_folder_is_refused(trained):
+    before = trained.record(trained.folder("train_base"))
+    status, _, err = trained.run(TRAIN, "digits", "1", "--", "OPTIM.MAX_EPOCH", "3")
+    assert status == 1 and err.startswith("error: ") and "OPTIM.MAX_EPOCH: 2 -> 3" in err and err.count("\n") == 1
+    assert trained.record(trained.folder("train_base")) == before
+
+
+def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(trained):
+    """SIGKILL after the first of two epochs; the resumed run learns bit for bit what an uninterrupted one does."""
+    options = [*SHORT, "SEED", "1"]  # the run of `trained`, in the folder of seed 2
+    folder = trained.folder("train_base", seed=2)
+    process = trained.start(TRAIN, "digits", "2", *options, "TRAIN.PRINT_FREQ", "1")
+    deadline = time.monotonic() + 120
+    while not (folder / "resume.pth.tar").exists():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert trained.record(folder)["status"] == "running"
+
+    status, _, err = trained.run(TEST, "digits", "2")
+    assert status == 1 and "is not finished (its record says running)" in err
+
+    status, out, err = trained.run(TRAIN, "digits", "2", *options)
+    assert status == 0, err
+    assert "An earlier attempt is unfinished (running)" in out and "epoch [1/2]" not in out
+    whole, resumed = (learned(trained.folder("train_base", seed)) for seed in (1, 2))
+    assert whole.keys() == resumed.keys() and all(torch.equal(whole[key], resumed[key]) for key in whole)
+    first, second = (trained.record(trained.folder("train_base", seed)) for seed in (1, 2))
+    assert first["accuracy"] == second["accuracy"] and second["attempts"] == 2
+
+
+def test_few_shot_and_cross_dataset(trained):
+    """The other scripts, with the quick method."""
+    for script, words, where, total in [
+        ("fewshot/fewshot.sh", ["digits", "1", "2", "ZeroshotCLIP"], "few_shot/digits/shots_2/ZeroshotCLIP", 540),
+        ("xd/xd_train.sh", ["1", "ZeroshotCLIP"], "xd/train/digits/shots_16/ZeroshotCLIP", 540),
+        ("xd/xd_test.sh", ["digits", "1", "ZeroshotCLIP"], "xd/test/digits/shots_16/ZeroshotCLIP", 540),
+    ]:
+        status, _, err = trained.run(script, *words, SOURCE="digits")
+        assert status == 0, err
+        record = trained.record(trained.output / where / "embedded/seed1")
+        assert (record["status"], record["total"], record["learned_parameters"]) == ("success", total, 0)
+    assert record["protocol"] == "CD"
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "line"),
+    [
+        (TRAIN, ["digit", "1"], "error: unknown dataset digit; known: caltech101 digits dtd"),
+        (TRAIN, ["digits", "1", "MMLR"], "error: unknown trainer MMLR; known: MMRL ZeroshotCLIP"),
+        (
+            TRAIN,
+            ["digits", "1", "MMRL", "vit_b61"],
+            "error: MMRL has no configuration vit_b61; known: embedded vit_b16",
+        ),
+        (TRAIN, ["digits", "one"], "error: SEED must be a whole number, not one"),
+        (TRAIN, ["digits"], "error: SEED is missing; usage: "),
+        (TRAIN, ["digits", "1", "MMRL", "embedded", "x"], "error: unexpected argument x; usage: "),
+        ("fewshot/fewshot.sh", ["digits", "1", "0"], "error: SHOTS must be a positive number, not 0"),
+        ("xd/xd_test.sh", ["digitz", "1"], "error: unknown dataset digitz; known: "),
+    ],
+)
+def test_a_script_says_what_is_wrong_with_its_arguments(place, script, words, line):
+    status, _, err = place.run(script, *words)
+    assert status == 1 and err.startswith(line) and err.count("\n") == 1

@@ -1,0 +1,250 @@
+"""The house: floors, configurations, scripts, and habits that a reader relies on."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+import datasets
+import train
+import trainers
+from runs import config
+
+ROOT = Path(train.__file__).parent
+CONFIGS = ROOT / "configs"
+FLOORS = ["dassl", "clip", "datasets", "trainers", "runs"]  # lowest first
+# What each floor may import of the project: those below it, as far as they are its business.
+MAY_IMPORT = {
+    "dassl": {"dassl"},
+    "clip": {"clip"},
+    "datasets": {"datasets", "dassl"},
+    "trainers": {"trainers", "datasets", "clip", "dassl"},
+    "runs": {"runs", "trainers", "datasets", "clip", "dassl"},
+}
+METHOD_NAMES = (
+    "mmrl mmrlpp coop cocoop kgcoop prograd proda plot maple promptsrc tcp mma rpo provp metaprompt clipadapter "
+    "tipadapter"
+).split()
+# The names of the public Dassl that its users import; a trainer that stays within them also runs there.
+PUBLIC_DASSL = {
+    "dassl.config": "get_cfg_default",
+    "dassl.engine": "TRAINER_REGISTRY TrainerX build_trainer TrainerBase SimpleTrainer TrainerXU SimpleNet",
+    "dassl.data": "DataManager DatasetWrapper",
+    "dassl.data.data_manager": "build_data_loader DataManager DatasetWrapper",
+    "dassl.data.datasets": "DATASET_REGISTRY Datum DatasetBase build_dataset",
+    "dassl.data.transforms": "build_transform INTERPOLATION_MODES",
+    "dassl.data.samplers": "build_sampler",
+    "dassl.optim": "build_optimizer build_lr_scheduler",
+    "dassl.evaluation": "EVALUATOR_REGISTRY EvaluatorBase build_evaluator",
+    "dassl.metrics": "compute_accuracy",
+    "dassl.utils": (
+        "Registry setup_logger set_random_seed collect_env_info load_pretrained_weights load_checkpoint "
+        "save_checkpoint resume_from_checkpoint open_specified_layers open_all_layers count_num_param "
+        "mkdir_if_missing listdir_nohidden check_isfile read_json write_json read_image download_url "
+        "tolist_if_not check_availability MetricMeter AverageMeter"
+    ),
+}
+
+
+def sources(*folders: str) -> list[Path]:
+    """Python files of the given folders, or of the whole project without its tests."""
+    if not folders:
+        return [*ROOT.glob("*.py"), *sources(*FLOORS, "tools")]
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def trees(*folders: str) -> Iterator[tuple[Path, ast.AST]]:
+    for path in sources(*folders):
+        yield path.relative_to(ROOT), ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def imports(nodes) -> Iterator[tuple[str, list[str]]]:
+    """Absolute imports as (module, names); relative ones stay within their package and do not count."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, []) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module, [alias.name for alias in node.names]
+
+
+def test_every_floor_has_sources():
+    assert all(sources(floor) for floor in FLOORS) and len(sources()) > 40
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_imports_go_down_only(floor):
+    upward = [
+        f"{path} imports {module}"
+        for path, nodes in trees(floor)
+        for module, _ in imports(nodes)
+        if module.split(".")[0] in {*FLOORS, "tools", "train", "parse_test_res"} - MAY_IMPORT[floor]
+    ]
+    assert not upward
+
+
+def test_relative_imports_stay_in_their_package():
+    climbing = [
+        str(path)
+        for path, nodes in trees(*FLOORS)
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.level >= len(path.parts)
+    ]
+    assert not climbing
+
+
+@pytest.mark.parametrize("floor", ["trainers", "datasets"])
+def test_only_public_names_of_dassl_are_used_above_it(floor):
+    private = [
+        f"{path}: from {module} import {name}"
+        for path, nodes in trees(floor)
+        for module, names in imports(nodes)
+        if module.split(".")[0] == "dassl"
+        for name in names or ["(the whole module)"]
+        if name not in PUBLIC_DASSL.get(module, "").split()
+    ]
+    assert not private
+
+
+def test_clip_names_no_method():
+    word = re.compile(rf"\b({'|'.join(METHOD_NAMES)})\b", re.IGNORECASE)
+    named = [
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for path in sources("clip")
+        for match in word.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert not named
+
+
+def test_nothing_is_unpickled_and_no_error_is_hidden():
+    found = []
+    for path, nodes in trees():
+        for node in nodes:
+            where = f"{path}:{getattr(node, 'lineno', '')}"
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if re.fullmatch(r"(pickle|joblib|dill)\.(load|loads|Unpickler)", called):
+                found.append(f"{where}: {called}")
+            elif called == "torch.load":
+                safe = any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords)
+                found += [] if safe else [f"{where}: torch.load without weights_only=True"]
+            elif isinstance(node, ast.ExceptHandler):
+                broad = node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
+                hides = broad and not any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+                found += [f"{where}: a broad except that does not raise"] if hides else []
+    assert not found
+
+
+def method_configs() -> list[Path]:
+    return [
+        path for path in sorted(CONFIGS.rglob("*.yaml")) if path.parent.name != "datasets" and path.stem != "datasets"
+    ]
+
+
+def dataset_configs() -> list[Path]:
+    return sorted((CONFIGS / "datasets").rglob("*.yaml"))
+
+
+def build(dataset: Path, method: Path, *options: str):
+    words = ["--dataset-config-file", str(dataset), "--config-file", str(method), "--trainer", method.parent.name]
+    return config.build_cfg(train.parse_args([*words, *options]))
+
+
+def test_all_configurations_are_seen():
+    overrides = list(CONFIGS.rglob("trainers/*/datasets.yaml"))
+    assert len(dataset_configs()) == 16 and len(method_configs()) == 10 and len(overrides) == 1
+    assert len(list(CONFIGS.rglob("*.y*ml"))) == 16 + 10 + 1
+
+
+@pytest.mark.parametrize("path", dataset_configs(), ids=lambda path: path.stem)
+def test_every_dataset_configuration_builds_and_names_a_dataset(path):
+    assert list(yaml.safe_load(path.read_text())["DATASET"]) == ["NAME"]
+    cfg = build(path, CONFIGS / "trainers/MMRL/vit_b16.yaml")
+    assert cfg.DATASET.NAME in datasets.NAMES
+
+
+def test_every_dataset_has_one_configuration():
+    named = [yaml.safe_load(path.read_text())["DATASET"]["NAME"] for path in dataset_configs()]
+    assert sorted(named) == sorted(datasets.NAMES)
+
+
+@pytest.mark.parametrize("path", method_configs(), ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_method_configuration_builds_and_names_a_trainer(path):
+    cfg = build(CONFIGS / "datasets/digits.yaml", path)
+    assert cfg.TRAINER.NAME == path.parent.name and path.parent.name in trainers.METHODS
+    assert path.read_text().startswith("# ") and cfg.MODEL.BACKBONE.NAME in ("ViT-B/16", "embedded")
+    assert cfg.INPUT.INTERPOLATION == "bicubic" and cfg.INPUT.PIXEL_MEAN[0] == 0.48145466
+
+
+@pytest.mark.parametrize(
+    ("stem", "task", "epochs", "batch", "warmup"),
+    [
+        ("vit_b16", "B2N", 10, 4, 1),
+        ("vit_b16_imagenet", "B2N", 5, 32, 1),
+        ("vit_b16_few_shot", "FS", 50, 4, 1),
+        ("vit_b16_few_shot_imagenet", "FS", 5, 32, 1),
+        ("vit_b16_cross_datasets", "CD", 1, 32, 0),
+    ],
+)
+def test_mmrls_settings_are_the_papers(stem, task, epochs, batch, warmup):
+    cfg = build(CONFIGS / "datasets/imagenet.yaml", CONFIGS / f"trainers/MMRL/{stem}.yaml")
+    assert (cfg.TASK, cfg.OPTIM.MAX_EPOCH, cfg.DATALOADER.TRAIN_X.BATCH_SIZE) == (task, epochs, batch)
+    assert (cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.LR_SCHEDULER) == ("adamw", 0.001, "cosine")
+    assert (cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.WARMUP_TYPE if warmup else "constant") == (warmup, "constant")
+    assert (cfg.INPUT.RRCROP_SCALE, cfg.OPTIM.WEIGHT_DECAY) == ((0.5, 1.0), 0.0005)
+    node = cfg.TRAINER.MMRL
+    assert (node.ALPHA, node.REP_LAYERS, node.REP_DIM, node.N_REP_TOKENS) == (0.7, [6, 7, 8, 9, 10, 11, 12], 512, 5)
+    assert (node.PREC, node.FUSION, node.REG_WEIGHT) == ("amp", "probs", 0.5)
+
+
+def test_lambda_per_dataset_is_the_best_of_table_8():
+    best: dict[str, tuple[float, float]] = {}
+    with open(Path(__file__).parent / "data/runs/table8_lambda.csv", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            best[row["dataset"]] = max(best.get(row["dataset"], (0.0, 0.0)), (float(row["hm"]), float(row["lambda"])))
+    assert len(best) == 11
+    for name, (_, weight) in best.items():
+        cfg = build(CONFIGS / f"datasets/{name}.yaml", CONFIGS / "trainers/MMRL/vit_b16.yaml")
+        assert cfg.TRAINER.MMRL.REG_WEIGHT == weight, name
+        assert cfg.TRAINER.MMRL.REP_DIM == (2048 if name == "eurosat" else 512)
+
+
+SCRIPTS = sorted(path for path in (ROOT / "scripts").rglob("*.sh") if path.name != "common.sh")
+
+
+def test_all_scripts_are_seen():
+    names = "base2new_test base2new_train fewshot xd_test xd_train"
+    assert [path.stem for path in sorted(SCRIPTS, key=lambda path: path.name)] == names.split()
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_every_script_explains_itself(path):
+    for flag in ("-h", "--help"):
+        done = subprocess.run(["bash", path, flag], capture_output=True, text=True)
+        assert done.returncode == 0 and not done.stderr
+        assert f"bash {path.relative_to(ROOT)}" in done.stdout and "OUTPUT" in done.stdout
+        assert not re.search(r"^#|^source |read_args", done.stdout, re.MULTILINE)
+
+
+def test_no_script_holds_a_hyper_parameter():
+    keys = [
+        key
+        for path in (ROOT / "scripts").rglob("*.sh")
+        for line in path.read_text().splitlines()
+        if not line.lstrip().startswith("#") and "OPTIM.LR 0.002 SEED 7" not in line  # the help's example
+        for key in re.findall(r"\b(?:[A-Z_0-9]+\.)+[A-Z_0-9]+\b", line)
+    ]
+    assert sorted(set(keys)) == ["DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES"]
+
+
+def test_help_is_quick():
+    """-h must not wait for torch."""
+    lines = "import sys, train\ntry: train.parse_args(['-h'])\nexcept SystemExit: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", lines], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False" and "--load-epoch" in done.stdout

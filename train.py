@@ -1,0 +1,220 @@
+"""Train and test one run: one method on one dataset with one seed.
+
+    python train.py --root DATA --output-dir OUTPUT --seed 1 --trainer MMRL \\
+        --dataset-config-file configs/datasets/digits.yaml \\
+        --config-file configs/trainers/MMRL/embedded.yaml DATASET.NUM_SHOTS 16
+
+A finished run is not repeated, an unfinished one goes on where it stopped, and a run of another configuration in
+the same folder is refused with the settings that differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from yacs.config import CfgNode
+
+# What a user can mend: shown as one line. Everything else is a fault of the program and shows its traceback.
+USER_ERRORS = (ValueError, KeyError, OSError, FloatingPointError)
+INTERRUPTED = 130
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; the arguments are CoOp's."""
+    summary, _, details = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--root", default="", metavar="DIR", help="folder of all datasets")
+    add("--output-dir", default="", metavar="DIR", help="the run's folder: log, checkpoints, configuration, record")
+    add("--resume", default="", metavar="DIR", help="go on from this folder's checkpoints (default: the run's own)")
+    add("--seed", type=int, default=None, metavar="N", help="seed of everything random, 0 included (negative: none)")
+    add("--source-domains", nargs="+", metavar="NAME", help="domains to train on, for datasets that have them")
+    add("--target-domains", nargs="+", metavar="NAME", help="domains to test on, for datasets that have them")
+    add("--transforms", nargs="+", metavar="NAME", help="image transforms in training, in order")
+    add("--config-file", default="", metavar="FILE", help="the method's settings (configs/trainers/METHOD/*.yaml)")
+    add("--dataset-config-file", default="", metavar="FILE", help="the dataset (configs/datasets/*.yaml)")
+    add("--trainer", default="", metavar="NAME", help="the method, such as MMRL or ZeroshotCLIP")
+    add("--backbone", default="", metavar="NAME", help="CLIP model, such as ViT-B/16, or the path of its weights")
+    add("--head", default="", metavar="NAME", help="head on the backbone, for trainers that have one")
+    add("--eval-only", action="store_true", help="test only")
+    add("--model-dir", default="", metavar="DIR", help="with --eval-only: folder of the run whose model is tested")
+    add("--load-epoch", type=int, metavar="N", help="with --model-dir: the epoch to load (default: best, else last)")
+    add("--no-train", action="store_true", help="build data and model, and stop: nothing is trained or recorded")
+    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="any setting, last on the line: OPTIM.LR 0.002 ...")
+    args = parser.parse_args(argv)
+    if args.model_dir and not args.eval_only:
+        parser.error("--model-dir needs --eval-only; to go on with a run's training, use --resume")
+    if args.load_epoch is not None and not args.model_dir:
+        parser.error("--load-epoch needs --model-dir")
+    return args
+
+
+def describe(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
+    """What the record says of the run before it starts."""
+    return {
+        "method": cfg.TRAINER.NAME,
+        "dataset": cfg.DATASET.NAME,
+        "protocol": cfg.TASK,
+        "subsample": cfg.DATASET.SUBSAMPLE_CLASSES,
+        "shots": cfg.DATASET.NUM_SHOTS,
+        "seed": cfg.SEED,
+        "split": cfg.TEST.SPLIT,
+        "mode": "eval" if args.eval_only else "train",
+        "model_dir": args.model_dir or None,
+    }
+
+
+def identify(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
+    """Everything that can change the result: the settings, what is done, and with which model.
+
+    Raises:
+        FileNotFoundError: `--model-dir` or `--resume` is no folder.
+        ValueError: the run in `--model-dir` is not finished, and no epoch of it was asked for.
+    """
+    from runs import config, record
+
+    for argument, folder in (("--model-dir", args.model_dir), ("--resume", args.resume)):
+        if folder and not Path(folder).is_dir():
+            raise FileNotFoundError(f"{argument}: there is no folder {folder}")
+    identity = config.identity(cfg) | {"run.mode": "eval" if args.eval_only else "train"}
+    if args.model_dir:
+        trained = record.read(args.model_dir)
+        if trained and trained["status"] != "success" and args.load_epoch is None:
+            status = f"its record says {trained['status']}"
+            raise ValueError(f"the run in {args.model_dir} is not finished ({status}): run it to its end first")
+        # A run of ours is known by its id, wherever it is moved; a folder of another repository by its path.
+        identity["run.model"] = trained["run_id"] if trained else args.model_dir
+        identity["run.load_epoch"] = args.load_epoch
+    return identity
+
+
+def execute(cfg: CfgNode, args: argparse.Namespace, built: list[Any]) -> dict[str, Any]:
+    """Build, train or load, and test. Puts the trainer into `built` once it exists. Returns the test's results."""
+    import torch
+
+    import datasets
+    import trainers
+    from dassl.engine import build_trainer
+    from dassl.utils import set_random_seed
+    from runs.results import test_results
+
+    if cfg.SEED >= 0:
+        print(f"Setting fixed seed: {cfg.SEED}")
+        set_random_seed(cfg.SEED)
+    if torch.cuda.is_available() and cfg.USE_CUDA:
+        torch.backends.cudnn.benchmark = True
+    datasets.load_all()
+    trainers.load(cfg.TRAINER.NAME)
+    with runtime_errors_as_the_users(cfg.MODEL.BACKBONE.NAME):
+        trainer = build_trainer(cfg)
+    built.append(trainer)
+
+    if args.eval_only:
+        if args.model_dir:
+            with runtime_errors_as_the_users(args.model_dir):
+                trainer.load_model(args.model_dir, epoch=args.load_epoch)
+        elif trainer.get_model_names():
+            raise ValueError(f"--eval-only needs --model-dir: {cfg.TRAINER.NAME} has something to learn")
+        trainer.test()
+    elif not args.no_train:
+        trainer.train()
+    untested = rehearsal(args) or (cfg.TEST.NO_TEST and not args.eval_only)
+    return {} if untested else test_results(trainer)
+
+
+@contextmanager
+def runtime_errors_as_the_users(source: str) -> Iterator[None]:
+    """While a model is built or loaded, a RuntimeError is a failed download or weights that do not fit."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ValueError(f"{source}: {error}") from error
+
+
+def one_line(error: BaseException) -> str:
+    """The error's text on one line."""
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    if "\nOriginal Traceback" in text:  # of a loader worker: torch puts its whole traceback into the text
+        text = text.strip().rsplit("\n", 1)[-1].partition(": ")[2]
+    return " ".join(text.split()) or type(error).__name__
+
+
+def run(cfg: CfgNode, args: argparse.Namespace) -> int:
+    """Carry out the run in its folder, with its record. Returns the exit status."""
+    from runs import files, record
+
+    this = record.Run(cfg.OUTPUT_DIR, identify(cfg, args), describe(cfg, args))
+    this.state()  # a refused run leaves no trace, so this comes before the folder is touched
+    this.directory.mkdir(parents=True, exist_ok=True)
+    with files.lock(this.directory / record.LOCK):
+        state, note = this.state()
+        if note:
+            print(f"note: {note}")
+        if state == "success" and not rehearsal(args):
+            print(f"Finished before, nothing to do: {this.directory} holds this very run (record: success)")
+            return 0
+        return attempt(this, state, cfg, args)
+
+
+def rehearsal(args: argparse.Namespace) -> bool:
+    """Whether the run only builds data and model (`--no-train`), which is not put on record."""
+    return args.no_train and not args.eval_only
+
+
+def attempt(this: Any, state: str, cfg: CfgNode, args: argparse.Namespace) -> int:
+    """Start or go on with a run that is not done, and put what comes of it on record."""
+    from dassl.utils import setup_logger
+    from runs import environment
+    from runs.results import cost
+
+    if not rehearsal(args):
+        this.start(cfg.dump(), {"versions": environment.versions(), "commit": environment.commit()})
+    setup_logger(cfg.OUTPUT_DIR)
+    if state in ("running", "failed"):
+        print(f"An earlier attempt is unfinished ({state}): going on from what it saved")
+    print(f"Arguments: {shlex.join(sys.argv[1:])}")
+    built: list[Any] = []
+    try:
+        results = execute(cfg, args, built)
+    except KeyboardInterrupt:
+        print("Interrupted: the same command goes on from the last finished epoch", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        with (this.directory / "log.txt").open("a", encoding="utf-8") as log:
+            log.write(traceback.format_exc())
+        if not rehearsal(args):
+            this.fail(one_line(error), cost(built[0]) if built else {})
+        raise
+    if not rehearsal(args):
+        this.succeed({**results, **cost(built[0])})
+    return 0
+
+
+def main() -> int:
+    """The command line's whole course, errors included. Returns the exit status."""
+    args = parse_args()
+    try:
+        from runs.config import build_cfg
+
+        return run(build_cfg(args), args)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        if not isinstance(error, USER_ERRORS) and type(error).__name__ != "OutOfMemoryError":
+            raise
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
