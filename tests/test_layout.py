@@ -57,7 +57,7 @@ PUBLIC_DASSL = {
 def sources(*folders: str) -> list[Path]:
     """Python files of the given folders, or of the whole project without its tests."""
     if not folders:
-        return [*ROOT.glob("*.py"), *sources(*FLOORS, "tools")]
+        return [*ROOT.glob("*.py"), *sources(*FLOORS, "tools", "benchmarks")]
     return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
 
 

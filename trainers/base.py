@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os.path as osp
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +103,7 @@ class CLIPTrainer(TrainerX):
         self.scaler = torch.amp.GradScaler(self.device.type) if scale else None
         self.compute_loss = self.model.loss
         if cfg.TRAINER.COMPILE:
-            # On CUDA a small batch is bound by kernel launches: record them once, as CUDA graphs.
-            mode = "reduce-overhead" if self.device.type == "cuda" else "default"
-            self.compute_loss = torch.compile(self.model.loss, mode=mode)
+            self.compute_loss = compiled(self.model.loss, self.device)
         learned = sum(p.numel() for p in self.model.parameters())
         if not learned:
             return
@@ -115,9 +113,8 @@ class CLIPTrainer(TrainerX):
         self.register_model(self.registered_name, self.model, self.optim, self.sched)
 
     def autocast(self) -> torch.autocast:
-        """The autocast region of a step or an evaluation; off in fp32 and fp16."""
-        dtype = {"amp": torch.float16, "bf16": torch.bfloat16}.get(self.precision)
-        return torch.autocast(self.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+        """The autocast region of this run's steps and evaluations."""
+        return autocast(self.precision, self.device)
 
     def forward_backward(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """One step; raises FloatingPointError naming the batch when the loss is not finite."""
@@ -257,6 +254,17 @@ def load_clip(path: Path, precision: str, device: torch.device) -> CLIP:
     if low is not None:
         convert_weights(model, low, projections=precision == "fp16")
     return model.requires_grad_(False).to(device)
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """The autocast region of a precision; off in fp32 and fp16."""
+    dtype = {"amp": torch.float16, "bf16": torch.bfloat16}.get(precision)
+    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def compiled(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
+    """``torch.compile``; on CUDA, where a small batch is bound by kernel launches, they are recorded as CUDA graphs."""
+    return torch.compile(function, mode="reduce-overhead" if device.type == "cuda" else "default")
 
 
 def no_autocast(like: Tensor) -> torch.autocast:

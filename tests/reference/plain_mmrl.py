@@ -26,10 +26,10 @@ class PlainMMRL:
         """f_c, f_r ``[B, d]``, w ``[C, d]`` and the frozen f_0, w_0."""
         with torch.no_grad():
             f_0, w_0 = self.zero_shot.image_feature(images), self.zero_shot.text_feature(self.tokens)
-        f_c, f_r = self._images(learned, images)
-        return {"f_c": f_c, "f_r": f_r, "w": self._text(learned), "f_0": f_0, "w_0": w_0}
+        f_c, f_r = self.image_features(learned, images)
+        return {"f_c": f_c, "f_r": f_r, "w": self.text_features(learned), "f_0": f_0, "w_0": w_0}
 
-    def _images(self, learned: dict[str, Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
+    def image_features(self, learned: dict[str, Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
         x = self.clip.embed_images(images)
         count = 0
         for layer, block in enumerate(self.clip.image_blocks, start=1):
@@ -43,7 +43,7 @@ class PlainMMRL:
         f_r = x[:, 1 : 1 + count].mean(dim=1) @ learned["image_encoder.proj_rep"]
         return F.normalize(f_c, dim=-1), F.normalize(f_r, dim=-1)
 
-    def _text(self, learned: dict[str, Tensor]) -> Tensor:
+    def text_features(self, learned: dict[str, Tensor]) -> Tensor:
         x = self.clip.embed_text(self.tokens)
         count = 0
         for layer, block in enumerate(self.clip.text_blocks, start=1):

@@ -1,0 +1,1 @@
+"""Measurements against the plain reference of the tests; see README.md."""
