@@ -80,15 +80,15 @@ class ClassPrompts:
         ``context`` ``[K, d]`` or ``[B, K, d]`` stands before prefix token ``context_at``: that token and all later ones
         attend to it. P is read off ``x``, so a caller may lengthen the prefix (learned tokens) between layers.
         """
-        batch, width = len(x), block.attn.width
+        batch = len(x)
         prefix = x.shape[1] - self.suffix_tokens
-        normed = block.ln_1(x)
         if last:
+            normed = block.ln_1(x)
             x = x[:, prefix:].index_select(1, self.eot)
             q = block.attn.queries(normed[:, prefix:].index_select(1, self.eot))
             kv = block.attn.keys_values(normed)
         else:
-            q, kv = block.attn.queries_keys_values(normed).split((width, 2 * width), dim=-1)
+            q, kv = block.project(x)
         shared = kv[:, :prefix]
         if context is not None:
             seen = block.context_keys_values(context).expand(batch, -1, -1)

@@ -64,10 +64,6 @@ class Attention(nn.Module):
         """``[..., d] -> [..., 2d]``, keys first."""
         return F.linear(x, self.in_proj_weight[self.width :], self.in_proj_bias[self.width :])
 
-    def queries_keys_values(self, x: Tensor) -> Tensor:
-        """``[..., d] -> [..., 3d]``: queries, keys, values."""
-        return F.linear(x, self.in_proj_weight, self.in_proj_bias)
-
     def mix(self, q: Tensor, kv: Tensor, mask: Tensor | None = None) -> Tensor:
         """Softmax attention of queries ``[B, R, d]`` over keys and values ``[B, M, 2d]``; mask ``[R, M]``, True = seen.
 
@@ -124,10 +120,13 @@ class ResidualAttentionBlock(nn.Module):
         return self.attn.keys_values(self.ln_1(context))
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries ``[B, N, d]``, and keys and values ``[B, N, 2d]``, of tokens ``[B, N, d]``."""
-        width = self.attn.width
-        q, kv = self.attn.queries_keys_values(self.ln_1(x)).split((width, 2 * width), dim=-1)
-        return q, kv
+        """Queries ``[B, N, d]``, and keys and values ``[B, N, 2d]``, of tokens ``[B, N, d]``.
+
+        Two products, not one: the queries are kept for the backward pass, and would keep a common result alive with
+        keys and values that were copied to stand beside a context's.
+        """
+        normed = self.ln_1(x)
+        return self.attn.queries(normed), self.attn.keys_values(normed)
 
     def attend(
         self, x: Tensor, q: Tensor, kv: Tensor, context: Tensor | None = None, mask: Tensor | None = None
