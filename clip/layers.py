@@ -12,6 +12,7 @@ A block is applied to *tokens* ``[B, N, d]``, whose outputs someone reads, and o
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from typing import Any
 
@@ -186,4 +187,11 @@ def causal_mask(length: int, device: torch.device | str | None = None) -> Tensor
 
 def stream_dtype(weights: torch.dtype, device: torch.device) -> torch.dtype:
     """The dtype of hidden states between layers: float32 under autocast, else that of the linear weights."""
-    return torch.float32 if torch.is_autocast_enabled(device.type) else weights
+    has_autocast = torch.amp.is_autocast_available(device.type)
+    return torch.float32 if has_autocast and torch.is_autocast_enabled(device.type) else weights
+
+
+def no_autocast(like: Tensor) -> contextlib.AbstractContextManager:
+    """A region without autocast on ``like``'s device, for features that enter a loss or a softmax."""
+    kind = like.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else contextlib.nullcontext()

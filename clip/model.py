@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .layers import Attention, LayerNorm, Transformer, causal_mask, stream_dtype
+from .layers import Attention, LayerNorm, Transformer, causal_mask, no_autocast, stream_dtype
 from .resnet import ModifiedResNet
 
 # The first thing a state dict says beside its tensors, in OpenAI's archives.
@@ -60,7 +60,7 @@ class VisionTransformer(nn.Module):
 
     def read(self, tokens: Tensor) -> Tensor:
         """Final LayerNorm and projection of outputs, never in autocast's precision: ``[..., d_v] -> [..., d]``."""
-        with torch.autocast(tokens.device.type, enabled=False):
+        with no_autocast(tokens):
             return self.ln_post(tokens) @ self.proj
 
     def forward(self, images: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class CLIP(nn.Module):
 
     def read_text(self, tokens: Tensor) -> Tensor:
         """Final LayerNorm and projection of EOT outputs, never in autocast's precision: ``[..., d_t] -> [..., d]``."""
-        with torch.autocast(tokens.device.type, enabled=False):
+        with no_autocast(tokens):
             return self.ln_final(tokens) @ self.text_projection
 
     def encode_text(self, text: Tensor) -> Tensor:

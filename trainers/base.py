@@ -6,6 +6,7 @@ time; its trainer (``CLIPTrainer``) builds it. From Dassl only names of the publ
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os.path as osp
@@ -112,7 +113,7 @@ class CLIPTrainer(TrainerX):
         self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model(self.registered_name, self.model, self.optim, self.sched)
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> contextlib.AbstractContextManager:
         """The autocast region of this run's steps and evaluations."""
         return autocast(self.precision, self.device)
 
@@ -256,20 +257,15 @@ def load_clip(path: Path, precision: str, device: torch.device) -> CLIP:
     return model.requires_grad_(False).to(device)
 
 
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """The autocast region of a precision; off in fp32 and fp16."""
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:
+    """The autocast region of a precision; none in fp32 and fp16."""
     dtype = {"amp": torch.float16, "bf16": torch.bfloat16}.get(precision)
-    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+    return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
 def compiled(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
     """``torch.compile``; on CUDA, where a small batch is bound by kernel launches, they are recorded as CUDA graphs."""
     return torch.compile(function, mode="reduce-overhead" if device.type == "cuda" else "default")
-
-
-def no_autocast(like: Tensor) -> torch.autocast:
-    """A region without autocast, for features that enter a loss or a softmax."""
-    return torch.autocast(like.device.type, enabled=False)
 
 
 def wide(x: Tensor) -> Tensor:

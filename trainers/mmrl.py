@@ -23,10 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.class_prompts import ClassPrompts
+from clip.layers import no_autocast
 from clip.model import CLIP, VisionTransformer
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import CLIPTrainer, Method, no_autocast, unit, wide
+from .base import CLIPTrainer, Method, unit, wide
 from .templates import fill, prompt_tokens, template_of
 
 LOGIT_SCALE = 100.0

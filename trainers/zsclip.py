@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import CLIPTrainer, Method, no_autocast, unit, wide
+from .base import CLIPTrainer, Method, unit, wide
 from .templates import IMAGENET_ENSEMBLE, fill, prompt_tokens, template_of
 
 
