@@ -53,7 +53,7 @@ _READABLE: list[Any] = [
 
 @contextmanager
 def _reading_dassl_pickles() -> Iterator[None]:
-    before = torch.serialization.get_safe_globals()
+    before = list(torch.serialization.get_safe_globals())  # torch 2.4 gives the list itself
     torch.serialization.add_safe_globals(_READABLE)
     try:
         yield
