@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from clip.model import CLIP, build_model  # noqa: E402
 from trainers.base import Method  # noqa: E402
 from trainers.mmrl import MMRLModel, Settings  # noqa: E402
+from trainers.templates import TEMPLATES  # noqa: E402
 from trainers.templates import fill as fill_template  # noqa: E402
-from trainers.templates import template_of  # noqa: E402
 
 VOCABULARY, CONTEXT = 49408, 77
 GAMMA = 0x9E3779B97F4A7C15
@@ -115,7 +115,7 @@ def build_mmrl(setting: dict[str, Any], clip_model: CLIP) -> Method:
         n_rep_tokens=setting["K"],
         fusion="logits",
     )
-    prompts = fill_template(template_of(setting["dataset"]), setting["classes"])
+    prompts = fill_template(TEMPLATES[setting["dataset"]], setting["classes"])
     return MMRLModel(clip_model, prompts, settings)
 
 

@@ -49,6 +49,7 @@ def extend_cfg(cfg: Any) -> None:
     cfg.TASK = "B2N"
     cfg.TRAINER.COMPILE = False  # torch.compile for the training step
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"
+    cfg.DATASET.TEMPLATE = ""  # of the prompts, such as "a photo of a {}."; empty: the data set's own
     for entry in METHODS.values():
         if entry.node:
             cfg.TRAINER[entry.node] = CfgNode(dict(entry.defaults))

@@ -73,20 +73,24 @@ class CLIPTrainer(TrainerX):
         if cfg.TASK not in ("B2N", "CD", "FS"):
             raise ValueError(f"TASK is {cfg.TASK!r}: choose B2N (base to new), CD (cross-dataset) or FS (few-shot)")
 
-    def settings_key(self, cfg: Any) -> str:
+    @classmethod
+    def settings_key(cls, cfg: Any) -> str:
         """Where the method's settings lie in the config."""
         return f"TRAINER.{METHODS[cfg.TRAINER.NAME].node}"
 
-    def settings_of(self, cfg: Any) -> CfgNode:
+    @classmethod
+    def settings_of(cls, cfg: Any) -> CfgNode:
         """The method's node, empty for a method without settings."""
         return cfg.TRAINER.get(METHODS[cfg.TRAINER.NAME].node, CfgNode())
 
-    def precision_of(self, cfg: Any) -> str:
+    @classmethod
+    def precision_of(cls, cfg: Any) -> str:
         """``PREC`` of the method's node."""
-        return self.settings_of(cfg).PREC
+        return cls.settings_of(cfg).PREC
 
-    def build_method(self, clip_model: CLIP, classnames: list[str]) -> Method:
-        """The method's module over frozen CLIP for these classes."""
+    @classmethod
+    def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> Method:
+        """The method's module over frozen CLIP for these classes; needs neither data nor a trainer."""
         raise NotImplementedError
 
     def build_model(self) -> None:
@@ -99,7 +103,7 @@ class CLIPTrainer(TrainerX):
         self.weights = digest_of(path)
         clip_model = load_clip(path, self.precision, self.device)
         with self.autocast():
-            self.model = self.build_method(clip_model, list(self.dm.dataset.classnames)).to(self.device)
+            self.model = self.build_method(cfg, clip_model, list(self.dm.dataset.classnames)).to(self.device)
         scale = self.precision == "amp"
         self.scaler = torch.amp.GradScaler(self.device.type) if scale else None
         self.compute_loss = self.model.loss

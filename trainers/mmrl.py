@@ -274,10 +274,11 @@ class MMRL(CLIPTrainer):
         super().check_cfg(cfg)
         Settings.from_cfg(cfg.TRAINER.MMRL)
 
-    def build_method(self, clip_model: CLIP, classnames: list[str]) -> MMRLModel:
-        """The model over the classes of the data set at hand."""
-        prompts = fill(template_of(self.cfg.DATASET.NAME), classnames)
-        return MMRLModel(clip_model, prompts, Settings.from_cfg(self.cfg.TRAINER.MMRL))
+    @classmethod
+    def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MMRLModel:
+        """The model over these classes with the data set's template."""
+        prompts = fill(template_of(cfg), classnames)
+        return MMRLModel(clip_model, prompts, Settings.from_cfg(cfg.TRAINER.MMRL))
 
     def test(self, split: str | None = None) -> float:
         """Evaluate with both features on classes seen in training, else with the class feature alone."""

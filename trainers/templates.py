@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -39,11 +40,16 @@ IMAGENET_ENSEMBLE = (
 )
 
 
-def template_of(dataset: str) -> str:
-    """The template of a data set. Raises ValueError for one that has none."""
-    if dataset not in TEMPLATES:
-        raise ValueError(f"no prompt template for dataset {dataset!r}: add one to trainers/templates.py")
-    return TEMPLATES[dataset]
+def template_of(cfg: Any) -> str:
+    """``DATASET.TEMPLATE``, or the data set's own. Raises ValueError where there is none, or no one ``{}`` in it."""
+    template = cfg.DATASET.TEMPLATE or TEMPLATES.get(cfg.DATASET.NAME)
+    if template is None:
+        raise ValueError(
+            f"there is no prompt template for dataset {cfg.DATASET.NAME!r}: set DATASET.TEMPLATE 'a photo of a {{}}.'"
+        )
+    if template.count("{}") != 1 or "{" in template.replace("{}", "") or "}" in template.replace("{}", ""):
+        raise ValueError(f"DATASET.TEMPLATE {template!r} must hold {{}} once, where the class name goes")
+    return template
 
 
 def fill(template: str, classnames: Sequence[str]) -> list[str]:

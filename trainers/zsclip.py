@@ -45,17 +45,20 @@ class ZeroshotModel(Method):
 class ZeroshotCLIP(CLIPTrainer):
     """CLIP with the data set's template."""
 
-    def precision_of(self, cfg: Any) -> str:
+    @classmethod
+    def precision_of(cls, cfg: Any) -> str:
         """fp16 on CUDA, fp32 elsewhere."""
         return "fp16" if cfg.USE_CUDA and torch.cuda.is_available() else "fp32"
 
-    def templates(self) -> list[str]:
+    @classmethod
+    def templates(cls, cfg: Any) -> list[str]:
         """The prompts whose features are averaged."""
-        return [template_of(self.cfg.DATASET.NAME)]
+        return [template_of(cfg)]
 
-    def build_method(self, clip_model: CLIP, classnames: list[str]) -> ZeroshotModel:
-        """The classifier over the classes of the data set at hand."""
-        return ZeroshotModel(clip_model, classnames, self.templates())
+    @classmethod
+    def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ZeroshotModel:
+        """The classifier over these classes."""
+        return ZeroshotModel(clip_model, classnames, cls.templates(cfg))
 
     def train(self) -> None:  # type: ignore[override]
         """Nothing is learned: evaluate at once."""
@@ -71,7 +74,7 @@ class ZeroshotCLIP(CLIPTrainer):
 class ZeroshotCLIP2(ZeroshotCLIP):
     """CLIP with an ensemble of templates."""
 
-    def templates(self) -> list[str]:
+    @classmethod
+    def templates(cls, cfg: Any) -> list[str]:
         """Seven ImageNet templates and, elsewhere, the data set's own."""
-        name = self.cfg.DATASET.NAME
-        return [*IMAGENET_ENSEMBLE, *([] if name == "ImageNet" else [template_of(name)])]
+        return [*IMAGENET_ENSEMBLE, *([] if cfg.DATASET.NAME == "ImageNet" else [template_of(cfg)])]

@@ -17,6 +17,7 @@ from tests.reference.plain_mmrl import PlainMMRL
 from tools import golden
 from trainers import mmrl
 from trainers.mmrl import MMRLModel, Settings
+from trainers.templates import TEMPLATES
 
 GOLDEN = Path(__file__).parent / "data"
 word = st.integers(1, 59)
@@ -112,7 +113,7 @@ def test_golden_of_the_plain_reference(name):
     model = golden.build_mmrl(setting, build_model(weights, torch.float32))
     golden.fill_learned(model, setting["trainable"], setting["clip"]["vw"])
     learned = dict(model.named_parameters())
-    prompts = mmrl.fill(mmrl.template_of(setting["dataset"]), setting["classes"])
+    prompts = mmrl.fill(TEMPLATES[setting["dataset"]], setting["classes"])
     plain = PlainMMRL(
         weights, mmrl.prompt_tokens(prompts), setting["rep_layers"][0], setting["alpha"], setting["reg_weight"]
     )
