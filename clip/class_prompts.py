@@ -2,27 +2,33 @@
 
 All prompts of a data set begin alike (BOT, the template's words before the class name). By causality the hidden states
 of that *prefix* depend on no class, in any layer, so they are computed once; each class computes only its *suffix*
-(name, what follows, EOT) and attends to the prefix's keys and values. Suffixes lie end to end without padding; only the
-attention itself works on a padded copy. Tokens after EOT cannot influence it and do not exist here.
+(name, what follows, EOT) and attends to the prefix's keys and values, which are not copied for it. Suffixes lie end to
+end without padding, sorted by length: the attention among a class's own tokens takes classes of one length at a time,
+and pads only where lengths are so close that it hardly costs. Tokens after EOT cannot influence it and do not exist.
 
 Shapes: B versions of the prompts (1 unless they depend on the image), C classes, P prefix tokens, T suffix tokens of
-all classes together, S the longest suffix, K context tokens, d width. Hidden states are flat: ``[B, P + T, d]``.
+all classes together, K context tokens, M = K + P, d width; a group has G classes of at most S suffix tokens. Hidden
+states are flat: ``[B, P + T, d]``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .layers import ResidualAttentionBlock, causal_mask
+from .layers import Attention, ResidualAttentionBlock, causal_mask
 from .model import CLIP
+
+PADDING = 1.25  # of a group's tokens, at most: fewer groups are fewer kernels
 
 
 class ClassPrompts:
     """The layout of the tokenised prompts of C classes.
+
+    Attributes ``starts`` and ``eot`` ``[C]`` are the places of a class's first and last suffix token among the T.
 
     Args:
         tokens: token ids ``[C, L]``, zero-padded, EOT the highest id of each row.
@@ -40,18 +46,20 @@ class ClassPrompts:
             raise ValueError(f"the first {prefix} tokens are not the same in all prompts: only the first {shared} are")
         self.prefix = shared if prefix is None else prefix
         lengths = eot + 1 - self.prefix
-        longest = int(lengths.max())
-        steps = torch.arange(longest, device=device)
-        self.own = steps < lengths[:, None]  # [C, S], True where a class has a token
-        ends = lengths.cumsum(0)
-        self.eot = ends - 1  # [C], place of EOT among the suffix tokens
-        # Padding repeats the class's EOT: finite values that no real query sees.
-        self.padded = (ends - lengths)[:, None] + torch.minimum(steps, lengths[:, None] - 1)  # [C, S]
-        self.flat = self.own.flatten().nonzero()[:, 0]  # [T], place of each suffix token in the padded copy
-        where = self.prefix + steps.expand_as(self.own)
-        self._masks: dict[tuple[int, ...], Tensor] = {}  # the same in all layers and steps: made once
-        self.positions = torch.cat([torch.arange(self.prefix, device=device), where[self.own]])  # [P + T]
-        self.ids = torch.cat([tokens[0, : self.prefix], tokens[:, self.prefix :][:, :longest][self.own]])
+        order = lengths.argsort(descending=True, stable=True)
+        ends = lengths[order].cumsum(0)
+        self.rank = order.argsort()  # [C], where a class stands among the sorted
+        self.sorted_eot = ends - 1
+        self.eot = self.sorted_eot[self.rank]
+        self.starts = self.eot + 1 - lengths
+        self.groups = [_Group(part, device) for part in _close_lengths(lengths[order].tolist())]
+        steps = torch.arange(int(lengths.max()), device=device)
+        own = steps < lengths[order, None]
+        where = self.prefix + steps.expand_as(own)
+        self.positions = torch.cat([torch.arange(self.prefix, device=device), where[own]])  # [P + T]
+        suffixes = tokens[order, self.prefix : self.prefix + len(steps)]
+        self.ids = torch.cat([tokens[0, : self.prefix], suffixes[own]])
+        self._prefix_masks: dict[tuple[int, ...], Tensor] = {}  # the same in all layers and steps: made once
 
     @property
     def classes(self) -> int:
@@ -61,7 +69,7 @@ class ClassPrompts:
     @property
     def suffix_tokens(self) -> int:
         """T."""
-        return len(self.flat)
+        return len(self.ids) - self.prefix
 
     def embed(self, clip_model: CLIP) -> Tensor:
         """The first layer's input, ``[1, P + T, d]``: frozen token embeddings plus positional embeddings."""
@@ -80,25 +88,22 @@ class ClassPrompts:
         ``context`` ``[K, d]`` or ``[B, K, d]`` stands before prefix token ``context_at``: that token and all later ones
         attend to it. P is read off ``x``, so a caller may lengthen the prefix (learned tokens) between layers.
         """
-        batch = len(x)
-        prefix = x.shape[1] - self.suffix_tokens
-        if last:
-            normed = block.ln_1(x)
-            x = x[:, prefix:].index_select(1, self.eot)
-            q = block.attn.queries(normed[:, prefix:].index_select(1, self.eot))
-            kv = block.attn.keys_values(normed)
-        else:
-            q, kv = block.project(x)
-        shared = kv[:, :prefix]
+        sizes = [x.shape[1] - self.suffix_tokens, self.suffix_tokens]
+        normed = block.ln_1(x)
+        prefix_kv, suffix_kv = block.attn.keys_values(normed).split(sizes, dim=1)
+        shared = prefix_kv
         if context is not None:
-            seen = block.context_keys_values(context).expand(batch, -1, -1)
-            shared = torch.cat([seen, shared], dim=1)
-        suffix = self._suffix_attention(block, q if last else q[:, prefix:], kv[:, prefix:], shared, last)
+            seen = block.context_keys_values(context).expand(len(x), -1, -1)
+            shared = torch.cat([seen, prefix_kv], dim=1)
         if last:
-            return block.finish(x, suffix)
-        mask = self._prefix_mask(prefix, shared.shape[1] - prefix, context_at)
-        mixed = torch.cat([block.attn.mix(q[:, :prefix], shared, mask), suffix], dim=1)
-        return block.finish(x, mixed)
+            asking = normed.split(sizes, dim=1)[1].index_select(1, self.sorted_eot)
+            mixed = self._eot_attention(block.attn, block.attn.queries(asking), suffix_kv, shared)
+            outputs = block.finish(x.split(sizes, dim=1)[1].index_select(1, self.sorted_eot), mixed)
+            return outputs.index_select(1, self.rank)
+        prefix_q, suffix_q = block.attn.queries(normed).split(sizes, dim=1)
+        mask = self._prefix_mask(sizes[0], shared.shape[1] - sizes[0], context_at)
+        suffix = self._suffix_attention(block.attn, suffix_q, suffix_kv, shared)
+        return block.finish(x, torch.cat([block.attn.mix(prefix_q, shared, mask), *suffix], dim=1))
 
     def run(
         self,
@@ -115,43 +120,83 @@ class ClassPrompts:
             x = self.layer(block, x, context, context_at, last=last and i == len(blocks) - 1)
         return x
 
-    def _suffix_attention(
-        self, block: ResidualAttentionBlock, q: Tensor, kv: Tensor, shared: Tensor, last: bool
-    ) -> Tensor:
-        """Suffix tokens (or EOT alone) attend to the shared keys and their class's own; flat ``[B, T or C, d]``."""
-        batch, classes, longest = len(kv), *self.padded.shape
-        before = shared.shape[1]
-        own = kv.index_select(1, self.padded.flatten()).unflatten(1, (classes, longest))
-        keys = torch.cat([shared[:, None].expand(-1, classes, -1, -1), own], dim=2).flatten(0, 1)
-        if last:
-            mask = self._eot_mask(before).repeat(batch, 1)[:, None, None]
-            return block.attn.mix(q.flatten(0, 1)[:, None], keys, mask).view(batch, classes, -1)
-        mask = self._suffix_mask(before)
-        padded_q = q.index_select(1, self.padded.flatten()).unflatten(1, (classes, longest)).flatten(0, 1)
-        mixed = block.attn.mix(padded_q, keys, mask).reshape(batch, classes * longest, -1)
-        return mixed.index_select(1, self.flat)
+    def _suffix_attention(self, attn: Attention, q: Tensor, kv: Tensor, shared: Tensor) -> list[Tensor]:
+        """Suffix tokens ``[B, T, d]`` attend to what is shared and to their class's own; parts of ``[B, T, d]``."""
+        sizes = [group.tokens for group in self.groups]
+        parts = zip(self.groups, q.split(sizes, dim=1), kv.split(sizes, dim=1), strict=True)
+        return [g.unpad(_attend(attn, g.pad(q), g.pad(kv), shared, g.causal)) for g, q, kv in parts]
 
-    def _eot_mask(self, before: int) -> Tensor:
-        """``[C, before + S]``: EOT sees all that is shared and its class's own tokens."""
-        if (before,) not in self._masks:
-            self._masks[(before,)] = F.pad(self.own, (before, 0), value=True)
-        return self._masks[(before,)]
-
-    def _suffix_mask(self, before: int) -> Tensor:
-        """``[S, before + S]``: all that is shared, and causal among a class's own tokens."""
-        key = (before, len(self.padded[0]))
-        if key not in self._masks:
-            self._masks[key] = F.pad(causal_mask(key[1], self.ids.device), (before, 0), value=True)
-        return self._masks[key]
+    def _eot_attention(self, attn: Attention, q: Tensor, kv: Tensor, shared: Tensor) -> Tensor:
+        """The same for one query per class, sorted: ``[B, C, d]``."""
+        tokens, classes = [g.tokens for g in self.groups], [g.classes for g in self.groups]
+        parts = zip(self.groups, q.split(classes, dim=1), kv.split(tokens, dim=1), strict=True)
+        mixed = [_attend(attn, q[:, :, None], g.pad(kv), shared, g.own).squeeze(2) for g, q, kv in parts]
+        return torch.cat(mixed, dim=1)
 
     def _prefix_mask(self, prefix: int, context: int, context_at: int) -> Tensor:
         """``[P, K + P]``: causal, the context seen from token ``context_at`` on."""
         key = (prefix, context, context_at)
-        if key not in self._masks:
+        if key not in self._prefix_masks:
             device = self.ids.device
             sees_context = torch.arange(prefix, device=device)[:, None] >= context_at
-            self._masks[key] = torch.cat([sees_context.expand(-1, context), causal_mask(prefix, device)], dim=1)
-        return self._masks[key]
+            mask = torch.cat([sees_context.expand(-1, context), causal_mask(prefix, device)], dim=1)
+            self._prefix_masks[key] = mask
+        return self._prefix_masks[key]
+
+
+class _Group:
+    """Classes that stand one after another and have suffixes of nearly one length; sorted, the longest first."""
+
+    def __init__(self, lengths: list[int], device: torch.device):
+        self.classes, self.longest, self.tokens = len(lengths), lengths[0], sum(lengths)
+        own = torch.arange(self.longest) < torch.tensor(lengths)[:, None]  # [G, S]
+        ends = torch.tensor(lengths).cumsum(0)
+        # Padding repeats a class's EOT: finite values that no real query sees.
+        place = torch.minimum((ends - torch.tensor(lengths))[:, None] + torch.arange(self.longest), ends[:, None] - 1)
+        self.even = lengths[0] == lengths[-1]
+        self.padded, self.flat = place.flatten().to(device), own.flatten().nonzero()[:, 0].to(device)
+        self.own = None if self.even else own[:, None].to(device)  # [G, 1, S]
+        self.causal = causal_mask(self.longest, device)  # [S, S]
+
+    def pad(self, x: Tensor) -> Tensor:
+        """``[B, tokens, d] -> [B, G, S, d]``."""
+        return (x if self.even else x.index_select(1, self.padded)).unflatten(1, (self.classes, self.longest))
+
+    def unpad(self, x: Tensor) -> Tensor:
+        """``[B, G, S, d] -> [B, tokens, d]``."""
+        return x.flatten(1, 2) if self.even else x.flatten(1, 2).index_select(1, self.flat)
+
+
+def _attend(attn: Attention, q: Tensor, kv: Tensor, shared: Tensor, mask: Tensor | None) -> Tensor:
+    """Queries ``[B, G, R, d]`` over shared ``[B, M, 2d]`` and own ``[B, G, S, 2d]`` keys and values; ``[B, G, R, d]``.
+
+    One softmax over both. ``mask``, broadcast to ``[G, R, S]``, says which of their own tokens queries see.
+    """
+    groups, rows = q.shape[1:3]
+    q = q.unflatten(-1, (attn.heads, -1)).permute(0, 3, 1, 2, 4) * (attn.width // attn.heads) ** -0.5
+    k, v = (t.unflatten(-1, (attn.heads, -1)).permute(0, 3, 1, 2, 4) for t in kv.split(attn.width, dim=-1))
+    shared_k, shared_v = (t.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for t in shared.split(attn.width, dim=-1))
+    own = q @ k.transpose(-1, -2)  # [B, h, G, R, S]
+    if mask is not None:
+        own = own.masked_fill(~mask, float("-inf"))
+    seen = (q.flatten(2, 3) @ shared_k.transpose(-1, -2)).unflatten(2, (groups, rows))  # [B, h, G, R, M]
+    weights = torch.cat([seen, own], dim=-1).softmax(dim=-1).to(q.dtype)
+    of_shared, of_own = weights.split([seen.shape[-1], own.shape[-1]], dim=-1)
+    mixed = (of_shared.flatten(2, 3) @ shared_v).unflatten(2, (groups, rows)) + of_own @ v
+    return mixed.permute(0, 2, 3, 1, 4).flatten(3)
+
+
+def _close_lengths(lengths: list[int]) -> list[list[int]]:
+    """Descending suffix lengths in parts that padding to their first makes at most ``PADDING`` times as long."""
+    parts: list[list[int]] = []
+    for _, run in groupby(lengths):
+        equal = list(run)
+        joined = parts[-1] + equal if parts else []
+        if joined and len(joined) * joined[0] <= PADDING * sum(joined):
+            parts[-1] = joined
+        else:
+            parts.append(equal)
+    return parts
 
 
 def _common_prefix(tokens: Tensor, eot: Tensor) -> int:

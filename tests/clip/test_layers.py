@@ -125,8 +125,23 @@ def test_class_prompts_compute_no_more_than_they_must():
     ids = toy.prompt_ids([[1, 2], [3], [1, 2, 3]], [10, 11, 12], [20])
     prompts = ClassPrompts(ids)
     assert (prompts.prefix, prompts.suffix_tokens, prompts.classes) == (4, 4 + 3 + 5, 3)
-    assert prompts.ids.tolist() == [60, 10, 11, 12, 1, 2, 20, 61, 3, 20, 61, 1, 2, 3, 20, 61]
-    assert prompts.positions.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 4, 5, 6, 7, 8]
+    # Sorted by length, the longest first; starts and eot are in the order of the classes.
+    assert prompts.ids.tolist() == [60, 10, 11, 12, 1, 2, 3, 20, 61, 1, 2, 20, 61, 3, 20, 61]
+    assert prompts.positions.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 4, 5, 6, 7, 4, 5, 6]
+    assert (prompts.starts.tolist(), prompts.eot.tolist()) == ([5, 9, 0], [8, 11, 4])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "padded"),
+    [
+        ([4] * 50, [(50, 4)]),  # one length: nothing is padded
+        ([8, 3, 3, 3], [(1, 8), (3, 3)]),  # far apart: a group each
+        ([9] + [8] * 20, [(21, 9)]),  # close: one group, 8 tokens of padding for 169
+    ],
+)
+def test_attention_pads_suffixes_of_close_lengths_only(lengths, padded):
+    prompts = ClassPrompts(toy.prompt_ids([[1 + i] * (n - 1) for i, n in enumerate(lengths)], [60], []))
+    assert [(group.classes, group.longest) for group in prompts.groups] == padded
 
 
 def test_versions_of_the_prompts_are_independent():
