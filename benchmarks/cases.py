@@ -10,25 +10,19 @@ import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from open_clip import IMAGENET_CLASSNAMES
 from safetensors.torch import save_file
 from torch import Tensor
 
-from clip import tokenize
-from clip.model import CLIP
+from benchmarks.sides import Learned, Side
 from clip.weights import read_state_dict
 from tests.reference import toy
 from tests.reference.plain_clip import PlainCLIP
-from tests.reference.plain_mmrl import PlainMMRL
 from trainers.base import autocast, compiled, effective_precision, load_clip
-from trainers.mmrl import MMRLModel, Settings
-from trainers.templates import TEMPLATES, fill
-
-Learned = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -60,71 +54,8 @@ class Case:
         return self.precision if side == "ours" else self.plain_precision
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two programs that are compared.
-
-    Attributes:
-        learned: learned tensors by name.
-        loss: images ``[B, 3, H, W]``, labels ``[B]`` to the training loss.
-        class_features: what evaluation computes of the classes once, ``[C, d]``.
-        scores: images, class features, and whether both features score, to probabilities ``[B, C]``.
-    """
-
-    learned: Learned
-    loss: Callable[[Tensor, Tensor], Tensor]
-    class_features: Callable[[], Tensor]
-    scores: Callable[[Tensor, Tensor, bool], Tensor]
-
-
-class Method(NamedTuple):
-    """How a method's two sides are made: from CLIP and prompts; from weights, token ids and learned tensors."""
-
-    ours: Callable[[CLIP, list[str]], Side]
-    plain: Callable[[dict[str, Tensor], Tensor, Learned], Side]
-
-
-def _mmrl_settings(layers: int) -> Settings:
-    """The paper's: J = 6 of 12 layers."""
-    return Settings(0.7, 0.5, tuple(range(layers // 2, layers + 1)), 512, 5)
-
-
-def _mmrl(clip_model: CLIP, prompts: list[str]) -> Side:
-    model = MMRLModel(clip_model, prompts, _mmrl_settings(clip_model.transformer.layers))
-    model.to(clip_model.positional_embedding.device)
-
-    def scores(images: Tensor, class_features: Tensor, both: bool) -> Tensor:
-        model.both = both
-        found = model.scores(images, class_features)
-        return found if both else found.softmax(dim=-1)
-
-    learned: Learned = dict(model.named_parameters())
-    return Side(learned, lambda images, labels: model.loss(images, labels)[0], model.class_features, scores)
-
-
-def _plain_mmrl(weights: dict[str, Tensor], tokens: Tensor, learned: Learned) -> Side:
-    layers = 1 + max(int(key.split(".")[2]) for key in weights if key.startswith("transformer.resblocks."))
-    settings = _mmrl_settings(layers)
-    plain = PlainMMRL(weights, tokens, settings.rep_layers[0], settings.alpha, settings.reg_weight)
-    dtype = weights["text_projection"].dtype
-
-    def cast() -> Learned:
-        return {name: value.to(dtype) for name, value in learned.items()}
-
-    def scores(images: Tensor, class_features: Tensor, both: bool) -> Tensor:
-        f_c, f_r = plain.image_features(cast(), images.to(dtype))
-        of_class, of_rep = ((100 * f @ class_features.t()).float().softmax(dim=-1) for f in (f_c, f_r))
-        return settings.alpha * of_class + (1 - settings.alpha) * of_rep if both else of_class
-
-    return Side(
-        learned,
-        lambda images, labels: plain.loss(cast(), images.to(dtype), labels),
-        lambda: plain.text_features(cast()),
-        scores,
-    )
-
-
-METHODS = {"MMRL": Method(_mmrl, _plain_mmrl)}
+# By registry name, the module of benchmarks/sides that makes both sides.
+METHODS = {"MMRL": "mmrl"}
 
 
 def check_options(method: str, device: str) -> None:
@@ -157,11 +88,6 @@ def class_names(count: int) -> list[str]:
     return list(found)[:count]
 
 
-def prompts_of(classes: int) -> list[str]:
-    """One filled-in prompt per class, ImageNet's template."""
-    return fill(TEMPLATES["ImageNet"], class_names(classes))
-
-
 def write_weights(path: Path, size: Size) -> None:
     """Random weights under OpenAI's names, float32."""
     weights = toy.clip_weights(
@@ -178,20 +104,20 @@ def write_weights(path: Path, size: Size) -> None:
 
 def build(case: Case, side: str, weights: Path) -> Side:
     """``ours`` or ``plain``, both with the same frozen weights, prompts and initial learned tensors."""
-    method, prompts = METHODS[case.method], prompts_of(case.classes)
+    method, names = import_module(f"benchmarks.sides.{METHODS[case.method]}"), class_names(case.classes)
     if side == "ours":
         clip_model = load_clip(weights, case.precision, torch.device(case.device))
         torch.manual_seed(0)
         with autocast(case.precision, torch.device(case.device)):
-            return method.ours(clip_model, prompts)
+            return method.ours(clip_model, names)
     clip_model = load_clip(weights, "fp32", torch.device("cpu"))
     torch.manual_seed(0)
-    start = method.ours(clip_model, prompts[:2]).learned
+    start = method.ours(clip_model, names).learned
     learned: Learned = {k: v.detach().clone().to(case.device).requires_grad_() for k, v in start.items()}
     dtype = torch.float16 if case.plain_precision == "fp16" else torch.float32
     frozen = {k: v.to(case.device, dtype, copy=True) for k, v in read_state_dict(weights).items()}
     with torch.device(case.device):
-        return method.plain(frozen, tokenize(prompts).long().to(case.device), learned)
+        return method.plain(frozen, names, learned)
 
 
 def batch_of(case: Case, weights: Path) -> tuple[Tensor, Tensor]:

@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 
 class PlainBlock(nn.Module):
-    """x + MHA(LN(x)), then x + MLP(LN(x)) with x sigmoid(1.702 x) between the MLP's two layers."""
+    """x + MHA(LN(x)), then x + MLP(LN(x)) with x sigmoid(1.702 x), or GELU, between the MLP's two layers."""
 
-    def __init__(self, weights: dict[str, Tensor], prefix: str):
+    def __init__(self, weights: dict[str, Tensor], prefix: str, head_width: int = 64, quick_gelu: bool = True):
         super().__init__()
-        width = weights[f"{prefix}ln_1.weight"].shape[0]
-        self.attn = nn.MultiheadAttention(width, width // 64, batch_first=True)
+        hidden, width = weights[f"{prefix}mlp.c_fc.weight"].shape
+        self.quick_gelu = quick_gelu
+        self.attn = nn.MultiheadAttention(width, width // head_width, batch_first=True)
         self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.mlp = nn.ModuleDict({"c_fc": nn.Linear(width, 4 * width), "c_proj": nn.Linear(4 * width, width)})
+        self.mlp = nn.ModuleDict({"c_fc": nn.Linear(width, hidden), "c_proj": nn.Linear(hidden, width)})
         self.to(weights[f"{prefix}ln_1.weight"].dtype)
         own = {name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)}
         self.load_state_dict(own)
@@ -29,21 +30,23 @@ class PlainBlock(nn.Module):
         y = self.ln_1(x)
         x = x + self.attn(y, y, y, need_weights=False, attn_mask=mask)[0]
         hidden = self.mlp["c_fc"](self.ln_2(x))
-        return x + self.mlp["c_proj"](hidden * torch.sigmoid(1.702 * hidden))
+        hidden = hidden * torch.sigmoid(1.702 * hidden) if self.quick_gelu else F.gelu(hidden)
+        return x + self.mlp["c_proj"](hidden)
 
 
 class PlainCLIP(nn.Module):
-    """Both towers from a state dict under OpenAI's names."""
+    """Both towers from a state dict under OpenAI's names; ``head_width`` is the image tower's, of text it is 64."""
 
-    def __init__(self, weights: dict[str, Tensor]):
+    def __init__(self, weights: dict[str, Tensor], head_width: int = 64, quick_gelu: bool = True):
         super().__init__()
         self.weights = weights
-        self.image_blocks = self._blocks("visual.transformer.resblocks.")
-        self.text_blocks = self._blocks("transformer.resblocks.")
+        self.image_blocks = self._blocks("visual.transformer.resblocks.", head_width, quick_gelu)
+        self.text_blocks = self._blocks("transformer.resblocks.", 64, quick_gelu)
 
-    def _blocks(self, prefix: str) -> nn.ModuleList:
+    def _blocks(self, prefix: str, head_width: int, quick_gelu: bool) -> nn.ModuleList:
         own = {name.removeprefix(prefix).split(".")[0] for name in self.weights if name.startswith(prefix)}
-        return nn.ModuleList(PlainBlock(self.weights, f"{prefix}{i}.") for i in range(len(own)))
+        blocks = (PlainBlock(self.weights, f"{prefix}{i}.", head_width, quick_gelu) for i in range(len(own)))
+        return nn.ModuleList(blocks)
 
     def norm(self, name: str, x: Tensor) -> Tensor:
         """A named LayerNorm."""

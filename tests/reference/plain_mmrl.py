@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,15 +12,28 @@ from tests.reference.plain_clip import PlainCLIP, causal
 
 
 class PlainMMRL:
-    """Loss and scores from the learned tensors given by name (``learned``), with no shortcut of any kind."""
+    """Loss and scores from the learned tensors given by name (``learned``), with no shortcut of any kind.
 
-    def __init__(self, weights: dict[str, Tensor], tokens: Tensor, first: int, alpha: float, reg_weight: float):
-        self.clip, self.zero_shot = PlainCLIP(weights), PlainCLIP(weights)
-        self.tokens, self.first, self.alpha, self.reg_weight = tokens, first, alpha, reg_weight
+    ``first`` is J, and ``text_first`` that of the text tower where it differs. ``how``: arguments of ``PlainCLIP``.
+    """
+
+    def __init__(
+        self,
+        weights: dict[str, Tensor],
+        tokens: Tensor,
+        first: int,
+        alpha: float,
+        reg_weight: float,
+        text_first: int | None = None,
+        **how: Any,
+    ):
+        self.clip, self.zero_shot = PlainCLIP(weights, **how), PlainCLIP(weights, **how)
+        self.tokens, self.alpha, self.reg_weight = tokens, alpha, reg_weight
+        self.first = {"v": first, "t": first if text_first is None else text_first}
 
     def rep_tokens(self, learned: dict[str, Tensor], modality: str, layer: int) -> Tensor:
         """R_i = F_i(R) ``[K, d_modality]`` that stands before the 1-based layer."""
-        name = f"representation_learner.compound_rep_tokens_r2{modality}proj.{layer - self.first}"
+        name = f"representation_learner.compound_rep_tokens_r2{modality}proj.{layer - self.first[modality]}"
         space = learned["representation_learner.compound_rep_tokens"]
         return F.linear(space, learned[f"{name}.weight"], learned[f"{name}.bias"])
 
@@ -33,7 +48,7 @@ class PlainMMRL:
         x = self.clip.embed_images(images)
         count = 0
         for layer, block in enumerate(self.clip.image_blocks, start=1):
-            if layer >= self.first:
+            if layer >= self.first["v"]:
                 rep = self.rep_tokens(learned, "v", layer).expand(len(x), -1, -1)
                 x = torch.cat([x[:, :1], rep, x[:, 1 + count :]], dim=1)
                 count = rep.shape[1]
@@ -47,7 +62,7 @@ class PlainMMRL:
         x = self.clip.embed_text(self.tokens)
         count = 0
         for layer, block in enumerate(self.clip.text_blocks, start=1):
-            if layer >= self.first:
+            if layer >= self.first["t"]:
                 rep = self.rep_tokens(learned, "t", layer).expand(len(x), -1, -1)
                 x = torch.cat([x[:, :1], rep, x[:, 1 + count :]], dim=1)
                 count = rep.shape[1]

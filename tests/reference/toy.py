@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -20,12 +22,17 @@ def clip_weights(
     text: tuple[int, int] = (64, 3),
     vocabulary: int = 62,
     dtype: torch.dtype = torch.float32,
+    **more: Any,
 ) -> dict[str, Tensor]:
-    """State dict of a ViT CLIP; ``vision`` and ``text`` are (width, layers). LayerNorms and biases are not trivial."""
+    """State dict of a ViT CLIP; ``vision`` and ``text`` are (width, layers), ``more`` goes to ``CLIP``.
+
+    LayerNorms and biases are not trivial.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = CLIP(embed, res, vision[1], vision[0], patch, 77, vocabulary, text[0], max(1, text[0] // 64), text[1])
+        heads = max(1, text[0] // 64)
+        model = CLIP(embed, res, vision[1], vision[0], patch, 77, vocabulary, text[0], heads, text[1], **more)
     weights = model.state_dict()
     for name, value in weights.items():
         if "ln_" in name or name.endswith("bias"):

@@ -15,6 +15,7 @@ from clip.model import build_model
 from tests.reference import toy
 from tests.reference.plain_mmrl import PlainMMRL
 from tools import golden
+from tools.goldens.recipe import clip_weights, images_of
 from trainers import mmrl
 from trainers.mmrl import MMRLModel, Settings
 from trainers.templates import TEMPLATES
@@ -109,17 +110,13 @@ def test_golden(name):
 def test_golden_of_the_plain_reference(name):
     """The reference that everything is measured against agrees with the authors' code too."""
     setting = json.loads((GOLDEN / f"{name}.json").read_text())
-    weights = golden.clip_weights(setting["clip"])
-    model = golden.build_mmrl(setting, build_model(weights, torch.float32))
-    golden.fill_learned(model, setting["trainable"], setting["clip"]["vw"])
-    learned = dict(model.named_parameters())
+    weights = clip_weights(setting["clip"])
+    learned = dict(golden.model_of(setting).named_parameters())
     prompts = mmrl.fill(TEMPLATES[setting["dataset"]], setting["classes"])
     plain = PlainMMRL(
         weights, mmrl.prompt_tokens(prompts), setting["rep_layers"][0], setting["alpha"], setting["reg_weight"]
     )
-    side = setting["clip"]["res"]
-    images = golden.fill("images", (setting["batch"], 3, side, side), 1.0)
-    loss = plain.loss(learned, images, torch.tensor(setting["labels"]))
+    loss = plain.loss(learned, images_of(setting), torch.tensor(setting["labels"]))
     loss.backward()
     with np.load(GOLDEN / f"{name}.npz") as expected:
         assert abs(loss.item() - expected["losses"][0]) <= 1e-5 * expected["losses"][0]
