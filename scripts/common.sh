@@ -60,27 +60,28 @@ names_in() {
     local path
     for path in "$1"/*; do
         path=${path##*/}
-        [[ $path == datasets.yaml ]] || printf ' %s' "${path%.yaml}"
+        [[ $path == datasets.yaml || $path == protocols ]] || printf ' %s' "${path%.yaml}"
     done
 }
 
-# choose_config DATASET [STEM]: check the names, and choose CFG where none was given: `embedded` for datasets that come
-# with the project, else STEM (default vit_b16), with _imagenet for imagenet; vit_b16 where the method has no such file.
+# choose_config PROTOCOL DATASET: check the names, and where no CFG was given take it from the method's table
+# configs/trainers/TRAINER/protocols: lines "protocol dataset shots config", * for any, the first that fits.
 choose_config() {
-    local dataset=$1 wanted=${2:-vit_b16} configs=$HERE/configs
-    check_dataset "$dataset"
-    [[ -d $configs/trainers/$TRAINER ]] || die "unknown trainer $TRAINER; known:$(names_in "$configs/trainers")"
-    if [[ -n $CFG ]]; then
-        [[ -f $configs/trainers/$TRAINER/$CFG.yaml ]] ||
-            die "$TRAINER has no configuration $CFG; known:$(names_in "$configs/trainers/$TRAINER")"
-        return
+    local folder=$HERE/configs/trainers/$TRAINER protocol dataset shots config
+    check_dataset "$2"
+    [[ -d $folder ]] || die "unknown trainer $TRAINER; known:$(names_in "$HERE/configs/trainers")"
+    if [[ -z $CFG ]]; then
+        while read -r protocol dataset shots config; do
+            [[ $protocol == "#"* || -z $protocol ]] && continue
+            # Unquoted on the right: * fits any.
+            if [[ $1 == $protocol && $2 == $dataset && $SHOTS == $shots ]]; then
+                CFG=$config
+                break
+            fi
+        done <"$folder/protocols"
+        [[ -n $CFG ]] || die "$TRAINER has no default for $1 on $2 with $SHOTS shots: give one of$(names_in "$folder")"
     fi
-    case $dataset in
-        digits) wanted=embedded ;;
-        imagenet) [[ -f $configs/trainers/$TRAINER/${wanted}_imagenet.yaml ]] && wanted=${wanted}_imagenet ;;
-    esac
-    CFG=$wanted
-    [[ -f $configs/trainers/$TRAINER/$CFG.yaml ]] || CFG=vit_b16
+    [[ -f $folder/$CFG.yaml ]] || die "$TRAINER has no configuration $CFG; known:$(names_in "$folder")"
 }
 
 check_dataset() {

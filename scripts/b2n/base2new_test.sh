@@ -8,6 +8,6 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 read_args "DATASET SEED [TRAINER] [CFG]" "$@"
-choose_config "$DATASET"
+choose_config base2new "$DATASET"
 train "$DATASET" "$(run_folder base2new/test_new "$DATASET")" B2N new \
     --eval-only --model-dir "$(run_folder base2new/train_base "$DATASET")"

@@ -3,11 +3,11 @@
 #
 #     bash scripts/b2n/base2new_train.sh DATASET SEED [TRAINER] [CFG] [-- KEY VALUE ...]
 #
-# DATASET: a file of configs/datasets. TRAINER: a folder of configs/trainers (default MMRL). CFG: a file in it (default
-# vit_b16; vit_b16_imagenet for imagenet; embedded for digits).
+# DATASET: a file of configs/datasets. TRAINER: a folder of configs/trainers (default MMRL). CFG: a file in it (default:
+# what its file protocols says).
 # The run lies in OUTPUT/base2new/train_base/DATASET/shots_16/TRAINER/CFG/seedN.
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 read_args "DATASET SEED [TRAINER] [CFG]" "$@"
-choose_config "$DATASET"
+choose_config base2new "$DATASET"
 train "$DATASET" "$(run_folder base2new/train_base "$DATASET")" B2N base

@@ -4,11 +4,10 @@
 #     bash scripts/fewshot/fewshot.sh DATASET SEED [SHOTS] [TRAINER] [CFG] [-- KEY VALUE ...]
 #
 # DATASET: a file of configs/datasets. SHOTS: default 16; the paper has 1, 2, 4, 8 and 16. TRAINER: a folder of
-# configs/trainers (default MMRL). CFG: a file in it (default vit_b16_few_shot; vit_b16_few_shot_imagenet for imagenet;
-# embedded for digits).
+# configs/trainers (default MMRL). CFG: a file in it (default: what its file protocols says).
 # The run lies in OUTPUT/few_shot/DATASET/shots_SHOTS/TRAINER/CFG/seedN.
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 read_args "DATASET SEED [SHOTS] [TRAINER] [CFG]" "$@"
-choose_config "$DATASET" vit_b16_few_shot
+choose_config fewshot "$DATASET"
 train "$DATASET" "$(run_folder few_shot "$DATASET")" FS all

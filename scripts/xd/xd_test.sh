@@ -11,6 +11,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 SOURCE=${SOURCE:-imagenet}
 read_args "DATASET SEED [TRAINER] [CFG]" "$@"
-choose_config "$SOURCE" vit_b16_cross_datasets
+choose_config xd "$SOURCE"
 train "$DATASET" "$(run_folder xd/test "$DATASET")" CD all \
     --eval-only --model-dir "$(run_folder xd/train "$SOURCE")"

@@ -3,12 +3,13 @@
 #
 #     bash scripts/xd/xd_train.sh SEED [TRAINER] [CFG] [-- KEY VALUE ...]
 #
-# TRAINER: a folder of configs/trainers (default MMRL). CFG: a file in it (default vit_b16_cross_datasets).
+# TRAINER: a folder of configs/trainers (default MMRL). CFG: a file in it
+# (default: what its file protocols says).
 # SOURCE (environment): the source dataset, default imagenet.
 # The run lies in OUTPUT/xd/train/SOURCE/shots_16/TRAINER/CFG/seedN.
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 SOURCE=${SOURCE:-imagenet}
 read_args "SEED [TRAINER] [CFG]" "$@"
-choose_config "$SOURCE" vit_b16_cross_datasets
+choose_config xd "$SOURCE"
 train "$SOURCE" "$(run_folder xd/train "$SOURCE")" CD all

@@ -154,7 +154,7 @@ def test_few_shot_and_cross_dataset(trained):
     ("script", "words", "line"),
     [
         (TRAIN, ["digit", "1"], "error: unknown dataset digit; known: caltech101 digits dtd"),
-        (TRAIN, ["digits", "1", "MMLR"], "error: unknown trainer MMLR; known: MMRL ZeroshotCLIP"),
+        (TRAIN, ["digits", "1", "MMLR"], "error: unknown trainer MMLR; known: "),
         (
             TRAIN,
             ["digits", "1", "MMRL", "vit_b61"],
