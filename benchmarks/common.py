@@ -32,8 +32,10 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action) if action.default else action.help
 
 
-def parser(description: str, classes: Sequence[int], batch: Sequence[int]) -> argparse.ArgumentParser:
-    """The options that both benchmarks have."""
+def parser(
+    description: str, classes: Sequence[int], batch: Sequence[int], method: str | None = "MMRL"
+) -> argparse.ArgumentParser:
+    """The options that the benchmarks share; without ``method`` there is no option for one."""
     options = argparse.ArgumentParser(description=description, formatter_class=_Help, allow_abbrev=False)
     add = options.add_argument
     add("--classes", type=positive, nargs="+", default=list(classes), metavar="C", help="numbers of classes")
@@ -41,7 +43,8 @@ def parser(description: str, classes: Sequence[int], batch: Sequence[int]) -> ar
     add("--precision", choices=PRECISIONS, nargs="+", default=["fp32"], help="precisions of our path")
     add("--plain-precision", choices=PRECISIONS, help="precision of the plain reference (default: ours)")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
-    add("--method", default="MMRL", help="registered name of the method")
+    if method is not None:
+        add("--method", default=method, help="registered name of the method")
     add("--repeats", type=positive, default=5, metavar="N", help="measurements of each side; the median counts")
     add("--threads", type=positive, metavar="N", help="threads on the CPU (default: torch's choice)")
     add("--plain-up-to", type=positive, default=1000, metavar="C", help="the most classes for which plain is measured")

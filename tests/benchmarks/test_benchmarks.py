@@ -12,11 +12,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import cases, common, inference, measure, memory, train_step
+from benchmarks import cases, common, inference, measure, memory, methods, train_step
 from clip import tokenize
 from trainers.templates import TEMPLATES, fill
 
 TINY = cases.Size(embed=16, res=16, patch=8, vision=(64, 4), text=(64, 4))
+WIDE = cases.Size(embed=64, res=32, patch=16, vision=(128, 12), text=(64, 12))  # as deep as settings expect
 CASE = cases.Case("MMRL", 5, 2, "fp32", "fp32", "cpu")
 
 
@@ -264,3 +265,13 @@ def test_the_scripts_run_from_the_root():
 def test_a_table_marks_what_was_not_measured():
     text = common.table([{"a": 1234.5, "b": None}], {"a": ("A", ",.0f"), "b": ("B", ".2f")})
     assert [cell.strip() for cell in text.splitlines()[-1].strip("|").split("|")] == ["1,234", "-"]
+
+
+@pytest.mark.parametrize("name", cases.METHODS)
+def test_every_method_has_a_row_and_both_sides_agree(name, capsys):
+    """On a tiny CLIP; the check that both sides give the same loss and gradients is in the measurement itself."""
+    args = methods.options().parse_args(["--methods", name, "--classes", "5", "--repeats", "1", "--no-memory"])
+    rows = methods.run(args, WIDE)
+    assert [row["method"] for row in rows] == [name]
+    assert rows[0]["evaluated"] > 0 and rows[0]["faster"] > 0 and rows[0]["learned"] > 0
+    assert f"| {name} |".replace(" ", "") in capsys.readouterr().out.replace(" ", "")

@@ -1,0 +1,133 @@
+"""Compare methods on the same splits: base-to-new results over seeds, and differences to one of them seed by seed.
+
+    python -m runs.compare digits MMRL CoOp MaPLe --seeds 1 2 3 [--to MMRL] [--output output]
+
+Means and standard deviations are over the seeds asked for. HM is that of the two means, as in the papers; the
+difference is the mean over seeds of a method's HM less the other's, with its 95 % confidence interval (Student's t).
+A row that lacks seeds is marked and says how many it has; it is compared on the seeds that both have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tabulate import tabulate
+
+from runs.table import collect, harmonic_mean
+
+HEADERS = ["Method", "Config", "Seeds", "Base", "New", "HM", "HM - {to}"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Results of one method under one configuration: accuracies in percent by seed."""
+
+    method: str
+    config: str
+    base: dict[int, float]
+    new: dict[int, float]
+
+    @property
+    def hm(self) -> dict[int, float]:
+        """Harmonic mean of each seed."""
+        return {seed: harmonic_mean(self.base[seed], self.new[seed]) for seed in self.base}
+
+
+def collect_rows(output: Path, dataset: str, method: str, seeds: Sequence[int]) -> tuple[list[Row], list[str]]:
+    """One row per configuration with a finished pair of runs of any of the seeds, and lines on what is missing."""
+    found, notes = collect(output, dataset, method)
+    rows = []
+    for (_, config), by_seed in found.items():
+        whole = {seed: by_seed.get(f"seed{seed}", {}) for seed in seeds}
+        for seed, halves in whole.items():
+            lacking = [half for half in ("base", "new") if half not in halves]
+            if lacking:
+                notes.append(f"{method} {config} seed{seed}: no {' and no '.join(lacking)} result")
+        whole = {seed: halves for seed, halves in whole.items() if len(halves) == 2}
+        if whole:
+            base, new = ({seed: halves[half] for seed, halves in whole.items()} for half in ("base", "new"))
+            rows.append(Row(method, config, base, new))
+    return rows, notes
+
+
+def paired_difference(ours: dict[int, float], theirs: dict[int, float]) -> tuple[float, float, int]:
+    """Mean of ``ours - theirs`` over common seeds, half its 95 % confidence interval (nan below two), how many."""
+    from scipy import stats  # slow to import, and wanted for this alone
+
+    common = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+    if not common:
+        return math.nan, math.nan, 0
+    if len(common) == 1:
+        return common[0], math.nan, 1
+    half = stats.t.ppf(0.975, len(common) - 1) * statistics.stdev(common) / math.sqrt(len(common))
+    return statistics.mean(common), float(half), len(common)
+
+
+def render(rows: Sequence[Row], reference: Row | None, to: str, seeds: Sequence[int]) -> str:
+    """The table in Markdown."""
+    table = [_cells(row, reference, seeds) for row in rows]
+    headers = [header.format(to=to) for header in HEADERS]
+    align = ("left", "left", *("right",) * 5)
+    return tabulate(table, headers=headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+
+
+def _cells(row: Row, reference: Row | None, seeds: Sequence[int]) -> list[str]:
+    count = f"{len(row.base)}" if len(row.base) == len(seeds) else f"{len(row.base)} of {len(seeds)} (!)"
+    hm = harmonic_mean(statistics.mean(row.base.values()), statistics.mean(row.new.values()))
+    difference = ""
+    if reference is not None and row is not reference:
+        mean, half, common = paired_difference(row.hm, reference.hm)
+        if common:
+            difference = f"{mean:+.2f}" + ("" if math.isnan(half) else f" ± {half:.2f}")
+        if 0 < common < len(seeds):
+            difference += f" (n = {common})"
+    return [row.method, row.config, count, _spread(row.base), _spread(row.new), f"{hm:.2f}", difference]
+
+
+def _spread(values: dict[int, float]) -> str:
+    mean = f"{statistics.mean(values.values()):.2f}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values.values()):.2f}"
+
+
+def main() -> int:
+    """Print the table. Returns 1 where a method has no finished pair of runs at all, or lacks a seed."""
+    summary, _, details = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m runs.compare",
+        description=summary,
+        epilog=details,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("dataset", help="dataset configuration, such as digits")
+    parser.add_argument("methods", nargs="+", help="trainers, one or more rows each")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="seeds (default: 1 2 3)")
+    parser.add_argument("--to", default="MMRL", help="the method that others are compared to (default: MMRL)")
+    parser.add_argument("--output", default="output", type=Path, help="folder of all runs (default: output)")
+    args = parser.parse_args()
+
+    rows: list[Row] = []
+    notes: list[str] = []
+    for method in args.methods:
+        some, lines = collect_rows(args.output, args.dataset, method, args.seeds)
+        rows += some
+        notes += lines or ([] if some else [f"{method}: no finished pair of runs on {args.dataset} in {args.output}"])
+    if rows:
+        reference = next((row for row in rows if row.method == args.to), None)
+        names = ", ".join(map(str, args.seeds))
+        print(
+            f"Base to new on {args.dataset}, 16 shots, seeds {names}, accuracy in percent (mean ± standard deviation)"
+        )
+        print(render(rows, reference, args.to, args.seeds))
+    for line in notes:
+        print(f"note: {line}", file=sys.stderr)
+    return 1 if notes else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
