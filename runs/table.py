@@ -35,7 +35,7 @@ def collect(output: Path, dataset: str, trainer: str) -> tuple[dict[Key, dict[st
         for path in sorted((output / "base2new" / folder / dataset / "shots_16" / trainer).glob("*/seed*")):
             try:
                 content = record.read(path)
-            except record.DamagedRecord as error:
+            except (record.DamagedRecord, NotADirectoryError) as error:
                 left_out.append(str(error))
                 continue
             seeds = found[trainer, path.parent.name][path.name]
