@@ -13,14 +13,11 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Norma
 
 from .download import _MODELS, _download
 from .model import CLIP, build_model
+from .shape import OPENAI_IMAGES, Preprocess
 from .simple_tokenizer import SimpleTokenizer
-from .weights import EMBEDDED, read_state_dict, resolve
+from .weights import EMBEDDED, find
 
 __all__ = ["_MODELS", "_download", "available_models", "build_model", "load", "tokenize"]
-
-# Of the images OpenAI trained on; every released model uses them.
-PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
-PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def available_models() -> list[str]:
@@ -37,10 +34,13 @@ def load(
     """A CLIP model in evaluation mode and its image preprocessing (PIL image to ``[3, n, n]``).
 
     Args:
-        name: one of ``available_models()``, or the path of a weights file (see ``clip.weights``).
+        name: one of ``available_models()``, ``open_clip:ARCH/PRETRAINED``, ``open_clip:ARCH:FILE``, or the path of
+            a weights file, taken as trained like OpenAI's (see ``clip.weights``).
         device: by default CUDA where there is one, else the CPU. Weights are half on CUDA, float32 elsewhere.
         jit: only False is allowed; of OpenAI's traced programs the weights are read, nothing is run.
         download_root: where downloads are kept; by default ``~/.cache/clip``.
+
+    Preprocessing is the checkpoint's where that is known (OpenAI's models, open_clip's PRETRAINED), else OpenAI's.
 
     Raises ValueError for an unknown name, a file that is not a CLIP, or ``jit=True``; FileNotFoundError for a
     missing file; RuntimeError where a download fails.
@@ -49,8 +49,9 @@ def load(
         raise ValueError("clip.load(jit=True) is not supported: use jit=False, which gives the same features")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = torch.float16 if device.type == "cuda" else torch.float32
-    model = build_model(read_state_dict(resolve(name, download_root)), dtype).to(device)
-    return model, _transform(model.visual.input_resolution)  # type: ignore[union-attr,arg-type]
+    checkpoint = find(name, download_root)
+    model = checkpoint.build(dtype).to(device)
+    return model, _transform(model.visual.input_resolution, checkpoint.preprocess or OPENAI_IMAGES)
 
 
 def tokenize(texts: str | Sequence[str], context_length: int = 77, truncate: bool = False) -> Tensor:
@@ -79,15 +80,15 @@ def _tokenizer() -> SimpleTokenizer:
     return SimpleTokenizer()
 
 
-def _transform(n_px: int) -> Compose:
-    """PIL image to ``[3, n_px, n_px]``: shorter side resized (bicubic), centre crop, OpenAI's statistics."""
+def _transform(n_px: int, preprocess: Preprocess = OPENAI_IMAGES) -> Compose:
+    """PIL image to ``[3, n_px, n_px]``, without augmentation."""
     return Compose(
         [
-            Resize(n_px, interpolation=InterpolationMode.BICUBIC),
+            Resize((n_px, n_px) if preprocess.squash else n_px, InterpolationMode(preprocess.interpolation)),
             CenterCrop(n_px),
             _to_rgb,
             ToTensor(),
-            Normalize(PIXEL_MEAN, PIXEL_STD),
+            Normalize(preprocess.mean, preprocess.std),
         ]
     )
 

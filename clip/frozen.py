@@ -1,7 +1,8 @@
 """The MLP of frozen layers: gradients flow through it to its input, none is kept for its weights.
 
 QuickGELU is ``silu(a x) / a`` with a = 1.702. Both factors ride along with the matrix products, so that the activation
-is one pass over the hidden states, only its input is saved, and in the backward pass the factors cancel.
+is one pass over the hidden states, only its input is saved, and in the backward pass the factors cancel. Plain GELU
+goes the same way with a = 1.
 """
 
 from __future__ import annotations
@@ -15,34 +16,39 @@ from torch import Tensor
 SLOPE = 1.702
 
 
-def frozen_mlp(x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor, b_out: Tensor) -> Tensor:
-    """``w_out quick_gelu(w_in x + b_in) + b_out`` for ``x`` ``[..., d]`` and frozen weights (``[4d, d]``, ``[d, 4d]``).
+def frozen_mlp(x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor, b_out: Tensor, quick: bool = True) -> Tensor:
+    """``w_out act(w_in x + b_in) + b_out`` for ``x`` ``[..., d]`` and frozen weights (``[h, d]``, ``[d, h]``).
 
-    Computed in the weights' dtype. No gradient reaches the weights, so they must not ask for one; a gradient of the
-    gradient raises RuntimeError.
+    The activation is QuickGELU, or with ``quick=False`` GELU (the exact one, not its tanh approximation). Computed in
+    the weights' dtype. No gradient reaches the weights, so they must not ask for one; a gradient of the gradient
+    raises RuntimeError.
     """
     rows = x.flatten(0, -2).to(w_in.dtype)
     if torch.is_grad_enabled() and x.requires_grad:
-        out = _FrozenMLP.apply(rows, w_in, b_in, w_out, b_out)
+        out = _FrozenMLP.apply(rows, w_in, b_in, w_out, b_out, quick)
     else:
-        out = _project_out(F.silu(_project_in(rows, w_in, b_in), inplace=True), w_out, b_out)
+        scaled = _project_in(rows, w_in, b_in, quick)
+        hidden = F.silu(scaled, inplace=True) if quick else torch.ops.aten.gelu_(scaled)
+        out = _project_out(hidden, w_out, b_out, quick)
     return out.unflatten(0, x.shape[:-1])
 
 
-def _project_in(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return torch.addmm(bias, x, weight.t(), beta=SLOPE, alpha=SLOPE)
+def _project_in(x: Tensor, weight: Tensor, bias: Tensor, quick: bool) -> Tensor:
+    slope = SLOPE if quick else 1
+    return torch.addmm(bias, x, weight.t(), beta=slope, alpha=slope)
 
 
-def _project_out(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return torch.addmm(bias, hidden, weight.t(), alpha=1 / SLOPE)
+def _project_out(hidden: Tensor, weight: Tensor, bias: Tensor, quick: bool) -> Tensor:
+    return torch.addmm(bias, hidden, weight.t(), alpha=1 / SLOPE if quick else 1)
 
 
 class _FrozenMLP(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor, b_out: Tensor) -> Tensor:
-        scaled = _project_in(x, w_in, b_in)
+    def forward(ctx: Any, x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor, b_out: Tensor, quick: bool) -> Tensor:
+        scaled = _project_in(x, w_in, b_in, quick)
         ctx.save_for_backward(scaled, w_in, w_out)
-        return _project_out(F.silu(scaled), w_out, b_out)
+        ctx.quick = quick
+        return _project_out(F.silu(scaled) if quick else F.gelu(scaled), w_out, b_out, quick)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -50,4 +56,5 @@ class _FrozenMLP(torch.autograd.Function):
             raise RuntimeError("frozen layers have no second derivatives: call backward without create_graph")
         scaled, w_in, w_out = ctx.saved_tensors
         hidden = grads[0].to(w_out.dtype) @ w_out
-        return torch.ops.aten.silu_backward(hidden, scaled) @ w_in, None, None, None, None
+        derivative = torch.ops.aten.silu_backward if ctx.quick else torch.ops.aten.gelu_backward
+        return derivative(hidden, scaled) @ w_in, None, None, None, None, None

@@ -95,12 +95,14 @@ class Attention(nn.Module):
 class ResidualAttentionBlock(nn.Module):
     """One pre-norm transformer layer; see the module's text for tokens, context, rows and mask."""
 
-    def __init__(self, d_model: int, n_head: int):
+    def __init__(self, d_model: int, n_head: int, mlp_width: int | None = None, quick_gelu: bool = True):
         super().__init__()
         self.attn = Attention(d_model, n_head)
         self.ln_1 = LayerNorm(d_model)
+        hidden = 4 * d_model if mlp_width is None else mlp_width
+        activation = QuickGELU() if quick_gelu else nn.GELU()
         self.mlp: Any = nn.Sequential(
-            OrderedDict(c_fc=nn.Linear(d_model, 4 * d_model), gelu=QuickGELU(), c_proj=nn.Linear(4 * d_model, d_model))
+            OrderedDict(c_fc=nn.Linear(d_model, hidden), gelu=activation, c_proj=nn.Linear(hidden, d_model))
         )
         self.ln_2 = LayerNorm(d_model)
 
@@ -111,10 +113,11 @@ class ResidualAttentionBlock(nn.Module):
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """The MLP, ``[..., d] -> [..., d]``."""
-        c_fc, c_proj = self.mlp[0], self.mlp[2]
+        c_fc, activation, c_proj = self.mlp
         if c_fc.weight.requires_grad:
             return self.mlp(x)
-        return frozen_mlp(x, c_fc.weight, c_fc.bias, c_proj.weight, c_proj.bias)
+        quick = isinstance(activation, QuickGELU)
+        return frozen_mlp(x, c_fc.weight, c_fc.bias, c_proj.weight, c_proj.bias, quick)
 
     def context_keys_values(self, context: Tensor) -> Tensor:
         """Keys and values of context tokens ``[..., K, d] -> [..., K, 2d]``."""
@@ -135,7 +138,7 @@ class ResidualAttentionBlock(nn.Module):
         """The layer from its projections (``project``) on: outputs of all tokens, ``[B, N, d]``."""
         if context is not None:
             seen = self.context_keys_values(context)
-            kv = torch.cat([seen.expand(len(kv), *seen.shape[-2:]), kv], dim=1)
+            kv = torch.cat([seen.expand(kv.shape[0], *seen.shape[-2:]), kv], dim=1)
         return self.finish(x, self.attn.mix(q, kv, mask))
 
     def forward(
@@ -151,7 +154,7 @@ class ResidualAttentionBlock(nn.Module):
         normed = self.ln_1(x)
         q = self.attn.queries(take_rows(normed, rows))
         if context is not None:
-            normed = torch.cat([self.ln_1(context).expand(len(x), *context.shape[-2:]), normed], dim=1)
+            normed = torch.cat([self.ln_1(context).expand(x.shape[0], *context.shape[-2:]), normed], dim=1)
         if mask is not None:
             mask = mask[rows] if isinstance(rows, slice) else mask[rows][:, None]
         return self.finish(take_rows(x, rows), self.attn.mix_few(q, normed, mask))
@@ -160,10 +163,19 @@ class ResidualAttentionBlock(nn.Module):
 class Transformer(nn.Module):
     """A stack of blocks. Called as a module it is sequence-first, ``[N, B, d] -> [N, B, d]``, as OpenAI's is."""
 
-    def __init__(self, width: int, layers: int, heads: int, causal: bool = False):
+    def __init__(
+        self,
+        width: int,
+        layers: int,
+        heads: int,
+        causal: bool = False,
+        mlp_width: int | None = None,
+        quick_gelu: bool = True,
+    ):
         super().__init__()
         self.width, self.layers, self.causal = width, layers, causal
-        self.resblocks: Any = nn.Sequential(*(ResidualAttentionBlock(width, heads) for _ in range(layers)))
+        blocks = (ResidualAttentionBlock(width, heads, mlp_width, quick_gelu) for _ in range(layers))
+        self.resblocks: Any = nn.Sequential(*blocks)
 
     def forward(self, x: Tensor) -> Tensor:
         mask = causal_mask(len(x), x.device) if self.causal else None

@@ -6,8 +6,7 @@ Shapes: B images or texts, N tokens, M patches, d_v and d_t tower widths, d join
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,15 +14,26 @@ from torch import Tensor, nn
 
 from .layers import Attention, LayerNorm, Transformer, causal_mask, no_autocast, stream_dtype
 from .resnet import ModifiedResNet
+from .shape import OPENAI, Computation, infer_shape
 
 # The first thing a state dict says beside its tensors, in OpenAI's archives.
 METADATA_KEYS = ("input_resolution", "context_length", "vocab_size")
 
 
 class VisionTransformer(nn.Module):
-    """CLIP's ViT image tower."""
+    """CLIP's ViT image tower. ``mlp_width`` is 4 ``width`` unless given."""
 
-    def __init__(self, input_resolution: int, patch_size: int, width: int, layers: int, heads: int, output_dim: int):
+    def __init__(
+        self,
+        input_resolution: int,
+        patch_size: int,
+        width: int,
+        layers: int,
+        heads: int,
+        output_dim: int,
+        mlp_width: int | None = None,
+        quick_gelu: bool = True,
+    ):
         super().__init__()
         self.input_resolution, self.patch_size, self.output_dim = input_resolution, patch_size, output_dim
         self.conv1 = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size, bias=False)
@@ -32,7 +42,7 @@ class VisionTransformer(nn.Module):
         patches = (input_resolution // patch_size) ** 2
         self.positional_embedding = nn.Parameter(scale * torch.randn(patches + 1, width))
         self.ln_pre = LayerNorm(width)
-        self.transformer = Transformer(width, layers, heads)
+        self.transformer = Transformer(width, layers, heads, mlp_width=mlp_width, quick_gelu=quick_gelu)
         self.ln_post = LayerNorm(width)
         self.proj = nn.Parameter(scale * torch.randn(width, output_dim))
 
@@ -55,7 +65,7 @@ class VisionTransformer(nn.Module):
         weights = self.conv1.weight.dtype
         dtype = stream_dtype(weights, images.device)
         x = self.conv1(images.to(weights)).flatten(2).transpose(1, 2).to(dtype)
-        cls = self.class_embedding.to(dtype).expand(len(x), 1, -1)
+        cls = self.class_embedding.to(dtype).expand(x.shape[0], 1, -1)
         return self.ln_pre(torch.cat([cls, x], dim=1) + self.positional_embedding.to(dtype))
 
     def read(self, tokens: Tensor) -> Tensor:
@@ -66,14 +76,18 @@ class VisionTransformer(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """``[B, 3, H, W] -> [B, d]``; in the last layer only the class token asks."""
         x = self.embed(images)
-        blocks = self.transformer.resblocks
+        blocks = list(self.transformer.resblocks)
         for block in blocks[:-1]:
             x = block(x)
         return self.read(blocks[-1](x, rows=slice(0, 1))[:, 0])
 
 
 class CLIP(nn.Module):
-    """CLIP's two towers; ``vision_layers`` is a depth for a ViT, four stage depths for a ResNet."""
+    """CLIP's two towers; ``vision_layers`` is a depth for a ViT, four stage depths for a ResNet.
+
+    Arguments after ``transformer_layers`` are not in OpenAI's class; by default a ViT has heads of width 64, MLPs are
+    four times as wide as their tower and the activation is QuickGELU.
+    """
 
     def __init__(
         self,
@@ -87,6 +101,11 @@ class CLIP(nn.Module):
         transformer_width: int,
         transformer_heads: int,
         transformer_layers: int,
+        *,
+        vision_heads: int | None = None,
+        vision_mlp_width: int | None = None,
+        transformer_mlp_width: int | None = None,
+        quick_gelu: bool = True,
     ):
         super().__init__()
         self.context_length, self.vocab_size = context_length, vocab_size
@@ -97,11 +116,19 @@ class CLIP(nn.Module):
         else:
             if vision_patch_size is None:
                 raise ValueError("a ViT image tower needs vision_patch_size")
-            heads = max(1, vision_width // 64)
             self.visual = VisionTransformer(
-                image_resolution, vision_patch_size, vision_width, vision_layers, heads, embed_dim
+                image_resolution,
+                vision_patch_size,
+                vision_width,
+                vision_layers,
+                vision_heads or max(1, vision_width // 64),
+                embed_dim,
+                vision_mlp_width,
+                quick_gelu,
             )
-        self.transformer = Transformer(transformer_width, transformer_layers, transformer_heads, causal=True)
+        self.transformer = Transformer(
+            transformer_width, transformer_layers, transformer_heads, True, transformer_mlp_width, quick_gelu
+        )
         self.token_embedding = nn.Embedding(vocab_size, transformer_width)
         self.positional_embedding = nn.Parameter(torch.empty(context_length, transformer_width))
         self.ln_final = LayerNorm(transformer_width)
@@ -185,53 +212,9 @@ def convert_weights(model: nn.Module, dtype: torch.dtype = torch.float16, projec
                 tensor.data = tensor.data.to(dtype)
 
 
-def infer_shape(state_dict: Mapping[str, Tensor]) -> dict:
-    """The arguments of ``CLIP`` that a state dict implies. Raises ValueError naming the first key that does not fit."""
-    sd = state_dict
-    try:
-        embed_dim = sd["text_projection"].shape[1]
-        context_length, text_width = sd["positional_embedding"].shape
-        shape: dict = {
-            "embed_dim": embed_dim,
-            "context_length": context_length,
-            "vocab_size": sd["token_embedding.weight"].shape[0],
-            "transformer_width": text_width,
-            "transformer_heads": max(1, text_width // 64),
-            "transformer_layers": _count(sd, r"transformer\.resblocks\.(\d+)\."),
-        }
-        if "visual.proj" in sd:
-            width, _, patch, _ = sd["visual.conv1.weight"].shape
-            grid = math.isqrt(sd["visual.positional_embedding"].shape[0] - 1)
-            shape |= {
-                "vision_width": width,
-                "vision_patch_size": patch,
-                "image_resolution": grid * patch,
-                "vision_layers": _count(sd, r"visual\.transformer\.resblocks\.(\d+)\."),
-            }
-        else:
-            grid = math.isqrt(sd["visual.attnpool.positional_embedding"].shape[0] - 1)
-            shape |= {
-                "vision_width": sd["visual.layer1.0.conv1.weight"].shape[0],
-                "vision_patch_size": None,
-                "image_resolution": grid * 32,
-                "vision_layers": tuple(_count(sd, rf"visual\.layer{i}\.(\d+)\.") for i in (1, 2, 3, 4)),
-            }
-    except KeyError as missing:
-        raise ValueError(
-            f"this is not a CLIP state dict: it has no {missing.args[0]!r}; give the weights of a CLIP ViT or ResNet "
-            "under OpenAI's names"
-        ) from None
-    return shape
-
-
-def _count(keys: Iterable[str], pattern: str) -> int:
-    found = {match.group(1) for match in map(re.compile(pattern).match, keys) if match}
-    if not found:
-        raise KeyError(pattern.replace("\\", "").replace("(d+).", "0"))
-    return len(found)
-
-
-def build_model(state_dict: Mapping[str, Tensor], dtype: torch.dtype = torch.float16) -> CLIP:
+def build_model(
+    state_dict: Mapping[str, Tensor], dtype: torch.dtype = torch.float16, computation: Computation = OPENAI
+) -> CLIP:
     """CLIP from a state dict under OpenAI's names, all sizes inferred, in evaluation mode.
 
     ``dtype`` is that of convolution, linear and projection weights: half as in OpenAI's own function; float32 keeps
@@ -242,7 +225,7 @@ def build_model(state_dict: Mapping[str, Tensor], dtype: torch.dtype = torch.flo
         for k, v in state_dict.items()
         if k not in METADATA_KEYS
     }
-    shape = infer_shape(tensors)
+    shape = infer_shape(tensors, computation)
     with torch.device("meta"):  # no time for initial values that are replaced at once
         model = CLIP(**shape)
     check_keys(model, tensors)

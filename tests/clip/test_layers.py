@@ -75,19 +75,24 @@ def test_block_equals_dense_attention_over_tokens_and_context(batch, n, k, per_s
         assert torch.allclose(ours, theirs, atol=1e-9)
 
 
-def test_frozen_mlp_has_the_right_derivatives():
+@pytest.mark.parametrize("quick", [True, False])
+def test_frozen_mlp_has_the_right_derivatives(quick):
     torch.manual_seed(0)
     shapes = [(12, 3), (12,), (3, 12), (3,)]
     w_in, b_in, w_out, b_out = (torch.randn(shape, dtype=torch.float64) for shape in shapes)
     x = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
     hidden = F.linear(x, w_in, b_in)
-    want = F.linear(hidden * torch.sigmoid(1.702 * hidden), w_out, b_out)
-    assert torch.allclose(frozen_mlp(x, w_in, b_in, w_out, b_out), want, atol=1e-12)
+    want = F.linear(hidden * torch.sigmoid(1.702 * hidden) if quick else F.gelu(hidden), w_out, b_out)
+    frozen = (w_in, b_in, w_out, b_out, quick)
+    assert torch.allclose(frozen_mlp(x, *frozen), want, atol=1e-12)
     with torch.no_grad():
-        assert torch.allclose(frozen_mlp(x, w_in, b_in, w_out, b_out), want, atol=1e-12)
-    assert torch.autograd.gradcheck(lambda t: frozen_mlp(t, w_in, b_in, w_out, b_out), x)
+        assert torch.allclose(frozen_mlp(x, *frozen), want, atol=1e-12)
+    slopes = torch.randn_like(want)
+    ours, theirs = (torch.autograd.grad((y * slopes).sum(), x)[0] for y in (frozen_mlp(x, *frozen), want))
+    assert torch.allclose(ours, theirs, atol=1e-12)
+    assert torch.autograd.gradcheck(lambda t: frozen_mlp(t, *frozen), x)
     with pytest.raises(RuntimeError, match="frozen layers have no second derivatives"):  # not a wrong number
-        torch.autograd.grad(frozen_mlp(x, w_in, b_in, w_out, b_out).sum(), x, create_graph=True)
+        torch.autograd.grad(frozen_mlp(x, *frozen).sum(), x, create_graph=True)
 
 
 def test_trainable_layers_still_train():

@@ -9,6 +9,7 @@ from open_clip.model import CLIP as OpenClip
 from torch import nn
 
 import clip
+from clip.shape import OPENAI, Computation
 
 TINY_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
 TINY_TOWERS = {
@@ -44,12 +45,13 @@ def randomise(model: nn.Module, side: int) -> None:
 
 
 @torch.no_grad()
-def compare(theirs: nn.Module) -> None:
+def compare(theirs: nn.Module, computation: Computation = OPENAI) -> None:
     side = theirs.visual.image_size
     side = side[0] if isinstance(side, tuple) else side
     randomise(theirs, side)
     theirs.eval()
-    ours = clip.build_model({k: v for k, v in theirs.state_dict().items() if k != "attn_mask"}, torch.float32)
+    weights = {k: v for k, v in theirs.state_dict().items() if k != "attn_mask"}
+    ours = clip.build_model(weights, torch.float32, computation)
     pixels, tokens = images(2, side), clip.tokenize(TEXTS, truncate=True)
     pairs = [
         (ours.encode_image(pixels), theirs.encode_image(pixels)),
@@ -62,10 +64,17 @@ def compare(theirs: nn.Module) -> None:
         torch.testing.assert_close(mine, reference, atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("quick_gelu", [True, False])
 @pytest.mark.parametrize("tower", TINY_TOWERS)
-def test_tiny(tower):
+def test_tiny(tower, quick_gelu):
     torch.manual_seed(0)
-    compare(OpenClip(32, TINY_TOWERS[tower], TINY_TEXT, quick_gelu=True))
+    compare(OpenClip(32, TINY_TOWERS[tower], TINY_TEXT, quick_gelu), Computation(quick_gelu))
+
+
+def test_heads_of_other_widths():
+    torch.manual_seed(0)
+    text = TINY_TEXT | {"width": 96, "heads": 4}
+    compare(OpenClip(32, TINY_TOWERS["ViT"] | {"head_width": 32}, text, quick_gelu=True), Computation(True, 32, 24))
 
 
 @pytest.mark.parametrize("name", ["ViT-B-16-quickgelu", "RN50-quickgelu"])

@@ -1,4 +1,4 @@
-"""open_clip's architectures at toy width: depth, patches, image size, head width and activation are the real ones."""
+"""open_clip's architectures at toy width: depth, patch size, head width and activation are the real ones."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import open_clip
 import torch
 from safetensors.torch import save_file
 
-# Shape and open_clip's architecture of it; the first four are OpenAI's.
-SHAPES = {
-    "ViT-B/32": "ViT-B-32-quickgelu",
-    "ViT-B/16": "ViT-B-16-quickgelu",
-    "ViT-L/14": "ViT-L-14-quickgelu",
-    "ViT-L/14@336px": "ViT-L-14-336-quickgelu",
-    "plain GELU": "ViT-B-16",
-    "heads of 80": "ViT-H-14",
+# Shape, open_clip's architecture of it, and how its image tower is changed; the first four are OpenAI's.
+SHAPES: dict[str, tuple[str, dict[str, int]]] = {
+    "ViT-B/32": ("ViT-B-32-quickgelu", {}),
+    "ViT-B/16": ("ViT-B-16-quickgelu", {}),
+    "ViT-L/14": ("ViT-L-14-quickgelu", {}),
+    "ViT-L/14@336px": ("ViT-L-14-336-quickgelu", {}),
+    "plain GELU": ("ViT-B-16", {}),
+    "heads of 80": ("ViT-H-14", {"width": 320, "image_size": 84}),  # four heads, where 64-wide ones would be five
 }
 
 
 def toy_config(arch: str, **vision: Any) -> dict[str, Any]:
-    """open_clip's configuration of ``arch`` with one image head and two text heads; ``vision``: its other settings."""
+    """open_clip's configuration of ``arch``, its image tower one head wide or as ``vision`` says; two text heads."""
     config = open_clip.get_model_config(arch)
     config["embed_dim"] = 24
-    config["vision_cfg"] |= {"width": config["vision_cfg"].get("head_width", 64), **vision}
+    config["vision_cfg"] |= {"width": 64, **vision}
     config["text_cfg"] |= {"width": 128, "heads": 2}
     return config
 

@@ -1,0 +1,65 @@
+"""The frozen CLIP of a run: in the precision asked for, and with the images it was trained on."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from clip.model import CLIP, convert_weights
+from clip.shape import OPENAI
+from clip.weights import Checkpoint, find
+
+from .checkpoints import digest_of
+
+
+def load_clip(source: Checkpoint | str | os.PathLike[str], precision: str, device: torch.device) -> CLIP:
+    """Frozen CLIP on ``device`` from a checkpoint, or a name as ``clip.weights.find`` takes it.
+
+    Weights that autocast would cast at every use are cast once, with the same values. Raises as ``find`` and
+    ``Checkpoint.build`` do.
+    """
+    checkpoint = source if isinstance(source, Checkpoint) else find(source)
+    model = checkpoint.build(torch.float32)
+    low = {"fp16": torch.float16, "amp": torch.float16, "bf16": torch.bfloat16}.get(precision)
+    if low is not None:
+        convert_weights(model, low, projections=precision == "fp16")
+    return model.requires_grad_(False).to(device)
+
+
+def weights_id(checkpoint: Checkpoint) -> str:
+    """What the learned tensors belong to: the file's digest, and how it computes where that is not OpenAI's way."""
+    digest = digest_of(checkpoint.path)
+    return digest if checkpoint.computation == OPENAI else f"{digest} ({checkpoint.computation})"
+
+
+def check_input(node: Any, name: str, checkpoint: Checkpoint, side: int) -> None:
+    """Compare ``cfg.INPUT`` with the images that ``checkpoint``, called ``name``, was trained on, ``side`` x ``side``.
+
+    Raises ValueError with the options to add where they differ; prints what nobody can check.
+    """
+    if checkpoint.assumed:
+        print(
+            f"Note: {name} does not say how it computes: taken as {checkpoint.computation}; "
+            "for another way give open_clip:ARCH:FILE"
+        )
+    wanted: dict[str, Any] = {"SIZE": (side, side)}
+    if checkpoint.preprocess is None:
+        print("Note: the images that these weights were trained on are not known: normalised and resized as INPUT says")
+    else:
+        wanted["PIXEL_MEAN"] = list(checkpoint.preprocess.mean)
+        wanted["PIXEL_STD"] = list(checkpoint.preprocess.std)
+        wanted["INTERPOLATION"] = checkpoint.preprocess.interpolation
+        if checkpoint.preprocess.squash:
+            print(f"Note: {name} was trained on images squashed to squares; a run crops them, as all of CoOp's family")
+    options = [f'INPUT.{key} "{value}"' for key, value in wanted.items() if not _same(node[key], value)]
+    if options:
+        raise ValueError(f"{name} was trained on other images than INPUT describes: add {' '.join(options)}")
+
+
+def _same(given: Any, wanted: Any) -> bool:
+    """Equal, numbers to three digits."""
+    if isinstance(wanted, str):
+        return given == wanted
+    return len(given) == len(wanted) and all(abs(a - b) < 1e-3 for a, b in zip(given, wanted, strict=True))
