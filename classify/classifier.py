@@ -1,0 +1,133 @@
+"""Class probabilities of images, in the precision and with the preprocessing of a run's own evaluation.
+
+Shapes: N images, B of them at a time, C classes, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from dassl.utils import read_image
+from trainers.base import Method, autocast
+
+ImageLike = str | os.PathLike[str] | Image.Image | Tensor
+OnError = Callable[[int, OSError], None]
+
+
+class Classifier:
+    """A method over a fixed list of classes, ready to score.
+
+    Attributes:
+        classes: names, in the order of the probabilities.
+        preprocess: a PIL image (RGB) to a tensor ``[3, H, W]``.
+        about: where it comes from, as plain values: method, run_id, backbone, weights, epoch, template, precision,
+            seen (the classes are exactly those trained on; None where nothing was trained), preprocessing.
+        class_features: the method's own, computed once.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        classes: Sequence[str],
+        preprocess: Callable[[Image.Image], Tensor],
+        device: torch.device,
+        about: dict[str, Any],
+        order: Sequence[int] | None = None,
+    ):
+        self.method = method.eval().requires_grad_(False)
+        self.classes, self.preprocess, self.device, self.about = list(classes), preprocess, device, about
+        in_order = order is None or list(order) == list(range(len(self.classes)))
+        self._order = None if in_order else torch.tensor(order, device=device)  # of the method's columns
+        with torch.no_grad(), self._autocast():
+            self.class_features = method.class_features()
+
+    def forward(self, images: Tensor, class_features: Any) -> Tensor:
+        """Preprocessed images ``[B, 3, H, W]`` and ``class_features``, on the device, to probabilities ``[B, C]``."""
+        found = self.method.probabilities(self.method.scores(images, class_features))
+        return found if self._order is None else found.index_select(-1, self._order)
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Preprocessed images ``[B, 3, H, W]``, on any device, to probabilities ``[B, C]`` (float32, on the CPU)."""
+        with self._autocast():
+            return self.forward(images.to(self.device), self.class_features).float().cpu()
+
+    def predict(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        batch_size: int = 64,
+        progress: bool = False,
+        on_error: OnError | None = None,
+    ) -> Tensor:
+        """Probabilities ``[N, C]``, float32 on the CPU; rows are in the order of ``images``.
+
+        Args:
+            images: one or several file paths, PIL images or preprocessed tensors ``[3, H, W]``; or one tensor
+                ``[N, 3, H, W]``.
+            batch_size: images that are scored at once.
+            progress: show a bar where stderr is a terminal.
+            on_error: called with the number of an image that cannot be read and its error; the row is then NaN.
+                Without it, such an image raises OSError naming the file.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        items = _items(images)
+        out = torch.full((len(items), len(self.classes)), float("nan"))
+        with tqdm(total=len(items), unit="image", disable=None if progress else True) as bar:
+            for start, batch in self._read_ahead(items, batch_size):
+                good = {i: tensor for i, tensor in enumerate(batch, start) if isinstance(tensor, Tensor)}
+                for i, error in enumerate(batch, start):
+                    if isinstance(error, OSError):
+                        if on_error is None:
+                            raise error
+                        on_error(i, error)
+                if good:
+                    out[list(good)] = self.probabilities(torch.stack(list(good.values())))
+                bar.update(len(batch))
+        return out
+
+    def top(self, probabilities: Tensor, k: int = 5) -> list[list[tuple[str, float]]]:
+        """The ``k`` likeliest classes (all if there are fewer) of each row of ``[N, C]``, as (class, probability)."""
+        if k < 1:
+            raise ValueError(f"k must be at least 1, not {k}")
+        values, indices = probabilities.topk(min(k, len(self.classes)), dim=-1)
+        rows = zip(indices.tolist(), values.tolist(), strict=True)
+        return [[(self.classes[i], p) for i, p in zip(*row, strict=True)] for row in rows]
+
+    def _autocast(self) -> Any:
+        return autocast(self.about["precision"], self.device)
+
+    def _read_ahead(self, items: Sequence[ImageLike], batch_size: int) -> Iterator[tuple[int, list[Tensor | OSError]]]:
+        """Batches with the number of their first image; the next one is read by threads while this one is scored."""
+        starts = range(0, len(items), batch_size)
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            ahead = pool.map(self._read, items[:batch_size])
+            for start in starts:
+                batch = list(ahead)
+                ahead = pool.map(self._read, items[start + batch_size : start + 2 * batch_size])
+                yield start, batch
+
+    def _read(self, item: ImageLike) -> Tensor | OSError:
+        if isinstance(item, Tensor):
+            return item
+        try:
+            image = item.convert("RGB") if isinstance(item, Image.Image) else read_image(item)
+        except OSError as error:
+            return error
+        except Image.DecompressionBombError as error:
+            return OSError(f"cannot read image {item}: {error}")
+        return self.preprocess(image)
+
+
+def _items(images: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
+    if isinstance(images, Tensor) and images.dim() == 4:
+        return list(images)
+    return [images] if isinstance(images, str | os.PathLike | Image.Image | Tensor) else list(images)

@@ -1,0 +1,226 @@
+"""From a run's folder, or a bare CLIP, to a ``Classifier``. Neither the data nor a trainer is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from yacs.config import CfgNode
+
+import trainers
+from clip.shape import OPENAI_IMAGES
+from clip.weights import find
+from dassl.config import get_cfg_default
+from dassl.data.transforms import build_transform
+from dassl.engine.trainer import choose_device
+from runs import record
+from runs.config import RESOLVED, merge, read_yaml
+from trainers import checkpoints
+from trainers.backbone import load_clip, weights_id
+from trainers.base import PRECISIONS, Method, autocast, effective_precision
+from trainers.templates import TEMPLATES, template_of
+
+from . import names
+from .classifier import Classifier
+
+
+def load_classifier(
+    run_folder: str | os.PathLike[str],
+    classes: Sequence[str] | None = None,
+    device: str | torch.device | None = None,
+    precision: str | None = None,
+    template: str | None = None,
+    epoch: int | None = None,
+) -> Classifier:
+    """The classifier that a run learned.
+
+    With exactly the classes trained on, in any order, they are scored as in training: by MMRL with both features. With
+    any other list (new classes, some of those trained on, or a mixture) all are scored as new classes: by MMRL with
+    the class feature alone (paper, Figure 3); that is printed.
+
+    Args:
+        run_folder: a finished run of train.py (``config.yaml``, ``record.json``, checkpoints).
+        classes: class names; by default those trained on (of a run that learns nothing: those of its data set).
+        device: by default CUDA where there is one, else MPS, else the CPU.
+        precision: fp32, fp16, amp or bf16; by default the run's.
+        template: of the prompts, such as ``"a photo of a {}."``; by default the run's.
+        epoch: which checkpoint; by default the best if one was kept, else the last.
+
+    Raises FileNotFoundError for a folder without a run or checkpoint, and ValueError for a run that is not finished
+    (unless an epoch is given), a checkpoint that does not fit, a backbone that cannot be had, classes that the method
+    cannot score or that are given twice, an unknown precision or device.
+    """
+    folder = Path(run_folder)
+    cfg = _recorded_cfg(folder)
+    run_id = _finished(folder, epoch)
+    if template is not None:
+        cfg.DATASET.TEMPLATE = template
+        template_of(cfg)  # not every method looks at it
+    trainer = trainers.load(cfg.TRAINER.NAME)
+    if not trainer.registered_name:
+        if epoch is not None:
+            raise ValueError(f"the run in {folder} has no epoch {epoch}: {cfg.TRAINER.NAME} learns nothing")
+        own = names.of_dataset(cfg) if classes is None else names.check(classes)
+        return _Build(cfg, own, device, precision).classifier(run_id)
+
+    path = checkpoints.find(folder / trainer.registered_name, epoch)
+    tensors, about = checkpoints.read(path)
+    trained: Any = about.get("classnames")  # None, or names
+    if classes is None and trained is None:
+        raise ValueError(f"{path} does not say its class names: give the classes")
+    wanted = trained if classes is None else list(classes)
+    order = names.places(wanted, trained) if trained is not None else None
+    seen = order is not None
+    # Built in the order trained on, which a method may depend on; the classifier then orders the columns as asked.
+    build = _Build(cfg, trained if seen else names.check(wanted), device, precision)
+    if "method" in about:
+        checkpoints.check_fits(path, about, build.facts(), trainer.settings_key(cfg), trainer.shape_settings)
+    build.method.fit_to(tensors, trained)
+    checkpoints.load_learned(build.method, tensors, path)
+    build.method.use_classes(seen)
+    if not seen:
+        print("note: these are not exactly the classes trained on, so all of them are scored as new classes")
+    return build.classifier(run_id, about.get("epoch"), seen, wanted, order)
+
+
+def zero_shot(
+    backbone: str,
+    classes: Sequence[str],
+    device: str | torch.device | None = None,
+    precision: str | None = None,
+    template: str = "a photo of a {}.",
+) -> Classifier:
+    """CLIP itself as a classifier, without a run: one prompt per class.
+
+    ``backbone`` is a model's name or the path of its weights, as in ``MODEL.BACKBONE.NAME``. Raises as
+    ``load_classifier`` does.
+    """
+    cfg = _default_cfg()
+    cfg.TRAINER.NAME, cfg.MODEL.BACKBONE.NAME, cfg.DATASET.TEMPLATE = "ZeroshotCLIP", backbone, template
+    build = _Build(cfg, names.check(classes), device, precision)
+    side = build.method.clip_model.visual.input_resolution
+    images = build.checkpoint.preprocess or OPENAI_IMAGES
+    cfg.INPUT.SIZE, cfg.INPUT.INTERPOLATION, cfg.INPUT.TRANSFORMS = (side, side), images.interpolation, ("normalize",)
+    cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD = list(images.mean), list(images.std)
+    return build.classifier()
+
+
+class _Build:
+    """A configuration's method over CLIP for some classes, as its trainer builds it."""
+
+    def __init__(self, cfg: CfgNode, classes: list[str], device: str | torch.device | None, precision: str | None):
+        self.cfg, self.classes, self.trainer = cfg, classes, trainers.load(cfg.TRAINER.NAME)
+        self.device = choose_device(True) if device is None else _usable(device)
+        cfg.USE_CUDA = self.device.type == "cuda"  # a method may choose its precision by it
+        asked = precision or self.trainer.precision_of(cfg)
+        if asked not in PRECISIONS:
+            raise ValueError(f"precision is {asked!r}: choose one of {', '.join(PRECISIONS)}")
+        self.precision = effective_precision(asked, self.device)
+        try:
+            self.checkpoint = find(cfg.MODEL.BACKBONE.NAME)
+        except RuntimeError as error:
+            raise ValueError(f"{cfg.MODEL.BACKBONE.NAME}: {error}") from error
+        clip_model = load_clip(self.checkpoint, self.precision, self.device)
+        with autocast(self.precision, self.device):
+            self.method: Method = self.trainer.build_method(cfg, clip_model, classes).to(self.device)
+
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint of this run must agree with."""
+        return {
+            "method": self.cfg.TRAINER.NAME,
+            "backbone": self.cfg.MODEL.BACKBONE.NAME,
+            "weights": weights_id(self.checkpoint),
+            "settings": checkpoints.plain(self.trainer.settings_of(self.cfg)),
+        }
+
+    def classifier(
+        self,
+        run_id: str | None = None,
+        epoch: int | None = None,
+        seen: bool | None = None,
+        classes: Sequence[str] | None = None,
+        order: Sequence[int] | None = None,
+    ) -> Classifier:
+        """The classifier, once the method holds what was learned; ``order`` are the places of ``classes`` in it."""
+        facts = self.facts()
+        about = {
+            **{key: facts[key] for key in ("method", "backbone", "weights")},
+            "run_id": run_id,
+            "epoch": epoch,
+            "seen": seen,
+            "template": self.cfg.DATASET.TEMPLATE or TEMPLATES.get(self.cfg.DATASET.NAME, ""),
+            "precision": self.precision,
+            "preprocessing": preprocessing(self.cfg),
+        }
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints its steps, which `about` has
+            preprocess = build_transform(self.cfg, is_train=False)
+        assert preprocess is not None
+        return Classifier(self.method, classes or self.classes, preprocess, self.device, about, order)
+
+
+def preprocessing(cfg: Any) -> dict[str, Any]:
+    """What is done to an RGB image before the image tower, in order, as plain values.
+
+    Raises ValueError where the configuration prepares nothing.
+    """
+    node = cfg.INPUT
+    if node.NO_TRANSFORM:
+        raise ValueError("INPUT.NO_TRANSFORM is True: with these settings image files are not made ready for CLIP")
+    normalized = "normalize" in node.TRANSFORMS
+    steps = {
+        "mode": "RGB",
+        "resize_shorter_side": max(node.SIZE),
+        "interpolation": node.INTERPOLATION,
+        "antialias": True,
+        "center_crop": list(node.SIZE),
+        "divide_by": 255,
+        "mean": list(node.PIXEL_MEAN) if normalized else [0.0, 0.0, 0.0],
+        "std": list(node.PIXEL_STD) if normalized else [1.0, 1.0, 1.0],
+    }
+    return steps | ({"instance_norm": True} if "instance_norm" in node.TRANSFORMS else {})
+
+
+def _recorded_cfg(folder: Path) -> CfgNode:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no run folder {folder}")
+    path = folder / RESOLVED
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} is no run's folder: there is no {RESOLVED} in it")
+    cfg = _default_cfg()
+    merge(cfg, read_yaml(path), path)
+    return cfg
+
+
+def _default_cfg() -> CfgNode:
+    cfg = get_cfg_default()
+    trainers.extend_cfg(cfg)
+    return cfg
+
+
+def _finished(folder: Path, epoch: int | None) -> str | None:
+    """The id of the run, None without a record. ValueError where there is no model, or it is not finished."""
+    content = record.read(folder)
+    if content is None:
+        return None
+    if content.get("model_dir"):
+        raise ValueError(f"the run in {folder} tested the model of {content['model_dir']}: give that folder")
+    if content["status"] != "success" and epoch is None:
+        raise ValueError(
+            f"the run in {folder} is not finished (its record says {content['status']}): run it to its end first, "
+            "or say which epoch to load"
+        )
+    record.check_config(folder, content)
+    return content["run_id"]
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise ValueError(f"device {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return torch.device(device)

@@ -1,0 +1,176 @@
+"""A classifier as a program that needs neither this project nor, as ONNX, PyTorch; checked before it is kept.
+
+The class features are constants in it: images ``[B, 3, H, W]``, preprocessed, to probabilities ``[B, C]``, any B.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import inspect
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from runs.environment import versions
+from runs.files import write_json
+
+from .classifier import Classifier
+from .command import one_line
+
+TORCH, ONNX = "torch", "onnx"
+FILES = {TORCH: "classifier.pt2", ONNX: "classifier.onnx"}
+ABOUT = "classifier.json"
+INPUT, OUTPUT = "images", "probabilities"
+TOLERANCE = 1e-4  # of a probability
+Scorer = Callable[[Tensor], Tensor]
+
+
+class Program(nn.Module):
+    """What is exported; the text tower stays behind, its class features are a buffer."""
+
+    def __init__(self, classifier: Classifier):
+        super().__init__()
+        self.classifier = classifier
+        self.method, self.visual = classifier.method, classifier.method.clip_model.visual  # whose tensors are exported
+        self.class_features: Any
+        if isinstance(classifier.class_features, Tensor):
+            self.register_buffer("class_features", classifier.class_features)
+        else:
+            self.class_features = classifier.class_features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``[B, 3, H, W] -> [B, C]``."""
+        return self.classifier.forward(images, self.class_features)
+
+
+def export(classifier: Classifier, out: str | os.PathLike[str], formats: list[str], opset: int | None = None) -> dict:
+    """Write the classifier (fp32, on the CPU) into ``out`` in the given formats, with ``classifier.json``.
+
+    Each file is loaded again and compared with PyTorch, on noise and on photographs, alone and three at once; none is
+    left that differs by more than 1e-4 in any probability. Returns the content of ``classifier.json``.
+
+    Raises ValueError where torch's exporter cannot, a program differs, a package is missing, or ``out`` holds
+    files of an earlier export that would not be replaced.
+    """
+    if ONNX in formats:
+        check_packages()
+    folder = Path(out)
+    stale = [name for form, name in FILES.items() if form not in formats and (folder / name).exists()]
+    if stale:
+        raise ValueError(f"{folder} holds {stale[0]} of an earlier export: remove it or choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    program = Program(classifier).eval()
+    samples = sample_images(classifier)
+    about = describe(classifier)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".incomplete-") as place:
+        exported = trace(program, samples)
+        for form in formats:
+            path = Path(place) / FILES[form]
+            if form == TORCH:
+                scorer = write_torch(exported, path)
+            else:
+                scorer = write_onnx(program, exported, samples, path, opset)
+            difference = compare(scorer, program, samples, path.name)
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            about["files"][form] = {"name": path.name, "sha256": digest, "largest_difference": difference}
+        for form in formats:
+            os.replace(Path(place) / FILES[form], folder / FILES[form])
+    write_json(folder / ABOUT, about)
+    return about
+
+
+def describe(classifier: Classifier) -> dict[str, Any]:
+    """What a user of the files must know, and where they come from."""
+    origin = dict(classifier.about)
+    size = origin["preprocessing"]["center_crop"]
+    return {
+        "classes": classifier.classes,
+        "input": {"name": INPUT, "shape": ["batch", 3, *size], "type": "float32"},
+        "output": {"name": OUTPUT, "shape": ["batch", len(classifier.classes)], "type": "float32"},
+        "preprocessing": origin.pop("preprocessing"),
+        **origin,
+        "versions": versions(),
+        "files": {},
+    }
+
+
+def sample_images(classifier: Classifier) -> Tensor:
+    """Noise and three photographs (of scikit-learn's package), ``[6, 3, H, W]``."""
+    from sklearn.datasets import load_sample_images
+
+    photos = [Image.fromarray(pixels) for pixels in load_sample_images().images]
+    photos.append(photos[0].transpose(Image.Transpose.ROTATE_90))
+    real = torch.stack([classifier.preprocess(photo) for photo in photos])
+    return torch.cat([torch.randn(real.shape, generator=torch.Generator().manual_seed(0)), real])
+
+
+def trace(program: Program, samples: Tensor) -> Any:
+    """The exported program, with a free batch size."""
+    batch = torch.export.Dim("batch", min=1, max=1 << 16)
+    with exporter_errors("a torch.export program"), torch.no_grad():
+        return torch.export.export(program, (samples[:3],), dynamic_shapes={INPUT: {0: batch}}, strict=False)
+
+
+def write_torch(exported: Any, path: Path) -> Scorer:
+    """Save, load, and return what was loaded."""
+    with exporter_errors("a torch.export program"):
+        torch.export.save(exported, path)
+        return torch.export.load(path).module()
+
+
+def write_onnx(program: Program, exported: Any, samples: Tensor, path: Path, opset: int | None) -> Scorer:
+    """Save as ONNX in one file, and return what onnxruntime makes of it."""
+    import onnxruntime
+
+    names: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT], "opset_version": opset}
+    with exporter_errors("ONNX"), torch.no_grad():
+        if "external_data" in inspect.signature(torch.onnx.export).parameters:
+            torch.onnx.export(exported, (), str(path), dynamo=True, external_data=False, verbose=False, **names)
+        else:  # before torch 2.5 the exporter that takes exported programs is a preview: the older one traces
+            axes = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}
+            torch.onnx.export(program, (samples[:3],), str(path), dynamic_axes=axes, **names)
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def score(images: Tensor) -> Tensor:
+        return torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
+
+    return score
+
+
+@torch.no_grad()
+def compare(scorer: Scorer, program: Program, samples: Tensor, name: str) -> float:
+    """The largest difference in a probability, at batches of 3 and of 1. ValueError if it is above 1e-4 or NaN."""
+    batches = [*samples.split(3), *samples.split(1)]
+    difference = float(torch.stack([(scorer(batch) - program(batch)).abs().max() for batch in batches]).max())
+    if not difference <= TOLERANCE:
+        raise ValueError(
+            f"{name} is not kept: its probabilities differ from PyTorch's by {difference:.2g}, more than {TOLERANCE:g}"
+        )
+    return difference
+
+
+def check_packages() -> None:
+    """Raises ValueError naming what ONNX export needs and is not installed."""
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"ONNX export needs {', '.join(missing)}: pip install -r requirements.txt")
+
+
+@contextlib.contextmanager
+def exporter_errors(form: str) -> Iterator[None]:
+    """Whatever torch's exporters raise, as one line; what they warn of does not concern the user."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:
+        raise ValueError(f"torch {torch.__version__} cannot export this as {form}: {one_line(error)[:300]}") from error

@@ -1,0 +1,100 @@
+"""Two finished runs on Digits with the embedded CLIP, a folder of digits, and commands called in this process."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import datasets
+import train
+import trainers
+from classify.load import _recorded_cfg
+from dassl.engine import build_trainer
+
+CONFIGS = Path(train.__file__).parent / "configs"
+BASE = ["zero", "one", "two", "three", "four"]
+NEW = ["five", "six", "seven", "eight", "nine"]
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+def trained(method: str, folder: Path, data: Path, *options: str) -> Path:
+    words = ["train.py", "--root", data, "--output-dir", folder, "--seed", "1", "--trainer", method]
+    words += ["--dataset-config-file", CONFIGS / "datasets/digits.yaml"]
+    words += ["--config-file", CONFIGS / f"trainers/{method}/embedded.yaml", *options]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(word) for word in words])
+        patch.setattr(sys, "stdout", sys.stdout)  # undone at the end: the run's log takes these over
+        patch.setattr(sys, "stderr", sys.stderr)
+        assert train.main() == 0
+    return folder
+
+
+def evaluation(run, classes, *options):
+    """Paths, scores and labels of the trainer's own test of a run's model on these classes."""
+    datasets.load_all()
+    cfg = _recorded_cfg(run)
+    trainers.load(cfg.TRAINER.NAME)
+    cfg.merge_from_list(["DATASET.SUBSAMPLE_CLASSES", classes, *options])
+    trainer = build_trainer(cfg)
+    trainer.load_model(str(run))
+    scores = []
+    process = trainer.evaluator.process
+    trainer.evaluator.process = lambda mo, gt: (scores.append(mo.clone()), process(mo, gt))
+    trainer.test()
+    return [item.impath for item in trainer.dm.dataset.test], scores
+
+
+@pytest.fixture(scope="session")
+def mmrl_run(tmp_path_factory, data) -> Path:
+    """MMRL after a few steps on the base classes, strong enough to leave its initial values."""
+    quick = ["OPTIM.MAX_EPOCH", "3", "DATASET.NUM_SHOTS", "4", "DATASET.SUBSAMPLE_CLASSES", "base"]
+    return trained("MMRL", tmp_path_factory.mktemp("runs") / "mmrl", data, *quick)
+
+
+@pytest.fixture(scope="session")
+def zero_shot_run(tmp_path_factory, data) -> Path:
+    options = ["DATASET.SUBSAMPLE_CLASSES", "new"]
+    return trained("ZeroshotCLIP", tmp_path_factory.mktemp("runs") / "zero", data, *options)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory, data, mmrl_run) -> Path:
+    """One image of each class, ``0.png`` to ``9.png``, of which the last five lie in a sub-folder."""
+    folder = tmp_path_factory.mktemp("digits")
+    (folder / "more").mkdir()
+    for number, name in enumerate([*BASE, *NEW]):
+        source = min((data / "digits/images" / name).iterdir())
+        shutil.copy(source, folder / ("more" if number > 4 else "") / f"{number}.png")
+    (folder / "notes.txt").write_text("not an image")
+    (folder / ".hidden.png").write_text("not an image either")
+    return folder
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """``call(module, *words)``: exit status, stdout and stderr of a command."""
+
+    def run(module, *words):
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", [f"{module.__name__}.py", *map(str, words)])
+        status = module.main()
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def single_thread():
+    """Toy tensors are too small for threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

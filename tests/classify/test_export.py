@@ -1,0 +1,159 @@
+"""export.py: programs that score as the classifier does, or no files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms as T
+
+import export
+from classify import load_classifier, program
+
+from .conftest import BASE, NEW
+
+
+@pytest.fixture(scope="module")
+def exported(mmrl_run, tmp_path_factory):
+    """The run's own classes in another order, in both formats."""
+    folder = tmp_path_factory.mktemp("exported") / "new"
+    with pytest.MonkeyPatch.context() as patch:
+        words = ["export.py", "--model-dir", str(mmrl_run), "--out", str(folder), "--classes", ",".join(BASE[::-1])]
+        patch.setattr(sys, "argv", words)
+        assert export.main() == 0
+    return folder
+
+
+def read(paths, about):
+    """Images made ready from what classifier.json says alone."""
+    steps = about["preprocessing"]
+    mode = T.InterpolationMode(steps["interpolation"])
+    prepare = T.Compose(
+        [
+            T.Resize(steps["resize_shorter_side"], mode, antialias=steps["antialias"]),
+            T.CenterCrop(steps["center_crop"]),
+            T.ToTensor(),
+            T.Normalize(steps["mean"], steps["std"]),
+        ]
+    )
+    return torch.stack([prepare(Image.open(path).convert(steps["mode"])) for path in paths])
+
+
+def onnx_scores(folder, about, batch):
+    session = onnxruntime.InferenceSession(str(folder / "classifier.onnx"), providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run([about["output"]["name"]], {about["input"]["name"]: batch.numpy()})[0])
+
+
+def test_exported_programs_score_real_images_as_the_classifier_does(exported, mmrl_run, digits):
+    about = json.loads((exported / "classifier.json").read_text())
+    classifier = load_classifier(mmrl_run, device="cpu", precision="fp32")
+    paths = sorted(digits.rglob("[0-9].png"))
+    batches = read(paths, about)
+    loaded = torch.export.load(exported / "classifier.pt2").module()
+    for rows in (slice(0, 10), slice(0, 1), slice(3, 5)):
+        wanted = classifier.predict(paths[rows]).flip(-1)
+        assert (onnx_scores(exported, about, batches[rows]) - wanted).abs().max() < 1e-4
+        assert (loaded(batches[rows]) - wanted).abs().max() < 1e-4
+    assert classifier.predict(paths).max() > 0.5  # probabilities that say something
+
+
+def test_the_files_say_what_they_are(exported):
+    assert sorted(os.listdir(exported)) == ["classifier.json", "classifier.onnx", "classifier.pt2"]
+    about = json.loads((exported / "classifier.json").read_text())
+    assert about["classes"] == BASE[::-1] and about["method"] == "MMRL" and about["seen"] is True
+    assert about["input"] == {"name": "images", "shape": ["batch", 3, 32, 32], "type": "float32"}
+    assert about["output"] == {"name": "probabilities", "shape": ["batch", 5], "type": "float32"}
+    assert len(about["run_id"]) == 32 and len(about["weights"]) == 16
+    for file in about["files"].values():
+        assert hashlib.sha256((exported / file["name"]).read_bytes()).hexdigest() == file["sha256"]
+        assert 0 <= file["largest_difference"] <= 1e-4
+    model = onnx.load(exported / "classifier.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert [value.name for value in model.graph.output] == ["probabilities"]
+
+
+def test_the_text_tower_stays_behind(exported):
+    names = torch.export.load(exported / "classifier.pt2").state_dict
+    assert any("visual" in name for name in names) and not any("token_embedding" in name for name in names)
+
+
+def test_one_format_new_classes_and_an_opset(call, mmrl_run, digits, tmp_path):
+    out = tmp_path / "out"
+    words = ["--model-dir", mmrl_run, "--out", out, "--classes", ",".join(NEW[:3]), "--format", "onnx", "--opset", 18]
+    status, printed, err = call(export, *words)
+    assert status == 0 and printed.splitlines()[-1] == f"{out}/classifier.json: 3 classes"
+    assert "all of them are scored as new classes" in err and sorted(os.listdir(out)) == [
+        "classifier.json",
+        "classifier.onnx",
+    ]
+    assert {entry.version for entry in onnx.load(out / "classifier.onnx").opset_import if not entry.domain} == {18}
+    about = json.loads((out / "classifier.json").read_text())
+    paths = sorted(digits.rglob("[0-9].png"))
+    wanted = load_classifier(mmrl_run, NEW[:3], device="cpu").predict(paths)
+    assert (onnx_scores(out, about, read(paths, about)) - wanted).abs().max() < 1e-4
+    status, _, err = call(export, "--model-dir", mmrl_run, "--out", out, "--format", "torch")
+    line = f"error: {out} holds classifier.onnx of an earlier export: remove it or choose another folder\n"
+    assert (status, err) == (1, line) and sorted(os.listdir(out)) == ["classifier.json", "classifier.onnx"]
+
+
+def test_a_zero_shot_run(call, zero_shot_run, tmp_path):
+    status, printed, _ = call(export, "--model-dir", zero_shot_run, "--out", tmp_path, "--format", "torch")
+    about = json.loads((tmp_path / "classifier.json").read_text())
+    assert status == 0 and (about["classes"], about["epoch"], about["seen"]) == (NEW, None, None)
+
+
+@pytest.mark.parametrize("wrong", [1.1e-4, -1.1e-4, float("nan"), float("inf")])
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_wrong_probability_at_one_batch_size_is_seen(wrong, size):
+    def honest(images):
+        return images.flatten(1)[:, :2]
+
+    def off(images):
+        found = honest(images).clone()
+        found[-1, 1] += wrong if len(images) == size and images[-1, 0, 0, 0] == 0.5 else 0
+        return found
+
+    samples = torch.arange(6).reshape(6, 1, 1, 1).expand(6, 3, 2, 2) / 10
+    assert program.compare(honest, honest, samples, "x.pt2") == 0
+    with pytest.raises(
+        ValueError, match=r"^x\.pt2 is not kept: its probabilities differ from PyTorch's by .*, more than 0"
+    ):
+        program.compare(off, honest, samples, "x.pt2")
+
+
+def test_a_program_that_scores_otherwise_is_not_kept(call, mmrl_run, tmp_path, monkeypatch):
+    def off(exported, path):
+        path.write_bytes(b"wrong")
+        return lambda images: torch.zeros(len(images), 5)
+
+    monkeypatch.setattr(program, "trace", lambda *_: None)
+    monkeypatch.setattr(program, "write_torch", off)
+    status, out, err = call(export, "--model-dir", mmrl_run, "--out", tmp_path, "--format", "torch")
+    assert (status, out, os.listdir(tmp_path)) == (1, "", [])
+    assert err.startswith("error: classifier.pt2 is not kept: its probabilities differ from PyTorch's by ")
+
+
+def test_what_torch_cannot_export_is_one_line(call, mmrl_run, tmp_path, monkeypatch):
+    def untraceable(self, images):
+        return images[:, 0, 0, : int(images.sum())]
+
+    monkeypatch.setattr(program.Program, "forward", untraceable)
+    status, out, err = call(export, "--model-dir", mmrl_run, "--out", tmp_path, "--format", "torch")
+    assert (status, out, os.listdir(tmp_path)) == (1, "", [])
+    assert err.splitlines()[-1].startswith(
+        f"error: torch {torch.__version__} cannot export this as a torch.export program: "
+    )
+
+
+def test_missing_packages_are_named_before_any_work(call, mmrl_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(program.importlib.util, "find_spec", lambda name: None if name == "onnxscript" else True)
+    status, _, err = call(export, "--model-dir", mmrl_run, "--out", tmp_path / "out")
+    assert (status, err) == (1, "error: ONNX export needs onnxscript: pip install -r requirements.txt\n")
+    assert not (tmp_path / "out").exists()
