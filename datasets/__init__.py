@@ -6,6 +6,7 @@ imported: ``import datasets.oxford_pets`` for one, ``datasets.load_all()`` for a
 
 from __future__ import annotations
 
+import difflib
 from importlib import import_module
 
 _MODULES = {
@@ -25,13 +26,32 @@ _MODULES = {
     "ImageNetA": "imagenet_a",
     "ImageNetR": "imagenet_r",
     "Digits": "digits",
+    "ImageFolder": "imagefolder",
+    "Table": "table",
 }
 
 NAMES: tuple[str, ...] = tuple(_MODULES)
 """Registry names of all loaders."""
+
+OWN: tuple[str, ...] = ("ImageFolder", "Table")
+"""Those of them that read the user's own data, wherever the configuration says it is."""
 
 
 def load_all() -> None:
     """Register every loader; calling it again changes nothing."""
     for module in _MODULES.values():
         import_module(f"{__name__}.{module}")
+
+
+def find_name(name: str) -> str:
+    """Registry name of a dataset called by that or by its configuration's name, in any case.
+
+    Raises:
+        ValueError: there is none; the nearest is named.
+    """
+    known = {call.lower(): registry for registry, module in _MODULES.items() for call in (registry, module)}
+    if name.lower() in known:
+        return known[name.lower()]
+    nearest = difflib.get_close_matches(name.lower(), known, n=1)
+    hint = f"did you mean {known[nearest[0]]}?" if nearest else f"known: {', '.join(NAMES)}"
+    raise ValueError(f"there is no dataset {name!r}: {hint}")

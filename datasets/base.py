@@ -1,4 +1,4 @@
-"""The base of all loaders: finding folders, checking lists, few-shot draw, base/new cut.
+"""The base of all loaders: finding folders, checking lists, few-shot draw, what to say when something is missing.
 
 A loader says where its folder and its images are, and how its three lists are read, or derived when the
 published split file is absent. Layout, splits and draws are those of CoOp (Zhou et al., 2022), so that
@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import os
 import random
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+import shlex
+from collections import Counter
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
 from dassl.data.datasets import DatasetBase, Datum
 
-from .files import Item, Splits, class_files, class_folders, folder_names, read_split, write_split
+from . import fewshot
+from .files import Item, Splits, class_files, class_folders, file_digest, folder_names, read_split, write_split
+from .splits import check_labels, cut_classes, split_classes
 
-TRAIN_SHARE, VAL_SHARE = 0.5, 0.2
 MAX_VAL_SHOTS = 4
 # CoOp derives with the run's generator, in the file system's order. A constant seed and sorted names give
 # every run and every machine the same lists, also when several jobs derive them at once.
@@ -47,8 +49,7 @@ class Loader(DatasetBase):
         subset = cfg.DATASET.SUBSAMPLE_CLASSES
         if subset not in ("all", "base", "new"):
             raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {subset!r}: choose all, base or new")
-        self.dataset_dir = os.path.join(find_root(cfg.DATASET.ROOT), self.folder)
-        self.image_dir = os.path.join(self.dataset_dir, self.images) if self.images else self.dataset_dir
+        self.locate(cfg)
         self.prepare()
         splits = self.select(self.read(), cfg.DATASET.NUM_SHOTS, cfg.SEED, subset)
         train, val, test = (self._data(items) for items in splits)
@@ -59,10 +60,23 @@ class Loader(DatasetBase):
         """Registry name."""
         return type(self).__name__
 
+    @property
+    def command(self) -> str:
+        """What fetches the dataset."""
+        config = type(self).__module__.rpartition(".")[2]
+        return f"python -m datasets.prepare {config} --root {shlex.quote(os.path.dirname(self.dataset_dir))}"
+
+    def locate(self, cfg: Any) -> None:
+        """Set ``dataset_dir`` and ``image_dir``; FileNotFoundError if there is no root."""
+        self.dataset_dir = os.path.join(find_root(cfg.DATASET.ROOT), self.folder)
+        self.image_dir = os.path.join(self.dataset_dir, self.images) if self.images else self.dataset_dir
+
     def prepare(self) -> None:
         """See that the images are there; FileNotFoundError naming the folder if not."""
         if not os.path.isdir(self.image_dir):
-            raise FileNotFoundError(f"{self.name}: {self.image_dir} not found: put {self.contents} there")
+            raise FileNotFoundError(
+                f"{self.name}: {self.image_dir} not found: run {self.command}, or put {self.contents} there"
+            )
 
     def annotation(self, *names: str) -> str:
         """Path of the first of these files that is in the dataset's folder; FileNotFoundError if none is."""
@@ -70,22 +84,46 @@ class Loader(DatasetBase):
         for path in paths:
             if os.path.isfile(path):
                 return path
-        raise FileNotFoundError(f"{self.name}: {paths[0]} not found: {self.remedy}")
+        raise FileNotFoundError(f"{self.name}: {paths[0]} not found: run {self.command}, or {self.remedy}")
 
     @property
     def remedy(self) -> str:
-        """What to do about a missing annotation file."""
+        """What else to do about a missing annotation file."""
         return "put it there from the dataset's archive"
+
+    @property
+    def repair(self) -> str:
+        """What to do about missing images."""
+        return f"run {self.command}, or unpack them again"
 
     def read(self) -> Splits:
         """The full lists, checked."""
         raise NotImplementedError
 
     def select(self, splits: Splits, shots: int, seed: int, subset: str) -> Splits:
-        """Few-shot draw (``shots`` < 1: none), then the base/new cut: base, new and all share one draw."""
+        """Few-shot draw (``shots`` < 1: none), then the base/new cut: base, new and all share one draw.
+
+        An imported file takes the draw's place; see `fewshot`.
+        """
         if shots >= 1:
-            splits = self.draw(splits, shots, seed)
+            belongs = self.belonging(splits, shots, seed)
+            splits = fewshot.settle(self.fewshot_path(shots, seed), belongs, splits, self.draw(splits, shots, seed))
         return cut_classes(splits, subset)
+
+    def fewshot_path(self, shots: int, seed: int) -> str:
+        """Where this few-shot split is saved, or was imported to: beside CoOp's pickle of it."""
+        return os.path.join(self.dataset_dir, fewshot.FOLDER, fewshot.file_name(shots, seed))
+
+    def belonging(self, splits: Splits, shots: int, seed: int) -> fewshot.Belonging:
+        """What a few-shot split must have been drawn from to be one of these full lists."""
+        names = {item.label: item.classname for item in splits.train}
+        classnames = tuple(names[label] for label in sorted(names))
+        source, digest = self.source_of(splits)
+        return fewshot.Belonging(self.name, shots, seed, source, digest, classnames, self.images)
+
+    def source_of(self, splits: Splits) -> tuple[str, str]:
+        """What decides the full lists, for a few-shot split's header: its name and its SHA-256."""
+        return "lists", fewshot.lists_digest(splits)
 
     def draw(self, splits: Splits, shots: int, seed: int) -> Splits:
         """Draw ``shots`` training and at most 4 validation images per class; ``seed`` < 0: unseeded.
@@ -127,7 +165,7 @@ class Loader(DatasetBase):
             total = sum(map(len, splits))
             first = os.path.join(self.image_dir, missing[0])
             raise FileNotFoundError(
-                f"{self.name}: {len(missing)} of {total} images are missing, first {first}: unpack them again"
+                f"{self.name}: {len(missing)} of {total} images are missing, first {first}: {self.repair}"
             )
         return splits
 
@@ -146,20 +184,21 @@ class SplitLoader(Loader):
 
     annotations: tuple[str, ...] = ()
     """Files that the derivation reads, in the dataset's folder."""
-    derived_note = " It is not the published one: do not compare results on it with published numbers."
+    published = True
+    """Whether others have a split file of it that results can be compared on."""
 
     def prepare(self) -> None:
         if not os.path.isdir(self.image_dir):
             choices = [os.path.basename(self.split_path), ", ".join(self.annotations)]
             files = " or ".join(filter(None, choices))
             raise FileNotFoundError(
-                f"{self.name}: {self.image_dir} not found: put {self.contents} there, and {files}"
-                f" into {self.dataset_dir}"
+                f"{self.name}: {self.image_dir} not found: run {self.command}, or put {self.contents} there,"
+                f" and {files} into {self.dataset_dir}"
             )
 
     @property
     def remedy(self) -> str:
-        """What to do about a missing annotation file."""
+        """What else to do about a missing annotation file."""
         return f"put it there, or the published {os.path.basename(self.split_path)} into {self.dataset_dir}"
 
     @property
@@ -173,10 +212,25 @@ class SplitLoader(Loader):
         splits = self.check(self.derive(random.Random(DERIVE_SEED)), self.dataset_dir)
         try:
             write_split(self.split_path, splits)
-            print(f"{self.name}: derived a split and saved it as {self.split_path}.{self.derived_note}")
+            print(f"{self.name}: derived a split and saved it as {self.split_path}.{self.comparison}")
         except OSError as error:
-            print(f"{self.name}: derived a split that could not be saved ({error}).{self.derived_note}")
+            print(f"{self.name}: derived a split that could not be saved ({error}).{self.comparison}")
         return splits
+
+    @property
+    def comparison(self) -> str:
+        """What to know about a derived split."""
+        if not self.published:
+            return ""
+        return (
+            " It is not the published one: do not compare results on it with published numbers."
+            f" To have that, move the file away if it was saved, and run {self.command}"
+        )
+
+    def source_of(self, splits: Splits) -> tuple[str, str]:
+        if not os.path.isfile(self.split_path):
+            return super().source_of(splits)
+        return os.path.basename(self.split_path), file_digest(self.split_path)
 
     def derive(self, rng: random.Random) -> Splits:
         """Lists from the original annotations, drawing from ``rng`` only."""
@@ -219,96 +273,3 @@ def find_root(root: str) -> str:
             f"dataset root {path} not found: create it, or name the folder of the datasets with --root"
         )
     return path
-
-
-def group_by_label(items: Iterable[Item]) -> list[list[Item]]:
-    """Items of each class, classes in order of first appearance."""
-    groups: dict[int, list[Item]] = defaultdict(list)
-    for item in items:
-        groups[item.label].append(item)
-    return list(groups.values())
-
-
-def shuffled(items: list[Item], rng: random.Random) -> list[Item]:
-    """A shuffled copy."""
-    items = list(items)
-    rng.shuffle(items)
-    return items
-
-
-def split_classes(groups: Iterable[list[Item]], rng: random.Random) -> Splits:
-    """CoOp's split by folders: of each shuffled class 50% train, 20% validation, the rest test.
-
-    Shares are rounded half to even.
-
-    Raises:
-        ValueError: a class too small to appear in all three.
-    """
-    splits = Splits([], [], [])
-    for items in groups:
-        n_train, n_val = round(len(items) * TRAIN_SHARE), round(len(items) * VAL_SHARE)
-        if not 0 < n_val < len(items) - n_train:
-            raise ValueError(
-                f"class {items[0].classname!r} has {len(items)} images: train, val and test need at least 4"
-            )
-        items = shuffled(items, rng)
-        splits.train.extend(items[:n_train])
-        splits.val.extend(items[n_train : n_train + n_val])
-        splits.test.extend(items[n_train + n_val :])
-    return splits
-
-
-def split_trainval(trainval: Iterable[Item], rng: random.Random) -> tuple[list[Item], list[Item]]:
-    """CoOp's split of an official trainval list: of each shuffled class 20% validation, the rest train.
-
-    Raises:
-        ValueError: a class too small to appear in both.
-    """
-    train: list[Item] = []
-    val: list[Item] = []
-    for items in group_by_label(trainval):
-        n_val = round(len(items) * VAL_SHARE)
-        if n_val < 1:
-            raise ValueError(f"class {items[0].classname!r} has {len(items)} images: train and val need at least 3")
-        items = shuffled(items, rng)
-        val.extend(items[:n_val])
-        train.extend(items[n_val:])
-    return train, val
-
-
-def check_labels(splits: Splits, source: str) -> None:
-    """See that train labels run from 0 without gaps, others are among them, and each label has one name.
-
-    Raises:
-        ValueError: if not, or if train or test is empty.
-    """
-    names: dict[int, str] = {}
-    for part, items in zip(Splits._fields, splits, strict=True):
-        if not items and part != "val":
-            raise ValueError(f"{source}: the {part} list is empty")
-        for _, label, classname in items:
-            name = names.setdefault(label, classname) if part == "train" else names.get(label)
-            if name is None:
-                raise ValueError(f"{source}: label {label} ({classname!r}) is in {part} but not in train")
-            if name != classname:
-                raise ValueError(f"{source}: label {label} is called both {name!r} and {classname!r}")
-        if part == "train" and len(names) <= max(names):
-            gap = next(label for label in range(len(names) + 1) if label not in names)
-            raise ValueError(f"{source}: no train image has label {gap}, but labels run to {max(names)}")
-
-
-def cut_classes(splits: Splits, subset: str) -> Splits:
-    """Keep the first ceil(n/2) training labels (``base``), the rest (``new``) or all, relabelled from 0.
-
-    Raises:
-        ValueError: ``new`` of a dataset with one class.
-    """
-    if subset == "all":
-        return splits
-    labels = sorted({item.label for item in splits.train})
-    half = (len(labels) + 1) // 2
-    kept = labels[:half] if subset == "base" else labels[half:]
-    if not kept:
-        raise ValueError("DATASET.SUBSAMPLE_CLASSES is 'new', but the dataset has one class only")
-    new_label = {label: position for position, label in enumerate(kept)}
-    return Splits(*([i._replace(label=new_label[i.label]) for i in items if i.label in new_label] for items in splits))

@@ -31,7 +31,7 @@ class Digits(FolderLoader):
 
     folder = "digits"
     images = "images"
-    derived_note = ""
+    published = False
 
     def class_folders(self) -> Sequence[str]:
         return CLASSES

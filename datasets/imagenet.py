@@ -67,7 +67,7 @@ class ImageNetVariant(Loader):
             if os.path.isfile(path):
                 return read_classnames(path)
         raise FileNotFoundError(
-            f"{self.name}: {NAMES_FILE} not found: put ImageNet's into {self.dataset_dir}"
+            f"{self.name}: {NAMES_FILE} not found: run {self.command}, or put ImageNet's into {self.dataset_dir}"
             f" or {os.path.join(root, ImageNet.folder)}"
         )
 

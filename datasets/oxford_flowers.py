@@ -8,8 +8,9 @@ import numpy as np
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import SplitLoader, group_by_label, split_classes
+from .base import SplitLoader
 from .files import Item, Splits, label_from, look_up, read_json_object, read_mat
+from .splits import group_by_label, split_classes
 
 
 @DATASET_REGISTRY.register()

@@ -6,8 +6,9 @@ import random
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import SplitLoader, split_trainval
+from .base import SplitLoader
 from .files import Item, Splits, label_from, read_rows
+from .splits import split_trainval
 
 
 @DATASET_REGISTRY.register()

@@ -18,7 +18,7 @@ import difflib
 import sys
 from pathlib import Path
 
-from . import _MODULES
+from . import _MODULES, OWN
 from .preparing import obtain, sources
 from .preparing.sources import Entry, Source, Table
 from .preparing.verify import Problem, verify
@@ -103,6 +103,8 @@ def look_up(name: str, table: Table) -> Entry | Weights:
     if name.startswith(WEIGHTS) and name.removeprefix(WEIGHTS) in table.weights:
         return Weights(name, table.weights[name.removeprefix(WEIGHTS)])
     known = {call.lower(): registry for registry, module in _MODULES.items() for call in (registry, module)}
+    if known.get(name.lower()) in OWN:
+        raise ValueError(f"{name} is your own data: there is nothing to fetch or to compare it with")
     if name.lower() in known:
         return table.datasets[known[name.lower()]]
     called = {**known, **{f"{WEIGHTS}{model}".lower(): f"{WEIGHTS}{model}" for model in table.weights}}

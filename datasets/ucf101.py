@@ -8,8 +8,9 @@ import re
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import SplitLoader, split_trainval
+from .base import SplitLoader
 from .files import Item, Splits, label_from, look_up, read_rows
+from .splits import split_trainval
 
 
 @DATASET_REGISTRY.register()

@@ -23,11 +23,12 @@ def data_dir():
 
 @pytest.fixture(scope="session")
 def build():
-    """``build(root, name, shots=-1, seed=1, subset="all")``: the loader as a run would build it."""
+    """``build(root, name, shots=-1, seed=1, subset="all", FOLDER=...)``: the loader as a run would build it."""
     datasets.load_all()
 
-    def build_loader(root, name, shots=-1, seed=1, subset="all"):
+    def build_loader(root, name, shots=-1, seed=1, subset="all", **keys):
         cfg = get_cfg_default()
+        cfg.DATASET.update({"FOLDER": "", "TABLE": "", "CLASSNAMES": "", **{k: str(v) for k, v in keys.items()}})
         cfg.DATASET.NAME = name
         cfg.DATASET.ROOT = str(root)
         cfg.DATASET.NUM_SHOTS = shots

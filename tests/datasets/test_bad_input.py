@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+import datasets
+from datasets import prepare
+
 TINY = {
     "train": [["a/image_0000.jpg", 0, "a"], ["b/image_0000.jpg", 1, "b"]],
     "val": [],
@@ -40,6 +43,10 @@ def split_tree(touch, tmp_path):
     return write
 
 
+def run_prepare(config):
+    return f"run python -m datasets.prepare {config} --root {{root}}"
+
+
 def edit(path, old, new):
     text = path.read_text()
     assert old in text
@@ -59,38 +66,53 @@ def test_root(build, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "folder", "config", "rest"),
     [
         (
             "DescribableTextures",
-            "DescribableTextures: {root}/dtd/images not found: put its class folders there, and"
-            " split_zhou_DescribableTextures.json into {root}/dtd",
+            "dtd/images",
+            "dtd",
+            "put its class folders there, and split_zhou_DescribableTextures.json into {root}/dtd",
         ),
         (
             "OxfordPets",
-            "OxfordPets: {root}/oxford_pets/images not found: put its images there, and"
-            " split_zhou_OxfordPets.json or annotations/trainval.txt, annotations/test.txt"
+            "oxford_pets/images",
+            "oxford_pets",
+            "put its images there, and split_zhou_OxfordPets.json or annotations/trainval.txt, annotations/test.txt"
             " into {root}/oxford_pets",
         ),
         (
             "FGVCAircraft",
-            "FGVCAircraft: {root}/fgvc_aircraft/images not found: put its images (the folder"
-            " around them is the"
-            " archive's data folder, renamed) there",
+            "fgvc_aircraft/images",
+            "fgvc_aircraft",
+            "put its images (the folder around them is the archive's data folder, renamed) there",
         ),
         (
             "ImageNet",
-            "ImageNet: {root}/imagenet/images not found: put folders train and val, each with one folder of"
-            " images per WordNet id, there",
+            "imagenet/images",
+            "imagenet",
+            "put folders train and val, each with one folder of images per WordNet id, there",
         ),
         (
             "ImageNetA",
-            "ImageNetA: {root}/imagenet-adversarial/imagenet-a not found: put its folders, one per WordNet id, there",
+            "imagenet-adversarial/imagenet-a",
+            "imagenet_a",
+            "put its folders, one per WordNet id, there",
         ),
     ],
 )
-def test_missing_folder(name, message, refused):
+def test_missing_folder(name, folder, config, rest, refused):
+    message = f"{name}: {{root}}/{folder} not found: {run_prepare(config)}, or {rest}"
     refused(name, FileNotFoundError, message)
+
+
+@pytest.mark.parametrize("name", sorted({*datasets.NAMES} - {*datasets.OWN, "Digits"}))
+def test_the_command_that_is_named_exists(name, build, tmp_path):
+    """What the error of an empty root says can be typed: here with --verify, which fetches nothing."""
+    with pytest.raises(FileNotFoundError) as caught:
+        build(tmp_path, name)
+    command = str(caught.value).partition("python -m datasets.prepare ")[2].partition(",")[0]
+    assert prepare.main([*command.split(), "--verify"]) == 1
 
 
 @pytest.mark.parametrize("name", ["DescribableTextures", "ImageNetR", "Digits"])
@@ -102,7 +124,10 @@ def test_unknown_subset(name, refused):
 def test_missing_images(split_tree, refused):
     extra = [["b/gone.jpg", 1, "b"], ["c/gone.jpg", 1, "b"], ["c/gone too.jpg", 0, "a"]]
     split_tree({**TINY, "test": TINY["test"] + extra})
-    message = "DescribableTextures: 3 of 6 images are missing, first {root}/dtd/images/b/gone.jpg: unpack them again"
+    message = (
+        "DescribableTextures: 3 of 6 images are missing, first {root}/dtd/images/b/gone.jpg:"
+        f" {run_prepare('dtd')}, or unpack them again"
+    )
     refused("DescribableTextures", FileNotFoundError, message)
 
 
@@ -110,7 +135,8 @@ def test_derivation_with_missing_images_saves_nothing(make_tree, refused, tmp_pa
     make_tree("OxfordPets", tmp_path)
     (tmp_path / "oxford_pets/images/Bombay_102.jpg").unlink()
     message = (
-        "OxfordPets: 1 of 27 images are missing, first {root}/oxford_pets/images/Bombay_102.jpg: unpack them again"
+        "OxfordPets: 1 of 27 images are missing, first {root}/oxford_pets/images/Bombay_102.jpg:"
+        f" {run_prepare('oxford_pets')}, or unpack them again"
     )
     refused("OxfordPets", FileNotFoundError, message)
     assert sorted(p.name for p in (tmp_path / "oxford_pets").iterdir()) == ["annotations", "images"]
@@ -262,7 +288,8 @@ def test_malformed_annotation(name, file, old, new, message, make_tree, refused,
 def test_missing_annotation(name, file, remedy, make_tree, refused, tmp_path):
     make_tree(name, tmp_path)
     (tmp_path / file).unlink()
-    refused(name, FileNotFoundError, f"{name}: {{root}}/{file} not found: {remedy}")
+    config = file.split("/")[0]
+    refused(name, FileNotFoundError, f"{name}: {{root}}/{file} not found: {run_prepare(config)}, or {remedy}")
 
 
 def test_matlab_files(make_tree, build, refused, tmp_path):
@@ -328,7 +355,10 @@ def test_classnames_cannot_be_written_for_a_part(make_tree, refused, tmp_path):
 def test_variant_without_classnames(make_tree, refused, tmp_path):
     make_tree("ImageNetSketch", tmp_path)
     (tmp_path / "imagenet-sketch/classnames.txt").unlink()
-    message = "ImageNetSketch: classnames.txt not found: put ImageNet's into {root}/imagenet-sketch or {root}/imagenet"
+    message = (
+        f"ImageNetSketch: classnames.txt not found: {run_prepare('imagenet_sketch')}, or put ImageNet's into"
+        " {root}/imagenet-sketch or {root}/imagenet"
+    )
     refused("ImageNetSketch", FileNotFoundError, message)
 
 

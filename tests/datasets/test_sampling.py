@@ -8,8 +8,9 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.base import SplitLoader, cut_classes
+from datasets.base import SplitLoader
 from datasets.files import Item, Splits
+from datasets.splits import cut_classes
 
 
 class Unread(SplitLoader):

@@ -14,7 +14,7 @@ ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_de
 
 
 def test_every_dataset_is_here():
-    assert {*SPLIT, *OTHER, "ImageNet", "Digits"} == set(datasets.NAMES)
+    assert {*SPLIT, *OTHER, "ImageNet", "Digits"} == set(datasets.NAMES) - set(datasets.OWN)
 
 
 def snapshot(folder):

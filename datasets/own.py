@@ -1,0 +1,182 @@
+"""What the loaders of a user's own data share: where it is, what classes are called, which lists are made.
+
+Of the lists train, val and test these combinations are taken:
+
+- all three, or train and test: as they are (few-shot training needs no validation images)
+- train and val: val is the test list, and there are no validation images
+- one unnamed list, or train alone: a fixed split by CoOp's rule (50/20/30% of each class, shuffled with a constant
+  seed over sorted names), the same for every run as long as the images are
+- test alone: for testing only, such as the target of a cross-dataset run
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from .base import DERIVE_SEED, Loader, find_root
+from .files import Item, Splits, read_rows, read_text
+from .splits import check_labels, group_by_label, split_classes
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+NAMES_FILES = ("classnames.txt", "classnames.json")
+
+
+class OwnLoader(Loader):
+    """A user's own data.
+
+    Args:
+        cfg: reads ``DATASET.FOLDER`` (relative to the root, or absolute), ``DATASET.CLASSNAMES`` (a file, relative to
+            the folder or absolute) and what every loader reads.
+
+    Raises:
+        FileNotFoundError: the folder, a file or an image is missing.
+        ValueError: something is wrong with them; the message names it.
+    """
+
+    repair = "put them there, or take them off the list"
+
+    def locate(self, cfg: Any) -> None:
+        folder = os.path.expanduser(cfg.DATASET.FOLDER)
+        if not folder:
+            raise ValueError(
+                f"{self.name}: DATASET.FOLDER is empty: name the folder of your images, in the root or absolute"
+            )
+        if not os.path.isabs(folder):
+            folder = os.path.join(find_root(cfg.DATASET.ROOT), folder)
+        self.dataset_dir = self.image_dir = os.path.normpath(folder)
+        self.names_file = cfg.DATASET.CLASSNAMES and self.inside(cfg.DATASET.CLASSNAMES)
+
+    def prepare(self) -> None:
+        if not os.path.isdir(self.image_dir):
+            raise FileNotFoundError(f"{self.name}: DATASET.FOLDER {self.image_dir} not found: put your images there")
+
+    def inside(self, path: str) -> str:
+        """A path that is relative to the dataset's folder unless it is absolute."""
+        return os.path.normpath(os.path.join(self.dataset_dir, os.path.expanduser(path)))
+
+    def class_names(self) -> dict[str, str] | None:
+        """Class names by key in the file's order, or None if there is no file of them."""
+        found = [path for path in map(self.inside, NAMES_FILES) if os.path.isfile(path)]
+        if not self.names_file and len(found) > 1:
+            raise ValueError(f"{self.name}: there are both {found[0]} and {found[1]}: remove one")
+        path = self.names_file or next(iter(found), "")
+        if not path:
+            return None
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"{self.name}: DATASET.CLASSNAMES {path} not found")
+        print(f"{self.name}: class names and their order are from {path}")
+        return read_names(path)
+
+    def select(self, splits: Splits, shots: int, seed: int, subset: str) -> Splits:
+        """As elsewhere; of images for testing only nothing is drawn."""
+        return super().select(splits, -1 if splits.train is splits.test else shots, seed, subset)
+
+    def complete(self, parts: dict[str, list[Item]]) -> Splits:
+        """The three lists from those that are given (module's docstring), checked; what was made is said.
+
+        Raises:
+            ValueError: another combination, one class only, or labels that do not fit together.
+        """
+        splits, said = self._combine({part: items for part, items in parts.items() if items})
+        check_labels(splits, self.dataset_dir)
+        names = {item.label: item.classname for item in splits.train}
+        if len(names) < 2:
+            raise ValueError(
+                f"{self.name}: {self.dataset_dir} has one class only ({names[0]!r}): at least 2 are needed"
+            )
+        repeated = [name for name, count in Counter(names.values()).items() if count > 1]
+        if repeated:
+            print(f"{self.name}: some classes share their name, such as {repeated[0]!r}")
+        sizes = ", ".join(f"{len(items)} {part}" for part, items in zip(Splits._fields, splits, strict=True))
+        print(f"{self.name}: {len(names)} classes in {self.dataset_dir}, {said}: {sizes}")
+        return splits
+
+    def _combine(self, given: dict[str, list[Item]]) -> tuple[Splits, str]:
+        train, val, test = (given.get(part, []) for part in Splits._fields)
+        if train and test:
+            return Splits(train, val, test), "split as given"
+        if train and val:
+            return Splits(train, [], val), "split as given with val as the test list"
+        if train:
+            split = split_classes(group_by_label(train), random.Random(DERIVE_SEED))
+            return split, "with a fixed split of 50/20/30% of each class, the same for every seed"
+        self.check_parts(given)
+        return Splits(test, [], test), "for testing only: the training list is the test list, do not train on it"
+
+    def check_parts(self, given: Iterable[str]) -> None:
+        """Refuse parts without a training part, unless it is the test part alone; ValueError."""
+        if "train" not in given and set(given) != {"test"}:
+            raise ValueError(
+                f"{self.name}: {self.dataset_dir} has {' and '.join(sorted(given))} but no train: name one so, or leave"
+                " the split out"
+            )
+
+
+def number_classes(keys: Iterable[str], names: dict[str, str] | None, source: str) -> dict[str, tuple[int, str]]:
+    """Label and name of each class key (folder, or class name of a table).
+
+    Without a file of names the order is that of the sorted keys, underscores in a name become spaces; with one it is
+    the file's, and names that no key has are left out.
+
+    Raises:
+        ValueError: a key that the file does not name; ``source`` says where it comes from.
+    """
+    if names is None:
+        return {key: (label, key.replace("_", " ")) for label, key in enumerate(sorted(set(keys)))}
+    wanted = set(keys)
+    unnamed = sorted(wanted - names.keys())
+    if unnamed:
+        raise ValueError(f"{source}: the file of class names has no line for {unnamed[0]!r}: add it")
+    present = [key for key in names if key in wanted]
+    return {key: (label, names[key]) for label, key in enumerate(present)}
+
+
+def read_names(path: str) -> dict[str, str]:
+    """Class names by key (folder, class or label), in the file's order.
+
+    A text file has a key and a name per line, as ImageNet's classnames.txt of CoOp. A ``.json`` file has an object, or
+    a list of names in the order of labels.
+
+    Raises:
+        ValueError: another form, a key that comes twice, or an empty name.
+    """
+    pairs = _json_names(path) if path.lower().endswith(".json") else _text_names(path)
+    names: dict[str, str] = {}
+    for key, name in pairs:
+        if key in names:
+            raise ValueError(f"{path}: {key!r} comes twice")
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"{path}: the name of {key!r} must be text, got {name!r}")
+        names[key] = name.strip()
+    return names
+
+
+def _text_names(path: str) -> list[tuple[str, Any]]:
+    return [(key, name) for _, (key, name) in read_rows(path, "folder name")]
+
+
+def _json_names(path: str) -> list[tuple[str, Any]]:
+    try:
+        content = json.loads(read_text(path), object_pairs_hook=_Pairs)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
+    if isinstance(content, _Pairs):
+        return content
+    if isinstance(content, list):
+        return [(str(label), name) for label, name in enumerate(content)]
+    raise ValueError(f"{path}: expected a JSON object of names by folder or a list of names")
+
+
+class _Pairs(list):
+    """A JSON object as pairs, so that a key that comes twice is seen."""
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's suffix is one that is read."""
+    return name.lower().endswith(SUFFIXES)
