@@ -6,12 +6,17 @@
 
 A finished run is not repeated, an unfinished one goes on where it stopped, and a run of another configuration in
 the same folder is refused with the settings that differ.
+
+Exit status: 0 done, 1 error, 2 wrong arguments, 75 stopped by SIGTERM and to be gone on with, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
 # What a user can mend: shown as one line. Everything else is a fault of the program and shows its traceback.
 USER_ERRORS = (ValueError, KeyError, OSError, FloatingPointError)
 INTERRUPTED = 130
+PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -49,6 +55,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--eval-only", action="store_true", help="test only")
     add("--model-dir", default="", metavar="DIR", help="with --eval-only: folder of the run whose model is tested")
     add("--load-epoch", type=int, metavar="N", help="with --model-dir: the epoch to load (default: best, else last)")
+    add("--deterministic", action="store_true", help="the same bits at every run on a machine (docs/runs.md)")
     add("--no-train", action="store_true", help="build data and model, and stop: nothing is trained or recorded")
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="any setting, last on the line: OPTIM.LR 0.002 ...")
     args = parser.parse_args(argv)
@@ -56,6 +63,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--model-dir needs --eval-only; to go on with a run's training, use --resume")
     if args.load_epoch is not None and not args.model_dir:
         parser.error("--load-epoch needs --model-dir")
+    if args.deterministic and (args.seed is None or args.seed < 0):
+        parser.error("--deterministic needs --seed")
     return args
 
 
@@ -79,7 +88,7 @@ def identify(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: `--model-dir` or `--resume` is no folder.
-        ValueError: the run in `--model-dir` is not finished, and no epoch of it was asked for.
+        ValueError: the run in `--model-dir` is not finished, and no epoch of it was asked for; or it is damaged.
     """
     from runs import config, record
 
@@ -87,8 +96,12 @@ def identify(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
         if folder and not Path(folder).is_dir():
             raise FileNotFoundError(f"{argument}: there is no folder {folder}")
     identity = config.identity(cfg) | {"run.mode": "eval" if args.eval_only else "train"}
+    if args.deterministic:
+        identity["run.deterministic"] = True
     if args.model_dir:
         trained = record.read(args.model_dir)
+        if trained:
+            record.check_config(args.model_dir, trained)
         if trained and trained["status"] != "success" and args.load_epoch is None:
             status = f"its record says {trained['status']}"
             raise ValueError(f"the run in {args.model_dir} is not finished ({status}): run it to its end first")
@@ -98,10 +111,11 @@ def identify(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
     return identity
 
 
-def execute(cfg: CfgNode, args: argparse.Namespace, built: list[Any]) -> dict[str, Any]:
-    """Build, train or load, and test. Puts the trainer into `built` once it exists. Returns the test's results."""
-    import torch
+def execute(cfg: CfgNode, args: argparse.Namespace, built: list[Any], made_by: dict[str, Any]) -> dict[str, Any]:
+    """Build, train or load, and test. Puts the trainer into `built` once it exists. Returns the test's results.
 
+    `made_by` is what checkpoints say of this program.
+    """
     import datasets
     import trainers
     from dassl.engine import build_trainer
@@ -111,12 +125,12 @@ def execute(cfg: CfgNode, args: argparse.Namespace, built: list[Any]) -> dict[st
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
-    if torch.cuda.is_available() and cfg.USE_CUDA:
-        torch.backends.cudnn.benchmark = True
+    choose_algorithms(args.deterministic)
     datasets.load_all()
     trainers.load(cfg.TRAINER.NAME)
     with runtime_errors_as_the_users(cfg.MODEL.BACKBONE.NAME):
         trainer = build_trainer(cfg)
+    trainer.made_by = made_by
     built.append(trainer)
 
     if args.eval_only:
@@ -130,6 +144,36 @@ def execute(cfg: CfgNode, args: argparse.Namespace, built: list[Any]) -> dict[st
         trainer.train()
     untested = rehearsal(args) or (cfg.TEST.NO_TEST and not args.eval_only)
     return {} if untested else test_results(trainer)
+
+
+def choose_algorithms(deterministic: bool) -> None:
+    """The same bits at every run, or what is fastest on CUDA. Nothing may have run on CUDA before."""
+    import torch
+
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS refuses
+        torch.backends.cudnn.deterministic = True
+        torch.use_deterministic_algorithms(True)
+
+
+@contextmanager
+def stops_on_sigterm(built: list[Any]) -> Iterator[None]:
+    """Turn SIGTERM into Preempted: after the step at hand while the trainer in `built` trains, else at once."""
+    from dassl.engine import Preempted
+
+    def stop(*_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # some send it twice, to the process and to its group
+        if not built:
+            raise Preempted
+        built[0].request_stop()
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is stop:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -146,14 +190,16 @@ def one_line(error: BaseException) -> str:
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     if "\nOriginal Traceback" in text:  # of a loader worker: torch puts its whole traceback into the text
         text = text.strip().rsplit("\n", 1)[-1].partition(": ")[2]
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        text += "; make room, and the same command goes on"
     return " ".join(text.split()) or type(error).__name__
 
 
 def run(cfg: CfgNode, args: argparse.Namespace) -> int:
     """Carry out the run in its folder, with its record. Returns the exit status."""
-    from runs import files, record
+    from runs import config, files, record
 
-    this = record.Run(cfg.OUTPUT_DIR, identify(cfg, args), describe(cfg, args))
+    this = record.Run(cfg.OUTPUT_DIR, identify(cfg, args), describe(cfg, args), config.identity_defaults(cfg))
     this.state()  # a refused run leaves no trace, so this comes before the folder is touched
     this.directory.mkdir(parents=True, exist_ok=True)
     with files.lock(this.directory / record.LOCK):
@@ -173,31 +219,55 @@ def rehearsal(args: argparse.Namespace) -> bool:
 
 def attempt(this: Any, state: str, cfg: CfgNode, args: argparse.Namespace) -> int:
     """Start or go on with a run that is not done, and put what comes of it on record."""
+    from dassl.engine import Preempted
     from dassl.utils import setup_logger
     from runs import environment
     from runs.results import cost
 
+    commit = environment.commit()
     if not rehearsal(args):
-        this.start(cfg.dump(), {"versions": environment.versions(), "commit": environment.commit()})
+        this.start(cfg.dump(), {"versions": environment.versions(), "commit": commit})
     setup_logger(cfg.OUTPUT_DIR)
-    if state in ("running", "failed"):
+    if state in ("running", "preempted", "failed"):
         print(f"An earlier attempt is unfinished ({state}): going on from what it saved")
     print(f"Arguments: {shlex.join(sys.argv[1:])}")
     built: list[Any] = []
     try:
-        results = execute(cfg, args, built)
+        with stops_on_sigterm(built):
+            results = execute(cfg, args, built, {"version": environment.project_version(), "commit": commit})
     except KeyboardInterrupt:
-        print("Interrupted: the same command goes on from the last finished epoch", file=sys.stderr)
+        print("Interrupted: the same command goes on from what was saved last", file=sys.stderr)
         return INTERRUPTED
-    except Exception as error:
-        with (this.directory / "log.txt").open("a", encoding="utf-8") as log:
-            log.write(traceback.format_exc())
+    except Preempted:
         if not rehearsal(args):
-            this.fail(one_line(error), cost(built[0]) if built else {})
+            this.preempt()
+        print(f"Stopped by SIGTERM (exit status {PREEMPTED}): the same command goes on here", file=sys.stderr)
+        return PREEMPTED
+    except Exception as error:
+        put_on_record(this, error, None if rehearsal(args) else (cost(built[0]) if built else {}))
         raise
     if not rehearsal(args):
         this.succeed({**results, **cost(built[0])})
     return 0
+
+
+def put_on_record(this: Any, error: Exception, facts: dict[str, Any] | None) -> None:
+    """Add a failure's traceback to the log and, with `facts`, the failure to the record.
+
+    Says so where that is impossible: the failure itself is what must be shown, and it may be a full disk.
+    """
+    try:
+        with (this.directory / "log.txt").open("a", encoding="utf-8") as log:
+            log.write("".join(traceback.format_exception(error)))
+        if facts is not None:
+            this.fail(one_line(error), facts)
+    except OSError as second:
+        print(f"note: the failure is not on record ({one_line(second)})", file=console())
+
+
+def console() -> Any:
+    """The terminal's side of stderr: the log may be what cannot be written."""
+    return getattr(sys.stderr, "console", sys.stderr)
 
 
 def main() -> int:
@@ -212,7 +282,7 @@ def main() -> int:
     except Exception as error:
         if not isinstance(error, USER_ERRORS) and type(error).__name__ != "OutOfMemoryError":
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=console())
         return 1
 
 

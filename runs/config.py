@@ -43,6 +43,7 @@ INCIDENTAL = frozenset(
         "VERBOSE",
         "DATALOADER.CACHE_GB",
         "TRAIN.PRINT_FREQ",
+        "TRAIN.RESUME_FREQ",
         "TEST.COMPUTE_CMAT",
         "TEST.PER_CLASS_RESULT",
     }
@@ -69,6 +70,7 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
     command_line = _command_line(args)
     chosen = cfg.clone()  # dataset, task and trainer decide what else applies, and the command line decides on them
     merge_pairs(chosen, command_line)
+    chosen.TRAINER.NAME = trainers.ALIASES.get(chosen.TRAINER.NAME, chosen.TRAINER.NAME)
     _check_name("dataset", chosen.DATASET.NAME, datasets.NAMES, "--dataset-config-file")
     _check_name("trainer", chosen.TRAINER.NAME, trainers.METHODS, "--trainer")
 
@@ -78,6 +80,7 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
     if args.eval_only and args.model_dir:
         _merge_recorded(cfg, Path(args.model_dir) / RESOLVED, chosen.TRAINER.NAME)
     merge_pairs(cfg, command_line)
+    cfg.TRAINER.NAME = chosen.TRAINER.NAME
     for key, allowed in CHOICES.items():
         value = get(cfg, key)
         if value not in allowed:
@@ -113,7 +116,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no configuration file {path}; {suggest(path.name, beside)}")
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, TypeError) as error:  # a bad scalar raises what it likes
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if tree is None:
         return {}
@@ -181,7 +184,7 @@ def identity(cfg: CfgNode) -> dict[str, Any]:
 
     Settings of other methods do not count, so a method added later leaves the identity of old runs alone.
     """
-    own = f"TRAINER.{method_key(cfg, cfg.TRAINER.NAME)}."
+    own = f"TRAINER.{method_key(cfg.TRAINER.NAME)}."
     settings: dict[str, Any] = {}
     for key, value in flatten(cfg):
         other_method = key.startswith("TRAINER.") and key != "TRAINER.NAME" and not key.startswith(own)
@@ -190,9 +193,21 @@ def identity(cfg: CfgNode) -> dict[str, Any]:
     return settings
 
 
-def method_key(cfg: CfgNode, trainer: str) -> str | None:
-    """The node under TRAINER that holds the trainer's settings (`CoOp` -> `COOP`), or None."""
-    return next((key for key in cfg.TRAINER if key != "NAME" and key.upper() == trainer.upper()), None)
+def identity_defaults(cfg: CfgNode) -> dict[str, Any]:
+    """What the keys of `identity` are where nothing sets them: so much a record says that is older than a key."""
+    import trainers
+
+    defaults = get_cfg_default()
+    trainers.extend_cfg(defaults)
+    defaults.TRAINER.NAME = cfg.TRAINER.NAME
+    return identity(defaults)
+
+
+def method_key(trainer: str) -> str | None:
+    """The node under TRAINER that holds the method's settings (`TipAdapterF` -> `TIPADAPTER`), or None."""
+    import trainers
+
+    return trainers.METHODS[trainer].node or None
 
 
 def _literal(value: Any, wanted: type) -> Any:
@@ -249,6 +264,6 @@ def _merge_recorded(cfg: CfgNode, path: Path, trainer: str) -> None:
         raise ValueError(f"{path} names no TRAINER: it is not the configuration of a run")
     if recorded.get("NAME") != trainer:
         raise ValueError(f"{path.parent} holds a {recorded.get('NAME')} model, not one of {trainer}")
-    key = method_key(cfg, trainer)
+    key = method_key(trainer)
     if key and key in recorded:
         merge(cfg.TRAINER[key], recorded[key], path, f"TRAINER.{key}.", cfg)

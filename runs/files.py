@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
+
+from trainers.atomic import write_bytes
 
 try:
     import fcntl
@@ -22,18 +24,8 @@ class RunBusy(OSError):
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `path` atomically: whatever happens, it holds either the old content or the new one."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write `path` atomically: whatever happens, it holds either the old content or the new one. OSError names it."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -52,13 +44,13 @@ def lock(path: Path) -> Iterator[None]:
         yield
         return
     while True:
-        file = open(path, "a+", encoding="utf-8")
+        file = open(path, "ab+", buffering=0)
         try:
             # Not flock: loader workers would inherit that one and outlive a killed run with it.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             file.seek(0)
-            holder = file.read().strip() or "an unknown process"
+            holder = file.read().decode(errors="replace").strip() or "an unknown process"
             file.close()
             raise RunBusy(f"{path.parent} is being run by another process ({holder})") from None
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
@@ -66,9 +58,15 @@ def lock(path: Path) -> Iterator[None]:
         file.close()  # its holder deleted it between our open and our lock: try the new one
     try:
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+        _write_all(path, file, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
         path.unlink(missing_ok=True)
         file.close()
+
+
+def _write_all(path: Path, file: FileIO, data: bytes) -> None:
+    try:
+        file.write(data)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error

@@ -1,7 +1,8 @@
 """The record of a run, `record.json` in its folder: what the run is, how far it came, what came out.
 
-A run is done when its record is readable, says `success` and carries the hash of the same configuration.
-`running` is also what a killed run leaves behind. Nothing here imports torch: a finished run is seen at once.
+A run is done when its record is readable, says `success` and carries the same configuration.
+`running` is also what a killed run leaves behind; one that was asked to stop (SIGTERM) leaves `preempted`.
+Nothing here imports torch: a finished run is seen at once.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import hashlib
 import json
 import time
 import uuid
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from runs.config import RESOLVED, read_yaml
@@ -19,6 +22,7 @@ from runs.files import write_json, write_text
 
 RECORD = "record.json"
 LOCK = "run.lock"
+NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class DamagedRecord(ValueError):
@@ -53,8 +57,22 @@ def digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """`key: old -> new` for each setting that differs, by key; what only one side has shows as `(none)`."""
+def check_config(directory: str | Path, record: dict[str, Any]) -> None:
+    """Raise ValueError unless `config.yaml` in `directory` is as the run of `record` wrote it."""
+    path = Path(directory) / RESOLVED
+    written = record.get("config_file")  # older records do not say
+    if written and (not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != written):
+        raise ValueError(
+            f"{path} is not what its run wrote: it is damaged, edited or gone; put the old file back, or train again"
+        )
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], defaults: Mapping[str, Any] = NONE) -> list[str]:
+    """`key: old -> new` for each setting that differs, by key; what only one side has shows as `(none)`.
+
+    A key that `old` lacks has its value in `defaults`, if there is one.
+    """
+    old = {**{key: defaults[key] for key in new if key in defaults}, **old}
     keys = [key for key in sorted({*old, *new}) if old.get(key, "(none)") != new.get(key, "(none)")]
     return [f"{key}: {old.get(key, '(none)')} -> {new.get(key, '(none)')}" for key in keys]
 
@@ -66,17 +84,25 @@ class Run:
         directory: the run's folder; made by `start`, not before.
         identity: every setting that can change the result, flat; its hash tells runs apart.
         about: facts that the record repeats for its readers (method, dataset, shots, ...).
+        defaults: values of keys of `identity` that a record may lack, being older than they are.
     """
 
-    def __init__(self, directory: str | Path, identity: dict[str, Any], about: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        directory: str | Path,
+        identity: dict[str, Any],
+        about: dict[str, Any],
+        defaults: Mapping[str, Any] = NONE,
+    ) -> None:
         self.directory = Path(directory)
         self.identity: dict[str, Any] = json.loads(json.dumps(identity))
+        self.defaults: dict[str, Any] = json.loads(json.dumps(dict(defaults)))
         self.about = about
         self._record: dict[str, Any] = {}
         self._started = time.monotonic()
 
     def state(self) -> tuple[str, str]:
-        """What stands in the folder: (`none`, `running`, `failed` or `success`, a line worth printing or "").
+        """What stands in the folder: (`none`, `running`, `preempted`, `failed` or `success`, a line to print or "").
 
         Reads only.
 
@@ -92,7 +118,7 @@ class Run:
             written = self._written_config()
             self._refuse(written, {key: self.identity[key] for key in written})
             return "none", note
-        if record["status"] == "failed" and not any(self.directory.rglob("*.pth.tar*")):
+        if record["status"] == "failed" and not self._has_learned():
             return "failed", note  # it came to nothing, so another configuration loses nothing
         self._refuse(record["config"], self.identity)
         return record["status"], note
@@ -107,7 +133,7 @@ class Run:
             path = self.directory / RECORD
             path.rename(path.with_name(f"{RECORD}.damaged-{datetime.now():%Y%m%d-%H%M%S-%f}"))
         write_text(self.directory / RESOLVED, resolved)
-        same = earlier.get("config_hash") == digest(self.identity)
+        same = "config" in earlier and not differences(earlier["config"], self.identity, self.defaults)
         self._record = {
             "status": "running",
             **self.about,
@@ -117,6 +143,7 @@ class Run:
             "started": _now(),
             "finished": None,
             "config_hash": digest(self.identity),
+            "config_file": hashlib.sha256(resolved.encode()).hexdigest(),
             "config": self.identity,
         }
         self._started = time.monotonic()
@@ -130,13 +157,20 @@ class Run:
         """Mark the run as failed, with the error's line."""
         self._close("failed", {"error": error, **facts})
 
+    def preempt(self) -> None:
+        """Mark the run as stopped on request: what it needs to go on is saved."""
+        self._close("preempted", {})
+
     def _close(self, status: str, facts: dict[str, Any]) -> None:
         wall = round(time.monotonic() - self._started, 3)
         last = {"status": status, "finished": _now(), "wall_seconds": wall}
         # The bulky configuration stays at the end, where a reader of the file does not trip over it.
-        tail = {key: self._record.pop(key) for key in ("config_hash", "config")}
+        tail = {key: self._record.pop(key) for key in ("config_hash", "config_file", "config")}
         self._record = {**self._record, **last, **facts, **tail}
         write(self.directory, self._record)
+
+    def _has_learned(self) -> bool:
+        return any(next(self.directory.rglob(pattern), None) for pattern in ("*.safetensors", "*.pth.tar*"))
 
     def _written_config(self) -> dict[str, Any]:
         """The identity as far as `config.yaml` tells it: what is left to go by when the record is gone."""
@@ -145,7 +179,7 @@ class Run:
         return {key: value for key, value in leaves if key in self.identity}
 
     def _refuse(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        changed = differences(old, new)
+        changed = differences(old, new, self.defaults)
         if changed:
             more = f" (and {len(changed) - 8} more)" if len(changed) > 8 else ""
             raise ConfigDiffers(

@@ -1,4 +1,4 @@
-"""What all methods share: CLIP in the asked precision, the step, checkpoints of what was learned, evaluation.
+"""What all methods share: CLIP in the asked precision, the step, evaluation; checkpoints are in ``saving``.
 
 A method is an ``nn.Module`` (``Method``) that says what is learned, how a loss comes about and what is scored at test
 time; its trainer (``CLIPTrainer``) builds it. From Dassl only names of the public package are used.
@@ -7,26 +7,21 @@ time; its trainer (``CLIPTrainer``) builds it. From Dassl only names of the publ
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
-import os.path as osp
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from yacs.config import CfgNode
 
-from clip.model import CLIP, build_model, convert_weights
-from clip.weights import read_state_dict, resolve
-from dassl.engine import TrainerX
+from clip.model import CLIP
+from clip.weights import find
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils import load_checkpoint, save_checkpoint
 
-from . import METHODS
+from .backbone import check_input, load_clip, weights_id
+from .saving import SavingTrainer
 
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
 
@@ -55,15 +50,29 @@ class Method(nn.Module):
         """Evaluation scores ``[B, C]``."""
         raise NotImplementedError
 
+    def use_classes(self, seen: bool) -> None:
+        """Say whether the classes to score are exactly those trained on, for methods that then score differently.
+
+        A method that cannot score other classes raises ValueError for ``seen=False``.
+        """
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Evaluation scores ``[B, C]`` as class probabilities ``[B, C]``, at least float32."""
+        return wide(scores).softmax(dim=-1)
+
+    def fit_to(self, tensors: Mapping[str, Tensor], classnames: Sequence[str] | None) -> None:
+        """Get ready to load a checkpoint's tensors, learned on these classes (None if the checkpoint does not say).
+
+        For methods with tensors whose sizes or order depend on the data trained on.
+        """
+
     def is_frozen(self, key: str) -> bool:
         """Whether a tensor of official checkpoints is frozen or tied to the classes trained on, so not loaded."""
         return False
 
 
-class CLIPTrainer(TrainerX):
+class CLIPTrainer(SavingTrainer):
     """Base of all trainers. A subclass has a ``registered_name`` and a ``build_method``."""
-
-    registered_name = ""
 
     def check_cfg(self, cfg: Any) -> None:
         """Raises ValueError for an unknown precision or protocol."""
@@ -72,16 +81,6 @@ class CLIPTrainer(TrainerX):
             raise ValueError(f"{self.settings_key(cfg)}.PREC is {precision!r}: choose one of {', '.join(PRECISIONS)}")
         if cfg.TASK not in ("B2N", "CD", "FS"):
             raise ValueError(f"TASK is {cfg.TASK!r}: choose B2N (base to new), CD (cross-dataset) or FS (few-shot)")
-
-    @classmethod
-    def settings_key(cls, cfg: Any) -> str:
-        """Where the method's settings lie in the config."""
-        return f"TRAINER.{METHODS[cfg.TRAINER.NAME].node}"
-
-    @classmethod
-    def settings_of(cls, cfg: Any) -> CfgNode:
-        """The method's node, empty for a method without settings."""
-        return cfg.TRAINER.get(METHODS[cfg.TRAINER.NAME].node, CfgNode())
 
     @classmethod
     def precision_of(cls, cfg: Any) -> str:
@@ -99,11 +98,13 @@ class CLIPTrainer(TrainerX):
         self.precision = effective_precision(self.precision_of(cfg), self.device)
         self.trained_on = cfg.DATASET.NAME
         print(f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME}, precision: {self.precision})")
-        path = resolve(cfg.MODEL.BACKBONE.NAME)
-        self.weights = digest_of(path)
-        clip_model = load_clip(path, self.precision, self.device)
+        checkpoint = find(cfg.MODEL.BACKBONE.NAME)
+        self.weights = weights_id(checkpoint)
+        clip_model = load_clip(checkpoint, self.precision, self.device)
+        check_input(cfg.INPUT, cfg.MODEL.BACKBONE.NAME, checkpoint, clip_model.visual.input_resolution)
         with self.autocast():
             self.model = self.build_method(cfg, clip_model, list(self.dm.dataset.classnames)).to(self.device)
+            self.prepare_method()
         scale = self.precision == "amp"
         self.scaler = torch.amp.GradScaler(self.device.type) if scale else None
         self.compute_loss = self.model.loss
@@ -113,9 +114,16 @@ class CLIPTrainer(TrainerX):
         if not learned:
             return
         print(f"Learned parameters: {learned:,}")
-        self.optim = build_optimizer(self.model, cfg.OPTIM)
-        self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
+        self.build_optim()
         self.register_model(self.registered_name, self.model, self.optim, self.sched)
+
+    def prepare_method(self) -> None:
+        """Hook: what the method needs of the training data before its optimiser is built."""
+
+    def build_optim(self) -> None:
+        """Set ``optim`` and ``sched``."""
+        self.optim = build_optimizer(self.model, self.cfg.OPTIM)
+        self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """The autocast region of this run's steps and evaluations."""
@@ -142,9 +150,13 @@ class CLIPTrainer(TrainerX):
         else:
             self.scaler.step(self.optim)
             self.scaler.update()
+        self.after_update(labels)
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
         return {"loss": value, "acc": percent}
+
+    def after_update(self, labels: Tensor) -> None:
+        """Hook: what else a step does, labels ``[B]``."""
 
     def parse_batch_train(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Images ``[B, 3, H, W]`` and labels ``[B]`` on the device."""
@@ -154,6 +166,7 @@ class CLIPTrainer(TrainerX):
     def test(self, split: str | None = None) -> float:
         """Evaluate; class features are computed once for it and dropped afterwards."""
         self.set_model_mode("eval")
+        self.model.use_classes(self.seen_classes())
         with self.autocast():
             self._class_features = self.model.class_features()
         try:
@@ -161,78 +174,17 @@ class CLIPTrainer(TrainerX):
         finally:
             del self._class_features
 
+    def seen_classes(self) -> bool:
+        """True where the classes scored are those trained on."""
+        if self.cfg.TASK == "CD":
+            same = self.cfg.DATASET.NAME == self.trained_on  # of own data sets only the classes tell
+            return same and self.trained_classes in (None, list(self.dm.dataset.classnames))
+        return self.cfg.DATASET.SUBSAMPLE_CLASSES != "new"
+
     def model_inference(self, images: Tensor) -> Tensor:
         """Scores ``[B, C]`` of a batch of images, within ``test``."""
         with self.autocast():
             return self.model.scores(images, self._class_features)
-
-    def about(self) -> dict[str, Any]:
-        """What a checkpoint says of itself: plain values only."""
-        cfg = self.cfg
-        return {
-            "method": cfg.TRAINER.NAME,
-            "dataset": self.trained_on,
-            "classnames": list(self.dm.dataset.classnames),
-            "backbone": cfg.MODEL.BACKBONE.NAME,
-            "weights": self.weights,
-            "settings": _plain(self.settings_of(cfg)),
-        }
-
-    def save_model(
-        self,
-        epoch: int,
-        directory: str,
-        is_best: bool = False,
-        val_result: float | None = None,
-        model_name: str = "",
-    ) -> None:
-        """Dassl's checkpoint files, holding what was learned, and what they are (``about``)."""
-        for name in self.get_model_names():
-            state = {
-                "state_dict": self._models[name].state_dict(),
-                "epoch": epoch + 1,
-                "optimizer": self._optims[name].state_dict(),
-                "scheduler": self._scheds[name].state_dict(),
-                "val_result": val_result,
-                "about": self.about(),
-            }
-            save_checkpoint(state, osp.join(directory, name), is_best=is_best, model_name=model_name)
-
-    def load_model(self, directory: str, epoch: int | None = None) -> None:
-        """Load learned tensors of a run's folder, ours or of the method's official release.
-
-        Without an epoch the best model is taken if one was kept, else the last. Raises FileNotFoundError for a missing
-        checkpoint and ValueError for one of another method, backbone, setting or shape, naming what differs.
-        """
-        for name in self.get_model_names(None):
-            path = checkpoint_path(osp.join(directory, name), epoch)
-            checkpoint = load_checkpoint(path)
-            about = checkpoint.get("about")
-            if about is not None:
-                self._check_about(path, about)
-                self.trained_on = about["dataset"]
-            elif self.cfg.TASK == "CD":
-                self.trained_on = "ImageNet"  # official checkpoints do not say; their cross-dataset source is ImageNet
-            load_learned(self.model, checkpoint["state_dict"], path)
-            print(f"Load {path} to {name} (epoch = {checkpoint['epoch']}, val_result = {checkpoint['val_result']})")
-
-    def _check_about(self, path: str, about: Mapping[str, Any]) -> None:
-        mine = self.about()
-        pairs = {"method": (about["method"], mine["method"])}
-        if about["weights"] != mine["weights"]:  # the same weights may have another name or place
-            theirs, ours = (f"{side['backbone']} ({side['weights']})" for side in (about, mine))
-            pairs["backbone"] = (theirs, ours)
-        pairs |= {
-            f"{self.settings_key(self.cfg)}.{key}": (about["settings"].get(key), value)
-            for key, value in mine["settings"].items()
-            if key in self.shape_settings
-        }
-        differs = [f"{key} is {theirs} there, {ours} here" for key, (theirs, ours) in pairs.items() if theirs != ours]
-        if differs:
-            raise ValueError(f"{path} does not fit this run: {'; '.join(differs)}")
-
-    # Settings that must agree with the checkpoint's; the others may be changed at test time.
-    shape_settings: tuple[str, ...] = ()
 
 
 def effective_precision(asked: str, device: torch.device) -> str:
@@ -241,24 +193,6 @@ def effective_precision(asked: str, device: torch.device) -> str:
         print(f"PREC amp needs CUDA; on {device.type} this run uses fp32")
         return "fp32"
     return asked
-
-
-def digest_of(path: Path) -> str:
-    """The first 16 hex digits of a file's SHA-256: a learned tensor belongs to the very weights it was learned on."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:16]
-
-
-def load_clip(path: Path, precision: str, device: torch.device) -> CLIP:
-    """Frozen CLIP on ``device``. Weights that autocast would cast at every use are cast once, with the same values."""
-    model = build_model(read_state_dict(path), dtype=torch.float32)
-    low = {"fp16": torch.float16, "amp": torch.float16, "bf16": torch.bfloat16}.get(precision)
-    if low is not None:
-        convert_weights(model, low, projections=precision == "fp16")
-    return model.requires_grad_(False).to(device)
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:
@@ -280,41 +214,3 @@ def wide(x: Tensor) -> Tensor:
 def unit(features: Tensor) -> Tensor:
     """Features ``[..., d]`` divided by their L2 norm, at least in float32."""
     return F.normalize(wide(features), dim=-1)
-
-
-def checkpoint_path(directory: str, epoch: int | None) -> str:
-    """The checkpoint of an epoch; without one the best if kept, else the last. Raises FileNotFoundError."""
-    if epoch is not None:
-        path = osp.join(directory, f"model.pth.tar-{epoch}")
-    else:
-        path = osp.join(directory, "model-best.pth.tar")
-        pointer = osp.join(directory, "checkpoint")
-        if not osp.exists(path) and osp.exists(pointer):
-            with open(pointer) as file:
-                path = osp.join(directory, file.readline().strip())
-    if not osp.exists(path):
-        raise FileNotFoundError(f"no checkpoint at {path}: train first, or give --model-dir and --load-epoch of a run")
-    return path
-
-
-def load_learned(model: Method, state_dict: Mapping[str, Tensor], path: str) -> None:
-    """Load exactly the learned tensors; raises ValueError listing keys that are missing, unknown or ill-shaped."""
-    wanted = model.state_dict()
-    given = {key.removeprefix("module."): value for key, value in state_dict.items()}
-    problems = [f"{key} is missing" for key in wanted if key not in given]
-    problems += [
-        f"{key} is {list(given[key].shape)} there, {list(value.shape)} here"
-        for key, value in wanted.items()
-        if key in given and given[key].shape != value.shape
-    ]
-    problems += [f"{key} is unknown" for key in given if key not in wanted and not model.is_frozen(key)]
-    if problems:
-        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        raise ValueError(f"{path} does not fit this run: {'; '.join(problems[:3])}{more}")
-    model.load_state_dict({key: given[key] for key in wanted})
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

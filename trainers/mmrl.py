@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -32,11 +32,15 @@ from .templates import fill, prompt_tokens, template_of
 
 LOGIT_SCALE = 100.0
 Projected = tuple[Tensor, Tensor]
+S = TypeVar("S", bound="Settings")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The numbers of the paper: alpha, lambda, J..L (1-based), d_r, K; and how the two scores are mixed."""
+    """The numbers of the paper: alpha, lambda, J..L, d_r, K; and how the two scores are mixed.
+
+    Layers count from 1, or from the end: (-3, -2, -1) are the last three of each tower, however deep it is.
+    """
 
     alpha: float
     reg_weight: float
@@ -45,53 +49,72 @@ class Settings:
     n_rep_tokens: int
     fusion: str = "probs"
 
+    node: ClassVar[str] = "MMRL"  # of the configuration: TRAINER.MMRL
+
     @classmethod
-    def from_cfg(cls, node: Any) -> Settings:
-        """From ``cfg.TRAINER.MMRL``. Raises ValueError naming the key that is out of range."""
-        settings = cls(
-            float(node.ALPHA),
-            float(node.REG_WEIGHT),
-            tuple(node.REP_LAYERS),
-            int(node.REP_DIM),
-            int(node.N_REP_TOKENS),
-            str(node.FUSION),
-        )
+    def from_cfg(cls: type[S], node: Any) -> S:
+        """From the method's node. Raises ValueError naming the key that is out of range."""
+        settings = cls(**cls.read(node))
         settings.check()
         return settings
 
+    @classmethod
+    def read(cls, node: Any) -> dict[str, Any]:
+        """The node's values by the names of the fields."""
+        return {
+            "alpha": float(node.ALPHA),
+            "reg_weight": float(node.REG_WEIGHT),
+            "rep_layers": tuple(node.REP_LAYERS),
+            "rep_dim": int(node.REP_DIM),
+            "n_rep_tokens": int(node.N_REP_TOKENS),
+            "fusion": str(node.FUSION),
+        }
+
     def check(self) -> None:
         """Raises ValueError naming the key that is out of range."""
-        layers = self.rep_layers
-        rules = {
-            f"TRAINER.MMRL.ALPHA must lie in [0, 1], not {self.alpha}": 0 <= self.alpha <= 1,
-            f"TRAINER.MMRL.REG_WEIGHT must be at least 0, not {self.reg_weight}": self.reg_weight >= 0,
-            "TRAINER.MMRL.REP_LAYERS is empty: give the layers J to L, such as [6, 7, 8, 9, 10, 11, 12]": layers,
-            f"TRAINER.MMRL.REP_DIM must be at least 1, not {self.rep_dim}": self.rep_dim >= 1,
-            f"TRAINER.MMRL.N_REP_TOKENS must be at least 1, not {self.n_rep_tokens}": self.n_rep_tokens >= 1,
-            f"TRAINER.MMRL.FUSION must be probs or logits, not {self.fusion!r}": self.fusion in ("probs", "logits"),
-        }
-        for line, fine in rules.items():
+        for line, fine in self.rules().items():
             if not fine:
-                raise ValueError(line)
+                raise ValueError(f"TRAINER.{self.node}.{line}")
+
+    def rules(self) -> dict[str, Any]:
+        """What must be true, by the line that says so where it is not."""
+        return {
+            f"ALPHA must lie in [0, 1], not {self.alpha}": 0 <= self.alpha <= 1,
+            f"REG_WEIGHT must be at least 0, not {self.reg_weight}": self.reg_weight >= 0,
+            "REP_LAYERS is empty: give the layers J to L, such as [6, 7, 8, 9, 10, 11, 12]": self.rep_layers,
+            f"REP_DIM must be at least 1, not {self.rep_dim}": self.rep_dim >= 1,
+            f"N_REP_TOKENS must be at least 1, not {self.n_rep_tokens}": self.n_rep_tokens >= 1,
+            f"FUSION must be probs or logits, not {self.fusion!r}": self.fusion in ("probs", "logits"),
+        }
 
     def check_towers(self, clip_model: CLIP) -> None:
         """Raises ValueError where the towers have no room for the representation tokens."""
         if not isinstance(clip_model.visual, VisionTransformer):
             raise ValueError(
-                "MMRL needs a ViT image tower: this backbone is a ResNet; set MODEL.BACKBONE.NAME to ViT-B/16"
+                f"{self.node} needs a ViT image tower: this backbone is a ResNet; set MODEL.BACKBONE.NAME to ViT-B/16"
             )
-        first = self.rep_layers[0]
+        layers = list(self.rep_layers)
         towers = {"image": clip_model.visual.transformer.layers, "text": clip_model.transformer.layers}
+        hint = ""
+        if layers[0] >= 0 and towers["image"] != towers["text"]:
+            hint = f"; where towers differ in depth, count from the end: {list(range(-len(layers), 0))}"
         for tower, depth in towers.items():
-            if not 1 <= first <= depth:
+            lowest, last = (1, depth) if layers[0] >= 0 else (-depth, -1)
+            if not lowest <= layers[0] <= last:
                 raise ValueError(
-                    f"TRAINER.MMRL.REP_LAYERS starts at layer {first}, but the {tower} tower has layers 1 to {depth}"
+                    f"TRAINER.{self.node}.REP_LAYERS starts at layer {layers[0]}, but the {tower} tower has layers "
+                    f"{lowest} to {last}{hint}"
                 )
-            if list(self.rep_layers) != list(range(first, depth + 1)):
+            if layers != list(range(layers[0], last + 1)):
                 raise ValueError(
-                    f"TRAINER.MMRL.REP_LAYERS must run without a gap from J to the {tower} tower's last layer {depth}, "
-                    f"not {list(self.rep_layers)}"
+                    f"TRAINER.{self.node}.REP_LAYERS must run without a gap from J to the {tower} tower's last layer "
+                    f"{last}, not {layers}{hint}"
                 )
+
+    def lower(self, depth: int) -> int:
+        """How many layers of a tower of this depth come before J."""
+        first = self.rep_layers[0]
+        return depth + first if first < 0 else first - 1
 
 
 class RepresentationLearner(nn.Module):
@@ -151,17 +174,27 @@ class MMRLModel(Method):
         settings.check_towers(clip_model)
         self.settings, self.both = settings, both
         visual: Any = clip_model.visual
-        self.representation_learner = RepresentationLearner(settings, visual.width, clip_model.transformer.width)
-        self.image_encoder = RepresentationProjection(visual.width, visual.output_dim)
-        lower = settings.rep_layers[0] - 1
+        self.representation_learner, self.image_encoder = self.learned(settings, clip_model)
         image_blocks, text_blocks = list(visual.transformer.resblocks), list(clip_model.transformer.resblocks)
+        lower, text_lower = settings.lower(len(image_blocks)), settings.lower(len(text_blocks))
         self.image_lower, self.image_upper = tuple(image_blocks[:lower]), tuple(image_blocks[lower:])
-        self.text_upper = tuple(text_blocks[lower:])
+        self.text_upper = tuple(text_blocks[text_lower:])
         self.prompts = ClassPrompts(prompt_tokens(prompts).to(clip_model.positional_embedding.device))
         with torch.no_grad():
             # Text layers 1..J-1 and the frozen class features are the same at every step: computed once, here.
-            self.text_states = self.prompts.run(text_blocks[:lower], self.prompts.embed(clip_model))
+            self.text_states = self.prompts.run(text_blocks[:text_lower], self.prompts.embed(clip_model))
             self.text_features_clip = self._read_text(self.text_states, None)
+
+    @staticmethod
+    def learned(settings: Any, clip_model: CLIP) -> tuple[Any, Any]:
+        """What is learned, at its initial values: the space and its maps, and the projection of f_r."""
+        visual: Any = clip_model.visual
+        learner = RepresentationLearner(settings, visual.width, clip_model.transformer.width)
+        return learner, RepresentationProjection(visual.width, visual.output_dim)
+
+    def rep_projection(self) -> Tensor:
+        """P_v^r ``[d_v, d]``."""
+        return self.image_encoder.proj_rep
 
     def forward(self, images: Tensor) -> Outputs:
         """Images ``[B, 3, H, W]`` to everything the loss needs (paper, sections 3.2.2 and 3.2.3)."""
@@ -207,6 +240,14 @@ class MMRLModel(Method):
         logits = _logits(f_c, class_features)
         return logits if f_r is None else self.fuse(logits, _logits(f_r, class_features))
 
+    def use_classes(self, seen: bool) -> None:
+        """Both features for the classes trained on, the class feature alone for others (paper, Figure 3)."""
+        self.both = seen
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Class probabilities ``[B, C]``; fused scores are that already unless logits were fused."""
+        return scores if self.both and self.settings.fusion == "probs" else super().probabilities(scores)
+
     def is_frozen(self, key: str) -> bool:
         """Official checkpoints hold all of CLIP, and the prompts' embeddings of the classes trained on."""
         name = key.removeprefix("image_encoder.")
@@ -243,12 +284,15 @@ class MMRLModel(Method):
         if not rep:
             return unit(visual.read(last(x, context=tokens[-1], rows=slice(0, 1))[:, 0])), None
         count = len(tokens[-1])
-        x = torch.cat([x[:, :1], tokens[-1].expand(len(x), -1, -1), x[:, 1:]], dim=1)
+        x = torch.cat([x[:, :1], tokens[-1].expand(x.shape[0], -1, -1), x[:, 1:]], dim=1)
         out = last(x, rows=slice(0, 1 + count))
-        with no_autocast(out):
-            r_mean = visual.ln_post(out[:, 1:]).mean(dim=1)
-            f_r = unit(wide(r_mean) @ self.image_encoder.proj_rep)
-        return unit(visual.read(out[:, 0])), f_r
+        return unit(visual.read(out[:, 0])), self._read_rep(out[:, 1:])
+
+    def _read_rep(self, tokens: Tensor) -> Tensor:
+        """f_r ``[B, d]`` from the outputs of the representation tokens ``[B, K, d_v]``."""
+        visual: Any = self.clip_model.visual
+        with no_autocast(tokens):
+            return unit(wide(visual.ln_post(tokens).mean(dim=1)) @ self.rep_projection())
 
     def _read_text(self, states: Tensor, tokens: list[Tensor] | None) -> Tensor:
         """Class features ``[C, d]`` from the input of layer J on; the tokens stand right after BOT."""
@@ -279,14 +323,3 @@ class MMRL(CLIPTrainer):
         """The model over these classes with the data set's template."""
         prompts = fill(template_of(cfg), classnames)
         return MMRLModel(clip_model, prompts, Settings.from_cfg(cfg.TRAINER.MMRL))
-
-    def test(self, split: str | None = None) -> float:
-        """Evaluate with both features on classes seen in training, else with the class feature alone."""
-        self.model.both = self.seen_classes()
-        return super().test(split)
-
-    def seen_classes(self) -> bool:
-        """True where the classes scored are those trained on."""
-        if self.cfg.TASK == "CD":
-            return self.cfg.DATASET.NAME == self.trained_on
-        return self.cfg.DATASET.SUBSAMPLE_CLASSES != "new"

@@ -1,4 +1,4 @@
-"""Default configuration tree: the keys and values of the public Dassl, and one key of ours."""
+"""Default configuration tree: the keys and values of the public Dassl, and two keys of ours."""
 
 from __future__ import annotations
 
@@ -134,7 +134,12 @@ _DEFAULTS: dict[str, Any] = {
     "DATALOADER": _DATALOADER,
     "MODEL": _MODEL,
     "OPTIM": _OPTIM,
-    "TRAIN": {"CHECKPOINT_FREQ": 0, "PRINT_FREQ": 10, "COUNT_ITER": "train_x"},
+    "TRAIN": {
+        "CHECKPOINT_FREQ": 0,
+        "PRINT_FREQ": 10,
+        "COUNT_ITER": "train_x",
+        "RESUME_FREQ": 0,  # ours: steps between two savings of what a killed run goes on from; 0: after epochs only
+    },
     "TEST": {
         "EVALUATOR": "Classification",
         "PER_CLASS_RESULT": False,

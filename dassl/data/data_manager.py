@@ -18,7 +18,7 @@ from .cache import build_image_cache
 from .datasets import build_dataset
 from .samplers import build_sampler
 from .transforms import INTERPOLATION_MODES, build_transform
-from .workers import LastingLoader, seed_worker
+from .workers import LastingLoader, obey_parent_only, seed_worker
 
 Transform = Callable[[Any], Any]
 
@@ -63,6 +63,7 @@ def build_data_loader(
         batch_size=batch_size,
         drop_last=is_train and len(data_source) >= batch_size,
         pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
+        worker_init_fn=obey_parent_only,
         **options,
     )
     if len(loader) == 0:

@@ -6,7 +6,12 @@ before it, and a resumed run would not repeat them.
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
+import os
 import random
+import signal
+import threading
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -39,7 +44,22 @@ class LastingLoader(DataLoader):
             # iterator is no part of a cycle that its loader is in: it goes after it, whole.
             self._hold = weakref.finalize(self, _let_go, iterator)
             self._hold.atexit = False
+            # At exit torch would wait 5 s for workers that wait for work. What is registered later runs before that.
+            atexit.register(_end_workers, weakref.ref(self))
         return iterator
+
+    def end_workers(self) -> None:
+        """End the workers now, whoever still holds their iterator; the next epoch starts new ones."""
+        if self._hold is not None:
+            self._hold.detach()
+            self._iterator._shutdown_workers()  # type: ignore[union-attr]
+        self._hold = self._iterator = None
+
+
+def _end_workers(loader: weakref.ref[LastingLoader]) -> None:
+    alive = loader()
+    if alive is not None:
+        alive.end_workers()
 
 
 def _let_go(_: object) -> None:
@@ -63,6 +83,24 @@ class SeededSampler(Sampler[tuple[int, int]]):
 
     def __len__(self) -> int:
         return len(self.sampler)  # type: ignore[arg-type]
+
+
+def obey_parent_only(_: int) -> None:
+    """Let SIGTERM end this worker only if its parent sends it.
+
+    Sent to all processes of a run, it asks the run to finish its step, for which that needs its workers. Does nothing
+    where the sender cannot be known (macOS, Windows).
+    """
+    parent = multiprocessing.parent_process()  # getppid() would be the fork server's, where there is one
+    if parent is not None and hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_at_request_of, args=(parent.pid,), daemon=True).start()
+
+
+def _end_at_request_of(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)  # what torch's own workers do then
 
 
 _current_seed: int | None = None  # of this process, a worker

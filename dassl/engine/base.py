@@ -7,41 +7,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dassl.utils.tools import tolist_if_not
-from dassl.utils.torchtools import atomic_save, load_checkpoint, resume_from_checkpoint, save_checkpoint
+from dassl.utils.torchtools import load_checkpoint, save_checkpoint
 
-from .rng import get_rng_state, set_rng_state
-
-RESUME_FILE = "resume.pth.tar"
+from .resume import Preempted, Resumable
+from .rolling import RollingFile
 
 Names = str | list[str] | None
 
 
-class TrainerBase:
+class TrainerBase(Resumable):
     """Loop over epochs around registered models.
 
     Each epoch ends by replacing `{output_dir}/resume.pth.tar`, from which a killed run continues exactly:
     models, optimisers, schedules, gradient scaler (`self.scaler`, if a trainer has one), best result and
-    random generators.
+    random generators. Within an epoch it also holds the place in the data (TRAIN.RESUME_FREQ, `request_stop`).
     """
 
-    epoch = 0
     start_epoch = 0
     max_epoch = 0
-    batch_idx = 0
-    num_batches = 0
-    output_dir = ""
-    best_result: float = -np.inf
 
     def __init__(self) -> None:
         self._models: OrderedDict[str, nn.Module] = OrderedDict()
         self._optims: OrderedDict[str, Any] = OrderedDict()
         self._scheds: OrderedDict[str, Any] = OrderedDict()
         self._writer: Any = None
+        self.init_resume()
 
     # Models
 
@@ -163,58 +157,6 @@ class TrainerBase:
             print(f"Load {path} to {name} (epoch={checkpoint.get('epoch')}, val_result={shown})")
             self._models[name].load_state_dict(checkpoint["state_dict"])
 
-    def save_resume_state(self, directory: str) -> None:
-        """Replace the rolling file from which `resume_model_if_exist` continues after the current epoch."""
-        scaler = getattr(self, "scaler", None)
-        atomic_save(
-            {
-                "epoch": self.epoch + 1,
-                "best_result": float(self.best_result),
-                "models": {name: model.state_dict() for name, model in self._models.items()},
-                "optims": {n: None if o is None else o.state_dict() for n, o in self._optims.items()},
-                "scheds": {n: None if s is None else s.state_dict() for n, s in self._scheds.items()},
-                "scaler": None if scaler is None else scaler.state_dict(),
-                "rng": get_rng_state(),
-            },
-            Path(directory) / RESUME_FILE,
-        )
-
-    def resume_model_if_exist(self, directory: str) -> int:
-        """Continue from the rolling file in `directory`, else from its last checkpoints.
-
-        Returns the next epoch: 0 if there is neither. ValueError if the file belongs to other models or is
-        damaged.
-        """
-        rolling = Path(directory) / RESUME_FILE
-        if rolling.is_file():
-            return self._load_resume_state(rolling)
-        names = self.get_model_names()
-        if not names or not all((Path(directory) / name / "checkpoint").is_file() for name in names):
-            print("No checkpoint found, train from scratch")
-            return 0
-        print(f"Found checkpoint at {directory} (will resume training)")
-        return min(
-            resume_from_checkpoint(Path(directory) / name, self._models[name], self._optims[name], self._scheds[name])
-            for name in names
-        )
-
-    def _load_resume_state(self, path: Path) -> int:
-        state = load_checkpoint(path)
-        if state.get("models", {}).keys() != self._models.keys():
-            raise ValueError(f"cannot resume from {path}: it holds other models than {list(self._models)}")
-        for name, model in self._models.items():
-            model.load_state_dict(state["models"][name])
-        for kind, objects in (("optims", self._optims), ("scheds", self._scheds)):
-            for name, obj in objects.items():
-                if obj is not None:
-                    obj.load_state_dict(state[kind][name])
-        if state["scaler"] is not None and getattr(self, "scaler", None) is not None:
-            self.scaler.load_state_dict(state["scaler"])  # type: ignore[attr-defined]
-        self.best_result = state["best_result"]
-        set_rng_state(state["rng"])
-        print(f"Found {path} (will resume training after epoch {state['epoch']})")
-        return state["epoch"]
-
     # TensorBoard
 
     def init_writer(self, log_dir: str) -> None:
@@ -239,7 +181,10 @@ class TrainerBase:
     # The loop
 
     def train(self, start_epoch: int, max_epoch: int) -> None:
-        """Run epochs `start_epoch` to `max_epoch - 1`; `before_train` may move the start."""
+        """Run epochs `start_epoch` to `max_epoch - 1`; `before_train` may move the start.
+
+        Raises Preempted where `request_stop` was called, once all is saved that is needed to go on.
+        """
         self.start_epoch = start_epoch
         self.max_epoch = max_epoch
         self.before_train()
@@ -247,13 +192,17 @@ class TrainerBase:
         for epoch in range(self.start_epoch, self.max_epoch):
             self.epoch = epoch
             self.before_epoch()
+            self._in_epoch = True
             self.run_epoch()
+            self._in_epoch = False
             self.after_epoch()
             if self.output_dir and self._models:
                 self.save_resume_state(self.output_dir)
+            if self._stop_requested:
+                raise Preempted
         self.after_train()
         if self.output_dir:
-            (Path(self.output_dir) / RESUME_FILE).unlink(missing_ok=True)
+            RollingFile(self.output_dir).remove()
 
     def before_train(self) -> None:
         """Hook."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils.meters import AverageMeter, MetricMeter
 from dassl.utils.torchtools import count_num_param, load_pretrained_weights
 
-from .base import RESUME_FILE, TrainerBase
+from .base import TrainerBase
+from .rolling import RollingFile
 from .simple_net import SimpleNet
 
 __all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
@@ -97,7 +97,7 @@ class SimpleTrainer(TrainerBase):
         """Resume if there is something to resume, and open the TensorBoard log."""
         directory = self.output_dir
         # A killed run that itself was started with RESUME goes on from its own progress.
-        if self.cfg.RESUME and not (Path(directory) / RESUME_FILE).is_file():
+        if self.cfg.RESUME and not RollingFile(directory).exists():
             directory = self.cfg.RESUME
         self.start_epoch = self.resume_model_if_exist(directory)
         log_dir = Path(self.output_dir) / "tensorboard"
@@ -213,11 +213,13 @@ class TrainerX(SimpleTrainer):
         """One pass over `train_loader_x`."""
         self.set_model_mode("train")
         self.num_batches = len(self.train_loader_x)
+        (batches,), done = self.open_streams(self.train_loader_x)
         log = _EpochLog(self)
-        for batch_idx, batch in enumerate(self.train_loader_x):
+        for batch_idx, batch in enumerate(batches, start=done):
             self.batch_idx = batch_idx
             log.loaded()
             log.stepped(self.forward_backward(batch))
+            self.end_step(self.cfg.TRAIN.RESUME_FREQ)
 
     def parse_batch_train(self, batch: Any) -> Any:
         """Images, labels and domains on the device."""
@@ -233,13 +235,14 @@ class TrainerXU(SimpleTrainer):
             raise ValueError(f"trainer {type(self).__name__} needs unlabelled images, but the dataset has no train_u")
         self.set_model_mode("train")
         self.num_batches = self._count_batches(len(self.train_loader_x), len(self.train_loader_u))
-        batches_x, batches_u = _endless(self.train_loader_x), _endless(self.train_loader_u)
+        (batches_x, batches_u), done = self.open_streams(self.train_loader_x, self.train_loader_u, endless=True)
         log = _EpochLog(self)
-        for batch_idx in range(self.num_batches):
+        for batch_idx in range(done, self.num_batches):
             self.batch_idx = batch_idx
             batch_x, batch_u = next(batches_x), next(batches_u)
             log.loaded()
             log.stepped(self.forward_backward(batch_x, batch_u))
+            self.end_step(self.cfg.TRAIN.RESUME_FREQ)
 
     def _count_batches(self, labelled: int, unlabelled: int) -> int:
         counts = {"train_x": labelled, "train_u": unlabelled, "smaller_one": min(labelled, unlabelled)}
@@ -259,8 +262,3 @@ class TrainerXU(SimpleTrainer):
             batch_x["label"].to(self.device),
             batch_u["img"].to(self.device),
         )
-
-
-def _endless(loader: DataLoader) -> Iterator[Any]:
-    while True:
-        yield from loader

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -16,22 +17,30 @@ class Logger:
 
     def __init__(self, fpath: str | os.PathLike[str], console: TextIO | None = None) -> None:
         self.console: TextIO = sys.stdout if console is None else console
-        path = Path(fpath)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = Path(fpath)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         # Line-buffered, so that the log of a killed run is complete.
-        self.file = path.open("a", buffering=1, encoding="utf-8")
+        self.file: TextIO | None = self.path.open("a", buffering=1, encoding="utf-8")
 
     def write(self, msg: str) -> int:
-        """Write `msg` to both; returns its length."""
+        """Write `msg` to both; returns its length.
+
+        OSError naming the file if that fails, such as for a full disk; from then on only the console is written to.
+        """
         self.console.write(msg)
-        if not msg.startswith("\r"):
-            self.file.write(msg)
+        if self.file is not None and not msg.startswith("\r"):
+            try:
+                self.file.write(msg)
+            except OSError as error:
+                self.close()
+                raise OSError(error.errno, f"cannot write {self.path}: {error.strerror}") from error
         return len(msg)
 
     def flush(self) -> None:
         """Flush both streams."""
         self.console.flush()
-        self.file.flush()
+        if self.file is not None:
+            self.file.flush()
 
     def isatty(self) -> bool:
         """Whether the console is a terminal."""
@@ -48,7 +57,10 @@ class Logger:
 
     def close(self) -> None:
         """Close the file; the console stays open."""
-        self.file.close()
+        if self.file is not None:
+            file, self.file = self.file, None
+            with suppress(OSError):  # what could not be written was reported when it was
+                file.close()
 
 
 def setup_logger(output: str | os.PathLike[str] | None = None) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import warnings
+import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -62,19 +64,50 @@ def _reading_dassl_pickles() -> Iterator[None]:
         torch.serialization.add_safe_globals(before)
 
 
-def atomic_save(state: Any, path: PathLike) -> None:
-    """`torch.save` that leaves either the old file or the complete new one under `path`, even if killed."""
+def atomic_save(state: Any, path: PathLike, backup: PathLike | None = None) -> None:
+    """`torch.save` that leaves the old file or the complete new one under `path`, after a kill or a power cut.
+
+    The old file becomes `backup`, if one is named; killed right then, only `backup` is there. Raises OSError naming
+    `path`, such as for a full disk; the old file is then as it was.
+    """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()
+    torch.save(state, content)
+    # A fixed name: what a kill leaves behind is overwritten by the next attempt, and does not pile up.
     partial = target.with_name(f".{target.name}.incomplete")
     try:
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _write_through(partial, content.getbuffer())
+            if backup is not None and target.is_file():
+                os.replace(target, backup)
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {target}: {error.strerror}") from error
+
+
+def _write_through(path: Path, data: memoryview) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        while data:
+            data = data[os.write(handle, data[: 1 << 20]) :]
+        os.fsync(handle)
     finally:
-        partial.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` last; Windows, which opens no folders, does so by itself."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _strip_module(state_dict: Mapping[str, Any]) -> OrderedDict[str, Any]:
@@ -123,6 +156,7 @@ def load_checkpoint(fpath: PathLike) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint file at {path}")
     try:
+        _check_sums(path)
         with _reading_dassl_pickles():
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -134,6 +168,15 @@ def load_checkpoint(fpath: PathLike) -> dict[str, Any]:
     if not isinstance(checkpoint, dict):
         raise ValueError(f"cannot load checkpoint {path}: it holds a {type(checkpoint).__name__}, not a dict")
     return checkpoint
+
+
+def _check_sums(path: Path) -> None:
+    """BadZipFile if a part of the file does not fit its checksum: torch.load does not look."""
+    if zipfile.is_zipfile(path):  # torch's format of before 1.6 is no archive, and has no checksums
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} does not fit its checksum")
 
 
 def resume_from_checkpoint(

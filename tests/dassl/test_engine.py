@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY, SimpleNet, TrainerBase, TrainerXU, Vanilla, build_trainer
-from dassl.engine.base import RESUME_FILE
+from dassl.engine.rolling import RESUME_FILE
 from dassl.modeling import build_backbone
 from dassl.utils import load_checkpoint, set_random_seed
 

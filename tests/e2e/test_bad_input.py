@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -101,55 +104,192 @@ def test_a_missing_root(user, tmp_path):
     assert user.train(*QUICK)[0] == 0
 
 
-def test_names_that_do_not_exist(user, tmp_path):
-    assert "configs/datasets/digit.yaml; did you mean digits.yaml" in user.error(dataset="digit")
+EVALUATE = ["--eval-only", "--model-dir"]
+# The options of a run, and the line that they come to; {tmp} is the test's folder, {root} the project's.
+LINES = [
+    (
+        ["MODEL.BACKBONE.NAME", "ViT-B/61"],
+        "'ViT-B/61' is neither a CLIP model nor a weights file; did you mean 'ViT-B/16'? Models: RN50, RN101, RN50x4, "
+        "RN50x16, RN50x64, ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336px, embedded, or open_clip:ARCH/PRETRAINED",
+    ),
+    ([*EVALUATE, "{tmp}/none"], "--model-dir: there is no folder {tmp}/none"),
+    (["--resume", "{tmp}/none"], "--resume: there is no folder {tmp}/none"),
+    (["--eval-only"], "--eval-only needs --model-dir: MMRL has something to learn"),
+    (
+        [*EVALUATE, "{tmp}"],
+        "no checkpoint at {tmp}/MultiModalRepresentationLearner: train first, or give --model-dir and --load-epoch of "
+        "a run (the folder has none)",
+    ),
+    (
+        ["TRAINER.MMRL.REP_LAYERS", "[]"],
+        "TRAINER.MMRL.REP_LAYERS is empty: give the layers J to L, such as [6, 7, 8, 9, 10, 11, 12]",
+    ),
+    (
+        ["TRAINER.MMRL.REP_LAYERS", "[7, 8]"],
+        "TRAINER.MMRL.REP_LAYERS starts at layer 7, but the image tower has layers 1 to 6",
+    ),
+    (["TRAINER.MMRL.N_REP_TOKENS", "0"], "TRAINER.MMRL.N_REP_TOKENS must be at least 1, not 0"),
+    (["TRAINER.MMRL.FUSION", "both"], "TRAINER.MMRL.FUSION must be probs or logits, not 'both'"),
+    (["TRAINER.MMRL.PREC", "fp8"], "TRAINER.MMRL.PREC is 'fp8': choose one of fp32, fp16, amp, bf16"),
+    (
+        ["INPUT.SIZE", "(40, 40)"],
+        'embedded was trained on other images than INPUT describes: add INPUT.SIZE "(32, 32)"',
+    ),
+    (
+        ["OPTIM.LRR", "1"],
+        "command line: unknown key OPTIM.LRR; did you mean OPTIM.LR or OPTIM.STAGED_LR or OPTIM.LR_SCHEDULER?",
+    ),
+    (["OPTIM.LR", "fast"], "command line: OPTIM.LR must be float, such as 0.001, not 'fast'"),
+    (["OPTIM.LR"], "options come as KEY VALUE pairs, and OPTIM.LR has no value"),
+    (["OPTIM.LR", "1", "--seed", "2"], "--seed stands after KEY VALUE options: put it before them"),
+    (["TASK", "X"], "TASK must be one of B2N, CD, FS, not 'X'"),
+    (["DATASET.SUBSAMPLE_CLASSES", "old"], "DATASET.SUBSAMPLE_CLASSES must be one of all, base, new, not 'old'"),
+    (
+        ["DATALOADER.CACHE_GB", "-1"],
+        "DATALOADER.CACHE_GB is -1.0; give 0 (no cache) or the GB to use at most",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "line"), LINES, ids=[" ".join(options) for options, _ in LINES])
+def test_the_line_of_each_bad_option(user, tmp_path, options, line):
+    assert user.error(*(word.format(tmp=tmp_path) for word in options)) == line.format(tmp=tmp_path)
+
+
+def test_a_dataset_that_does_not_exist(user):
+    line = f"no configuration file {CONFIGS}/datasets/digit.yaml; did you mean digits.yaml"
+    assert user.error(dataset="digit").startswith(line)
     assert not user.run.exists()  # refused before anything is written
-    assert "ViT-B/16" in user.error("MODEL.BACKBONE.NAME", "ViT-B/61")
-    assert "there is no folder" in user.error("--eval-only", "--model-dir", str(tmp_path / "none"))
-    assert "there is no folder" in user.error("--resume", str(tmp_path / "none"))
 
 
-def test_a_missing_checkpoint(user, tmp_path):
-    assert user.error("--eval-only").startswith("--eval-only needs --model-dir")
-    (tmp_path / "empty").mkdir()
-    assert "no checkpoint" in user.error("--eval-only", "--model-dir", str(tmp_path / "empty"))
+class Payload:
+    """What a hostile file would run when it is unpickled."""
+
+    def __reduce__(self):
+        return print, ("executed",)
 
 
-@pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04 cut off"])
-def test_corrupt_weights(user, tmp_path, content):
+def bomb(path: Path, kind: str) -> None:
+    if kind == "archive":
+        torch.save({"state_dict": {"a": Payload()}, "models": Payload()}, path)
+    else:
+        path.write_bytes(pickle.dumps(Payload()))
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04 cut off", "archive", "pickle"])
+def test_weights_that_are_none(user, tmp_path, content):
     path = tmp_path / "weights.pt"
+    path.write_bytes(content) if isinstance(content, bytes) else bomb(path, content)
+    assert re.match(
+        rf"{path} cannot be read as a (state dict saved by torch|weights file): it is damaged, incomplete or holds "
+        "more than tensors ",
+        user.error("MODEL.BACKBONE.NAME", str(path)),
+    )
+    assert "executed" not in (user.run / "log.txt").read_text()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, data) -> Path:
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", sys.stdout)
+        patch.setattr(sys, "stderr", sys.stderr)
+        patch.setattr(sys, "argv", ["train.py", *User(data, folder, None, None).words(*QUICK)])
+        assert train.main() == 0
+    return folder
+
+
+def flip(path: Path, at: float = 0.5) -> None:
+    content = bytearray(path.read_bytes())
+    content[int(at * len(content))] ^= 1
     path.write_bytes(content)
-    assert str(path) in user.error("MODEL.BACKBONE.NAME", str(path))
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "named"),
-    [
-        ("TRAINER.MMRL.REP_LAYERS", "[]", "REP_LAYERS"),
-        ("TRAINER.MMRL.REP_LAYERS", "[7, 8]", "REP_LAYERS"),
-        ("TRAINER.MMRL.N_REP_TOKENS", "0", "N_REP_TOKENS"),
-        ("TRAINER.MMRL.FUSION", "both", "FUSION"),
-        ("TRAINER.MMRL.PREC", "fp8", "PREC"),
-        ("INPUT.SIZE", "(40, 40)", "INPUT.SIZE"),
-    ],
-)
-def test_settings_that_do_not_fit_the_model(user, key, value, named):
-    assert named in user.error(key, value)
-
-
-def test_wrong_checkpoints_say_what_differs(user, tmp_path):
-    assert user.train(*QUICK)[0] == 0
-    evaluate = ["--eval-only", "--model-dir", str(user.run), "--output-dir", str(tmp_path / "test")]
-    for key, value, named in [
-        ("TRAINER.MMRL.N_REP_TOKENS", "4", "N_REP_TOKENS is 5 there, 4 here"),
-        ("TRAINER.MMRL.REP_DIM", "64", "REP_DIM is 512 there, 64 here"),
-        ("TRAINER.MMRL.REP_LAYERS", "[4, 5, 6]", "REP_LAYERS is [3, 4, 5, 6] there, [4, 5, 6] here"),
-    ]:
-        assert named in user.error(*evaluate, key, value)
-    assert "model.pth.tar-9" in user.error(*evaluate, "--load-epoch", "9")
-    (path,) = user.run.glob("*/model.pth.tar-1")
+def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
-    assert str(path) in user.error(*evaluate)
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+MODEL = "MultiModalRepresentationLearner/model-1.safetensors"
+# What befalls a finished run that is then tested, more options, and the line that it comes to; {run} is its folder.
+DAMAGE = [
+    (MODEL, flip, [], "cannot load checkpoint {run}/{model}: damaged (its checksum does not fit)"),
+    (MODEL, cut, [], "cannot load checkpoint {run}/{model}: damaged, or not a checkpoint"),
+    (
+        MODEL,
+        lambda path: bomb(path, "archive"),
+        [],
+        "cannot load checkpoint {run}/{model}: damaged, or not a checkpoint",
+    ),
+    (
+        MODEL,
+        lambda path: bomb(path, "pickle"),
+        [],
+        "cannot load checkpoint {run}/{model}: damaged, or not a checkpoint",
+    ),
+    (
+        MODEL,
+        lambda path: None,
+        ["--load-epoch", "9"],
+        "no checkpoint at {run}/MultiModalRepresentationLearner/model-9.safetensors: train first, or give "
+        "--model-dir and --load-epoch of a run (the folder has model-1.safetensors)",
+    ),
+    ("record.json", lambda path: flip(path, 0.9), [], "{run}/record.json is damaged (its checksum does not fit)"),
+    (
+        "config.yaml",
+        lambda path: rewrite(path, "ALPHA: 0.7", "ALPHA: 0.5"),
+        [],
+        "{run}/config.yaml is not what its run wrote: it is damaged, edited or gone; put the old file back, or train "
+        "again",
+    ),
+    (
+        MODEL,
+        lambda path: None,
+        ["TRAINER.MMRL.N_REP_TOKENS", "4"],
+        "{run}/{model} does not fit this run: TRAINER.MMRL.N_REP_TOKENS is 5 there, 4 here",
+    ),
+    (
+        MODEL,
+        lambda path: None,
+        ["TRAINER.MMRL.REP_DIM", "64"],
+        "{run}/{model} does not fit this run: TRAINER.MMRL.REP_DIM is 512 there, 64 here",
+    ),
+    (
+        MODEL,
+        lambda path: None,
+        ["TRAINER.MMRL.REP_LAYERS", "[4, 5, 6]"],
+        "{run}/{model} does not fit this run: TRAINER.MMRL.REP_LAYERS is [3, 4, 5, 6] there, [4, 5, 6] here",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "damage", "options", "line"), DAMAGE)
+def test_the_line_of_each_damage_to_a_run_that_is_tested(user, finished, tmp_path, name, damage, options, line):
+    run = tmp_path / "trained"
+    shutil.copytree(finished, run)
+    damage(run / name)
+    assert user.error(*EVALUATE, str(run), *options) == line.format(run=run, model=MODEL)
+    log = user.run / "log.txt"
+    assert not log.exists() or "executed" not in log.read_text()
+
+
+def test_a_model_belongs_to_the_weights_it_was_learned_on(user, finished, tmp_path):
+    """One flipped bit in the weights file is another file."""
+    path = tmp_path / "weights.safetensors"
+    shutil.copy(ROOT / "clip/embedded.safetensors", path)
+    flip(path)
+    line = user.error(*EVALUATE, str(finished), "MODEL.BACKBONE.NAME", str(path))
+    assert re.fullmatch(
+        rf"{finished}/{MODEL} does not fit this run: backbone is embedded .* there, {path} .* here", line
+    )
+
+
+def test_a_method_that_learns_nothing_needs_no_checkpoint(user, tmp_path):
     assert user.train("--output-dir", str(tmp_path / "zero"), "--eval-only", method="ZeroshotCLIP")[0] == 0
 
 
@@ -182,6 +322,16 @@ def test_a_loss_that_is_not_finite(user):
     saved = torch.load(user.run / "resume.pth.tar", weights_only=True)
     assert saved["epoch"] == 1
     assert "holds a run of another configuration: OPTIM.LR: 1e+30 -> 0.001" in user.error(*options, "OPTIM.LR", "0.001")
+
+    path = user.run / "resume.pth.tar"
+    damaged = f"cannot load checkpoint {path}: damaged, or not a checkpoint"
+    whole = path.read_bytes()
+    for damage in (flip, cut, lambda path: bomb(path, "archive"), lambda path: bomb(path, "pickle")):
+        path.write_bytes(whole)
+        damage(path)
+        line = user.error(*options)
+        assert line.startswith(damaged) and line.endswith("; remove it to train from scratch")
+    assert "executed" not in (user.run / "log.txt").read_text()
 
 
 HOLD = """
@@ -228,4 +378,4 @@ def test_an_interrupted_run_stays_unfinished(user, monkeypatch):
 
 def test_no_train_builds_and_leaves_no_record(user):
     assert user.train("--no-train")[0] == 0
-    assert record.read(user.run) is None and not list(user.run.rglob("*.pth.tar*"))
+    assert record.read(user.run) is None and not list(user.run.rglob("model*"))

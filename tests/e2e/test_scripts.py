@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import train
+from trainers import checkpoints
 
 ROOT = Path(train.__file__).parent
 SHORT = ["--", "OPTIM.MAX_EPOCH", "2"]
@@ -74,8 +75,8 @@ def trained(place) -> Place:
 
 
 def learned(folder: Path) -> dict[str, torch.Tensor]:
-    (path,) = folder.glob("*/model.pth.tar-*")
-    return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    (path,) = folder.glob("*/model-*.safetensors")
+    return checkpoints.read(path)[0]
 
 
 def test_base_to_new_from_training_to_the_table(trained):

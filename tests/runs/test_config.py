@@ -142,10 +142,18 @@ def test_text_stays_text(text):
 
 def test_identity_ignores_where_a_run_lies_and_other_methods():
     one = config.identity(build(*EUROSAT, *B16, "--root", "a", "--output-dir", "b", "DATALOADER.CACHE_GB", "0.5"))
-    two = config.identity(build(*EUROSAT, *B16, "--root", "c", "VERBOSE", "False", "TRAINER.MCD.N_STEP_F", "9"))
+    more = ["VERBOSE", "False", "TRAINER.MCD.N_STEP_F", "9", "TRAIN.RESUME_FREQ", "7"]
+    two = config.identity(build(*EUROSAT, *B16, "--root", "c", *more))
     assert one == two
     assert one != config.identity(build(*EUROSAT, *B16, "TRAINER.MMRL.ALPHA", "0.71"))
     assert one["TRAINER.MMRL.REP_DIM"] == 2048 and not any(key.startswith("TRAINER.MCD") for key in one)
+
+
+def test_defaults_of_an_identity_are_those_of_its_keys():
+    cfg = build(*EUROSAT, *B16, "--seed", "5")
+    defaults = config.identity_defaults(cfg)
+    assert defaults.keys() == config.identity(cfg).keys()
+    assert (defaults["SEED"], defaults["TRAINER.MMRL.REP_DIM"], defaults["TRAINER.NAME"]) == (-1, 512, "MMRL")
 
 
 def test_the_written_configuration_builds_the_same_one_again(tmp_path):
@@ -166,6 +174,8 @@ def test_arguments_that_need_another_are_refused(capsys):
     for words, line in [
         (["--model-dir", "x"], "--model-dir needs --eval-only"),
         (["--load-epoch", "1"], "--load-epoch needs --model-dir"),
+        (["--deterministic"], "--deterministic needs --seed"),
+        (["--deterministic", "--seed", "-1"], "--deterministic needs --seed"),
     ]:
         with pytest.raises(SystemExit):
             train.parse_args(words)

@@ -81,7 +81,7 @@ def test_a_failed_run_that_saved_nothing_may_be_replaced(tmp_path):
     assert now["attempts"] == 1 and now["run_id"] != before and now["config"]["SEED"] == 2
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 10**6), flip=st.integers(0, 255))
 def test_a_damaged_record_is_never_believed(tmp_path, place, flip):
     """Cut anywhere (flip 0) or with any byte changed, a record is read as it was written or not at all."""
@@ -167,3 +167,51 @@ def test_surroundings():
     here = commit()
     assert here is None or (len(here["id"]) == 40 and isinstance(here["dirty"], bool))
     assert json.dumps(found)
+
+
+def test_a_record_older_than_a_key_has_that_keys_default(tmp_path):
+    finished(tmp_path)
+    before = record.read(tmp_path)
+
+    def state(**changes):
+        return record.Run(tmp_path, {**IDENTITY, **changes}, {}, {"NEW.KEY": (1, 2), "SEED": 5}).state()
+
+    assert state(**{"NEW.KEY": (1, 2)}) == ("success", "")
+    with pytest.raises(record.ConfigDiffers, match=r"NEW.KEY: \[1, 2\] -> \[1, 3\];"):
+        state(**{"NEW.KEY": (1, 3)})
+    with pytest.raises(record.ConfigDiffers, match="SEED: 1 -> 5"):  # a default is no excuse for what is recorded
+        state(SEED=5)
+    again = record.Run(tmp_path, {**IDENTITY, "NEW.KEY": (1, 2)}, {}, {"NEW.KEY": (1, 2)})
+    again.start(CONFIG, {})
+    assert record.read(tmp_path)["run_id"] == before["run_id"] and record.read(tmp_path)["attempts"] == 2
+
+
+def test_a_preempted_run(tmp_path):
+    run = run_in(tmp_path)
+    run.start(CONFIG, {})
+    run.preempt()
+    assert run_in(tmp_path).state() == ("preempted", "")
+    with pytest.raises(record.ConfigDiffers):
+        run_in(tmp_path, SEED=2).state()
+
+
+def test_every_change_of_the_written_configuration_is_noticed(tmp_path):
+    """Any flipped bit and any cut of config.yaml; records of before it was hashed say nothing of it."""
+    finished(tmp_path)
+    content = record.read(tmp_path)
+    record.check_config(tmp_path, content)
+    path = tmp_path / "config.yaml"
+    whole = path.read_bytes()
+    damaged = [whole[:cut] for cut in range(len(whole))]
+    damaged += [
+        whole[:at] + bytes([whole[at] ^ (1 << bit)]) + whole[at + 1 :] for at in range(len(whole)) for bit in range(8)
+    ]
+    assert len(damaged) > 200
+    for written in damaged:
+        path.write_bytes(written)
+        with pytest.raises(ValueError, match="config.yaml is not what its run wrote: it is damaged, edited or gone"):
+            record.check_config(tmp_path, content)
+    path.unlink()
+    with pytest.raises(ValueError, match="config.yaml is not what its run wrote"):
+        record.check_config(tmp_path, content)
+    record.check_config(tmp_path, {key: value for key, value in content.items() if key != "config_file"})

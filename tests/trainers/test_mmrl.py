@@ -30,6 +30,17 @@ def test_which_features_score(task, classes, name, trained_on, both, make_traine
     assert trainer.seen_classes() is both
 
 
+def test_two_own_data_sets_are_told_apart_by_their_classes(make_trainer):
+    """Both are called ImageFolder: a checkpoint's class names say whether its classes are those at hand."""
+    trainer = make_trainer("MMRL", "OPTIM.MAX_EPOCH", 1)
+    trainer.train()
+    target = make_trainer("MMRL", "TASK", "CD", "OUTPUT_DIR", trainer.output_dir + "-target")
+    target.load_model(trainer.output_dir)
+    assert target.seen_classes()
+    target.dm.dataset._classnames = ["zero", "one", "two", "three", "five"]
+    assert not target.seen_classes()
+
+
 def test_number_of_learned_parameters_is_the_papers():
     """Table 6: 4.992M at d_r = 512, 0.689M at 32, for ViT-B/16."""
     with torch.device("meta"):
@@ -100,9 +111,8 @@ def test_settings_out_of_range_are_refused(options, line, make_trainer):
 
 
 def test_image_size_that_does_not_fit(make_trainer):
-    trainer = make_trainer("MMRL", "INPUT.SIZE", (40, 40))
-    with pytest.raises(ValueError, match=r"takes images \[B, 3, 32, 32\], not .*: set INPUT.SIZE to \(32, 32\)"):
-        trainer.test()
+    with pytest.raises(ValueError, match=r'other images than INPUT describes: add INPUT.SIZE "\(32, 32\)"$'):
+        make_trainer("MMRL", "INPUT.SIZE", (40, 40))
 
 
 def test_resnet_backbone_is_refused():
@@ -126,7 +136,7 @@ def test_checkpoint_of_other_settings_is_refused(options, difference, make_train
     other = make_trainer("MMRL", *options)
     with pytest.raises(ValueError) as caught:
         other.load_model(trainer.output_dir, epoch=1)
-    assert str(caught.value).endswith(f"model.pth.tar-1 does not fit this run: {difference}")
+    assert str(caught.value).endswith(f"model-1.safetensors does not fit this run: {difference}")
 
 
 def test_checkpoint_belongs_to_the_weights_it_was_learned_on(make_trainer, toy_clip, tmp_path):
