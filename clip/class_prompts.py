@@ -120,6 +120,30 @@ class ClassPrompts:
             x = self.layer(block, x, context, context_at, last=last and i == len(blocks) - 1)
         return x
 
+    def keys_values(self, blocks: Iterable[ResidualAttentionBlock], x: Tensor) -> list[Tensor]:
+        """What readers (``read``) see in each layer, ``[B, P + T, 2d]``, for the first layer's input ``x``."""
+        found, blocks = [], list(blocks)
+        for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+            found.append(block.context_keys_values(x))
+            x = x if following is None else self.layer(block, x)
+        return found
+
+    def read(self, blocks: Iterable[ResidualAttentionBlock], readers: Tensor, seen: Sequence[Tensor]) -> Tensor:
+        """Readers ``[R, d]``, at first the same for all classes, through several layers: ``[C, R, d]``.
+
+        They see every token of their class, neither themselves nor one another, and no token sees them: ``seen[i]``
+        ``[1, P + T, 2d]`` are the i-th layer's keys and values (``keys_values``), which do not depend on readers.
+        """
+        x = readers[None, None]
+        tokens, classes = [g.tokens for g in self.groups], [g.classes for g in self.groups]
+        for block, kv in zip(blocks, seen, strict=True):
+            q = block.attn.queries(block.ln_1(x)).expand(-1, self.classes, -1, -1)
+            shared, own = kv.split([kv.shape[1] - self.suffix_tokens, self.suffix_tokens], dim=1)
+            parts = zip(self.groups, q.split(classes, dim=1), own.split(tokens, dim=1), strict=True)
+            mixed = [_attend(block.attn, q, g.pad(kv), shared, g.own) for g, q, kv in parts]
+            x = block.finish(x, torch.cat(mixed, dim=1))
+        return x[0].index_select(0, self.rank)
+
     def _suffix_attention(self, attn: Attention, q: Tensor, kv: Tensor, shared: Tensor) -> list[Tensor]:
         """Suffix tokens ``[B, T, d]`` attend to what is shared and to their class's own; parts of ``[B, T, d]``."""
         sizes = [group.tokens for group in self.groups]
@@ -182,7 +206,8 @@ def _attend(attn: Attention, q: Tensor, kv: Tensor, shared: Tensor, mask: Tensor
     seen = (q.flatten(2, 3) @ shared_k.transpose(-1, -2)).unflatten(2, (groups, rows))  # [B, h, G, R, M]
     weights = torch.cat([seen, own], dim=-1).softmax(dim=-1).to(q.dtype)
     of_shared, of_own = weights.split([seen.shape[-1], own.shape[-1]], dim=-1)
-    mixed = (of_shared.flatten(2, 3) @ shared_v).unflatten(2, (groups, rows)) + of_own @ v
+    # The copy is small; without it Inductor (torch 2.15) gives wrong gradients where R is 1.
+    mixed = (of_shared.flatten(2, 3) @ shared_v).unflatten(2, (groups, rows)) + of_own.contiguous() @ v
     return mixed.permute(0, 2, 3, 1, 4).flatten(3)
 
 

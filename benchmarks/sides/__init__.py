@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -21,11 +22,11 @@ class Side:
     Attributes:
         learned: learned tensors by name.
         loss: images ``[B, 3, H, W]``, labels ``[B]`` to the training loss.
-        class_features: what evaluation computes of the classes once, ``[C, d]``.
+        class_features: what evaluation computes of the classes once, ``[C, d]`` or whatever else ``scores`` takes.
         scores: images, class features, and whether both features score, to probabilities ``[B, C]``.
     """
 
     learned: Learned
     loss: Callable[[Tensor, Tensor], Tensor]
-    class_features: Callable[[], Tensor]
-    scores: Callable[[Tensor, Tensor, bool], Tensor]
+    class_features: Callable[[], Any]
+    scores: Callable[[Tensor, Any, bool], Tensor]
