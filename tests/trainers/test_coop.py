@@ -1,0 +1,384 @@
+"""CoOp, CoCoOp, KgCoOp and ProGrad: values and gradients, official numbers and checkpoints, what is refused."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import trainers
+from clip import tokenize
+from clip.model import CLIP, build_model
+from dassl.config import get_cfg_default
+from tests.reference import toy
+from tests.reference.plain_coop import PlainCoCoOp, PlainCoOp, PlainKgCoOp, PlainProGrad
+from tools import golden
+from tools.goldens.coop import named
+from tools.goldens.recipe import clip_weights, images_of
+from trainers import cocoop
+from trainers.cocoop import CoCoOpModel
+from trainers.context import Context, ContextPrompts
+from trainers.coop import CoOpModel
+from trainers.kgcoop import KgCoOpModel
+from trainers.prograd import ProGradModel, aligned
+
+GOLDEN = Path(__file__).parent / "data"
+METHODS = ["CoOp", "CoCoOp", "KgCoOp", "ProGrad"]
+TEMPLATE = "a {} it is."
+WORDS = ["dog", "x", "polka-dotted", "inline_skate", "zebra", "yellow-bellied sapsucker", "a", "photo of"]
+names = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=3).map(" ".join), min_size=1, max_size=5)
+contexts = st.builds(
+    lambda words, m, position, own: Context.of(words, m, position, own and not words),
+    st.sampled_from(["", "", "a photo of a", "X_of"]),
+    st.integers(1, 5),
+    st.sampled_from(["end", "middle", "front"]),
+    st.booleans(),
+)
+
+
+@lru_cache(maxsize=4)
+def clips(seed):
+    """A toy CLIP with the real vocabulary in float64, and its weights."""
+    weights = toy.clip_weights(seed, text=(64, 2), vision=(64, 1), vocabulary=49408)
+    double = {name: value.double() for name, value in weights.items()}
+    return build_model(weights, torch.float32).double().requires_grad_(False), double
+
+
+def token_ids(text, names):
+    spoken = [name.replace("_", " ") for name in names]
+    tokens = tokenize([f"{text} {name}." for name in spoken]).long()
+    return tokens, (tokenize(spoken).argmax(dim=1) - 1).tolist()
+
+
+def template_ids(names):
+    return tokenize([TEMPLATE.format(name.replace("_", " ")) for name in names]).long()
+
+
+def sides(method, seed, names, context):
+    """The trainer's model in float64 and the plain reference."""
+    model, weights = clips(seed)
+    tokens, lengths = token_ids(context.text, names)
+    if method == "CoOp":
+        ours, plain = CoOpModel(model, names, context), PlainCoOp(weights, tokens, lengths, context.position)
+    elif method == "CoCoOp":
+        ours, plain = CoCoOpModel(model, names, context), PlainCoCoOp(weights, tokens, lengths, context.position)
+    elif method == "KgCoOp":
+        ours = KgCoOpModel(model, names, context, TEMPLATE, 8.0)
+        plain = PlainKgCoOp(weights, tokens, lengths, template_ids(names), 8.0, context.position)
+    else:
+        ours = ProGradModel(model, names, context, TEMPLATE, 2.0, 0.8)
+        plain = PlainProGrad(weights, tokens, lengths, template_ids(names), 2.0, 0.8, context.position)
+    return ours.double(), plain
+
+
+def relative(a, b):
+    """Relative error in norm; the floor is for gradients that are exactly zero (one class, equal names)."""
+    return ((a - b).norm() / b.norm().clamp_min(1e-3)).item()
+
+
+def compare(method, seed, names, context, batch):
+    ours, plain = sides(method, seed, names, context)
+    learned = {name: value.detach().clone().requires_grad_() for name, value in ours.named_parameters()}
+    images, labels = torch.randn(batch, 3, 16, 16, dtype=torch.float64), torch.randint(len(names), (batch,))
+    expected = plain.loss(learned, images, labels)
+    expected.backward()
+    loss, logits = ours.loss(images, labels)
+    loss.backward()
+    assert abs(loss.item() - expected.item()) <= 1e-9 * max(1, abs(expected.item()))
+    for name, value in ours.named_parameters():
+        assert relative(value.grad, learned[name].grad) <= 1e-9, name
+    with torch.no_grad():
+        want = plain.logits(learned, images)
+        assert torch.allclose(logits, want, rtol=1e-9, atol=1e-9)
+        assert torch.allclose(ours.scores(images, ours.class_features()), want, rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    method=st.sampled_from(METHODS),
+    seed=st.integers(0, 3),
+    names=names,
+    context=contexts,
+    batch=st.integers(1, 3),
+)
+def test_float64_equals_the_equations(method, seed, names, context, batch):
+    torch.manual_seed(seed)
+    if method == "CoCoOp":
+        context = Context.of(context.words, context.length, context.position)
+    compare(method, seed, names, context, batch)
+
+
+@pytest.mark.parametrize(("label", "against"), [(0, True), (1, False)])
+def test_both_branches_of_prograd_occur(label, against):
+    """With two classes and one image, one label pulls against CLIP's prediction and the other does not."""
+    torch.manual_seed(1)
+    ours, plain = sides("ProGrad", 0, ["dog", "zebra"], Context.of("", 3))
+    learned = {"ctx": ours.ctx.detach().clone().requires_grad_()}
+    batch = torch.randn(1, 3, 16, 16, dtype=torch.float64), torch.tensor([label])
+    _, g_a, g_b = plain.gradients(learned, *batch)
+    assert bool((g_a * g_b).sum() < 0) is against
+    loss, _ = ours.loss(*batch)
+    loss.backward()
+    assert (relative(ours.ctx.grad, g_a) > 1e-3) is against
+    if against:
+        want = g_a - 0.8 * (g_a * g_b).sum() / g_b.norm() ** 2 * g_b
+        assert relative(ours.ctx.grad, want) <= 1e-9
+
+
+@given(st.lists(st.floats(-3, 3), min_size=4, max_size=4), st.floats(0, 1))
+def test_aligned_gradient(values, strength):
+    g_a, g_b = torch.tensor(values, dtype=torch.float64).reshape(2, 2)
+    before, after = (g_a * g_b).sum(), (aligned(g_a, g_b, strength) * g_b).sum()
+    assert torch.allclose(after, before * (1 - strength) if before < 0 else before, atol=1e-9)
+    assert torch.equal(aligned(g_a, torch.zeros(2, dtype=torch.float64), strength), g_a)
+
+
+def test_aligned_gradient_of_tiny_and_of_broken_gradients():
+    g_a, opposite = torch.tensor([1.0, 2.0]), torch.tensor([-1e-30, 0.0])
+    assert torch.equal(aligned(g_a, opposite, 1.0), torch.tensor([0.0, 2.0]))
+    for broken in (float("inf"), float("nan")):
+        assert not torch.isfinite(aligned(g_a, torch.tensor([broken, 1.0]), 1.0)).all()
+
+
+def golden_setting(method):
+    return json.loads((GOLDEN / f"{method.lower()}.json").read_text())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_golden(method):
+    """The methods' public code on the same weights (float32)."""
+    found = golden.recompute(golden_setting(method))
+    bounds = {"loss0": 1e-5, "loss": 1e-5, "grad": 1e-3, "gradnorm": 1e-3, "grad_xe": 1e-3, "grad_kl": 1e-3}
+    bounds |= {"eval_logits": 5e-4, "final": 5e-4, "cosine": 1e-3, "init": 0.0}
+    with np.load(GOLDEN / f"{method.lower()}.npz") as expected:
+        assert set(expected.files) <= set(found)
+        for key in expected.files:
+            want, got = expected[key].astype(np.float64), found[key].astype(np.float64)
+            assert got.shape == want.shape
+            bound = bounds.get(key.split("/")[0], 1e-4)
+            assert np.linalg.norm(got - want) <= bound * np.linalg.norm(want), key
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_golden_of_the_plain_reference(method):
+    """The references that everything is measured against agree with the public code too."""
+    setting = golden_setting(method)
+    weights, model = clip_weights(setting["clip"]), golden.model_of(setting)
+    learned = dict(model.named_parameters())
+    tokens, lengths = token_ids(model.prompts.context.text, setting["classes"])
+    template = setting["config"].get("template", "")
+    fixed = tokenize([template.format(name.replace("_", " ")) for name in setting["classes"]]).long()
+    plain = {
+        "CoOp": lambda: PlainCoOp(weights, tokens, lengths),
+        "CoCoOp": lambda: PlainCoCoOp(weights, tokens, lengths),
+        "KgCoOp": lambda: PlainKgCoOp(weights, tokens, lengths, fixed, setting["config"]["w"]),
+        "ProGrad": lambda: PlainProGrad(weights, tokens, lengths, fixed),
+    }[method]()
+    loss = plain.loss(learned, images_of(setting), torch.tensor(setting["labels"]))
+    loss.backward()
+    with np.load(GOLDEN / f"{method.lower()}.npz") as expected:
+        assert abs(loss.item() - expected["loss0"]) <= 1e-5 * expected["loss0"]
+        for name, value in named(model).named_parameters():
+            want = torch.from_numpy(expected[f"grad/{name}"])
+            assert relative(value.grad, want) <= 1e-3, name
+
+
+@pytest.mark.parametrize(
+    ("context", "prefix"),
+    [
+        (Context.of("a photo of a", 0), 5),
+        (Context.of("", 16), 17),
+        (Context.of("", 5, "middle"), 3),
+        (Context.of("", 5, "front"), 1),
+        (Context.of("", 5, per_class=True), 1),
+    ],
+)
+def test_what_classes_share_is_computed_once(context, prefix):
+    model, _ = clips(0)
+    layout = ContextPrompts(model, ["dog", "zebra", "x"], context).layout
+    assert layout.prefix == prefix
+    assert layout.suffix_tokens == 3 * (1 + context.length + 3 - prefix)
+
+
+def vit_b16_text():
+    """ViT-B/16's widths, one layer."""
+    return CLIP(512, 32, 1, 64, 16, 77, 49408, 512, 8, 1).requires_grad_(False)
+
+
+def test_numbers_and_initial_values_at_vit_b16():
+    """Learned parameters as in the cards: 2,048 for 4 vectors, 8,192 for 16, 35,360 with the meta-net."""
+    torch.manual_seed(0)
+    clip_model = vit_b16_text()
+    words = Context.of("a_photo_of_a", 16)
+    found = {
+        "CoOp": CoOpModel(clip_model, ["dog"], words),
+        "CoCoOp": CoCoOpModel(clip_model, ["dog"], words),
+        "KgCoOp": KgCoOpModel(clip_model, ["dog"], words, TEMPLATE, 8.0),
+        "ProGrad": build("ProGrad", clip_model, "DATASET.NAME", "OxfordPets", "TRAINER.COOP.CTX_INIT", True),
+        "drawn": CoOpModel(clip_model, ["dog", "cat"], Context.of("", 16, per_class=True)),
+    }
+    counts = {name: sum(p.numel() for p in model.parameters()) for name, model in found.items()}
+    wanted = {"CoOp": 2048, "CoCoOp": 35360, "KgCoOp": 2048, "ProGrad": 8192, "drawn": 16384}
+    assert counts == wanted
+    embedding = clip_model.token_embedding.weight
+    phrase = embedding[tokenize("a photo of a")[0, 1:5]]
+    assert all(torch.equal(found[name].ctx, phrase) for name in ("CoOp", "CoCoOp", "KgCoOp"))
+    pets = found["ProGrad"].ctx
+    assert not pets[:8].any() and torch.equal(pets[8:], embedding[tokenize("a type of pet, a photo of")[0, 1:9]])
+    assert abs(found["drawn"].ctx.std().item() - 0.02) < 5e-4
+    first, second = found["CoCoOp"].meta_net.linear1.weight, found["CoCoOp"].meta_net.linear2.weight
+    assert first.shape == (32, 512) and first.abs().max() <= 512**-0.5 < 1.1 * first.abs().max()
+    assert second.shape == (512, 32) and second.abs().max() <= 32**-0.5 < 1.1 * second.abs().max()
+
+
+def build(method, clip_model, *options):
+    cfg = get_cfg_default()
+    trainers.extend_cfg(cfg)
+    cfg.merge_from_list(["TRAINER.NAME", method, *options])
+    return trainers.load(method).build_method(cfg, clip_model, ["dog", "zebra"])
+
+
+@pytest.mark.parametrize(
+    ("dataset", "words", "tokens"),
+    [
+        ("OxfordPets", 8, 9),
+        ("OxfordFlowers", 8, 9),
+        ("FGVCAircraft", 8, 9),
+        ("Food101", 7, 8),
+        ("DescribableTextures", 3, 3),
+        ("EuroSAT", 5, 5),
+        ("UCF101", 6, 6),
+        ("ImageNet", 4, 4),
+    ],
+)
+def test_prograds_template(dataset, words, tokens):
+    """What stands before the name; a comma is a token of its own, and the last word then stays a word."""
+    model = build("ProGrad", clips(0)[0], "DATASET.NAME", dataset, "TRAINER.COOP.CTX_INIT", True)
+    context = model.prompts.context
+    assert (context.length, len(context.words.split())) == (16, words)
+    assert model.prompts.layout.prefix == 1 + 16 + tokens - words
+
+
+def test_kgcoops_templates():
+    trainer = trainers.load("KgCoOp")
+    found = {}
+    for name, template in (("DescribableTextures", ""), ("EuroSAT", ""), ("DescribableTextures", "a {}.")):
+        cfg = get_cfg_default()
+        trainers.extend_cfg(cfg)
+        cfg.DATASET.NAME, cfg.DATASET.TEMPLATE = name, template
+        found[name, template] = trainer.template_of(cfg)
+    assert list(found.values()) == [
+        "a photo of a {}, a type of texture.",
+        "a centered satellite photo of {}.",
+        "a {}.",
+    ]
+
+
+def test_cocoop_scores_a_few_images_at_a_time(monkeypatch):
+    ours, _ = sides("CoCoOp", 0, ["dog", "zebra"], Context.of("", 4))
+    images = torch.randn(5, 3, 16, 16, dtype=torch.float64)
+    whole = ours.scores(images, None)
+    sizes = []
+    logits = ours.logits
+    monkeypatch.setattr(ours, "logits", lambda f: sizes.append(len(f)) or logits(f))
+    monkeypatch.setattr(cocoop, "TOKENS_AT_ONCE", 2 * ours.prompts.start.shape[1])
+    assert torch.allclose(ours.scores(images, None), whole, atol=1e-12) and sizes == [2, 2, 1]
+
+
+OFFICIAL = {
+    "CoOp": {"token_prefix": (9, 1, 64), "token_suffix": (9, 70, 64)},
+    "CoCoOp": {"token_prefix": (9, 1, 64), "token_suffix": (9, 72, 64)},
+    "KgCoOp": {
+        "token_prefix": (9, 1, 64),
+        "token_suffix": (9, 72, 64),
+        "bias_vectors": (1, 512),
+        "meta_net.linear1.weight": (512, 512),
+        "meta_net.linear1.bias": (512,),
+    },
+    "ProGrad": {"token_prefix": (9, 1, 64), "token_suffix": (9, 60, 64)},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_official_checkpoint_loads(method, make_trainer, tmp_path):
+    trainer = make_trainer(method)
+    learned = {name: value.half() for name, value in trainer.model.state_dict().items()}
+    state = {**learned, **{name: torch.zeros(shape).half() for name, shape in OFFICIAL[method].items()}}
+    path = tmp_path / "prompt_learner" / "model.pth.tar-50"
+    path.parent.mkdir()
+    content = {"state_dict": state, "epoch": 50, "optimizer": {}, "scheduler": {}, "val_result": None}
+    torch.save(content, path)
+    other = make_trainer(method, "SEED", 5)
+    other.load_model(str(tmp_path), epoch=50)
+    assert all(torch.equal(value, learned[name].float()) for name, value in other.model.state_dict().items())
+    torch.save({**content, "state_dict": state | {"vectors": torch.zeros(1)}}, path)
+    with pytest.raises(ValueError, match="does not fit this run: vectors is unknown$"):
+        other.load_model(str(tmp_path), epoch=50)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "line"),
+    [
+        ("CoOp", ["TRAINER.COOP.N_CTX", 0], "TRAINER.COOP.N_CTX must be at least 1, not 0"),
+        ("CoCoOp", ["TRAINER.COCOOP.N_CTX", -1], "TRAINER.COCOOP.N_CTX must be at least 1, not -1"),
+        ("CoOp", ["TRAINER.COOP.CTX_INIT", True], "TRAINER.COOP.CTX_INIT must be words, such as 'a photo of a'"),
+        ("KgCoOp", ["TRAINER.COOP.CTX_INIT", "a"], "TRAINER.COOP.CTX_INIT must be True (start from words) or False"),
+        (
+            "CoOp",
+            ["TRAINER.COOP.CTX_INIT", "a photo", "TRAINER.COOP.CSC", True],
+            "TRAINER.COOP.CSC True needs random vectors: set CSC False, or leave TRAINER.COOP.CTX_INIT empty",
+        ),
+        (
+            "KgCoOp",
+            ["TRAINER.COOP.CLASS_TOKEN_POSITION", "start"],
+            "TRAINER.COOP.CLASS_TOKEN_POSITION must be end, middle or front, not 'start'",
+        ),
+        ("KgCoOp", ["TRAINER.COOP.W", -1.0], "TRAINER.COOP.W must be at least 0, not -1.0"),
+        ("ProGrad", ["LOSS.NAME", "kd"], "LOSS.NAME must be prograd, not 'kd'"),
+        ("ProGrad", ["LOSS.T", 0.0], "LOSS.T must be above 0, not 0.0"),
+        ("ProGrad", ["LOSS.LAMBDA", 1.5], "LOSS.LAMBDA must lie in [0, 1], not 1.5"),
+        (
+            "ProGrad",
+            ["TRAINER.COOP.N_CTX", 4, "TRAINER.COOP.CTX_INIT", True],
+            "TRAINER.COOP.N_CTX is 4, but 'a photo of the digit' has 5 words: raise N_CTX, or set",
+        ),
+        (
+            "ProGrad",
+            ["DATASET.TEMPLATE", "{} texture.", "TRAINER.COOP.CTX_INIT", True],
+            "ProGrad's context starts from the words before the class name, but the template is '{} texture.': set",
+        ),
+    ],
+)
+def test_settings_out_of_range_are_refused(method, options, line, make_trainer):
+    with pytest.raises(ValueError) as caught:
+        make_trainer(method, *options)
+    assert str(caught.value).startswith(line)
+
+
+@pytest.mark.parametrize("method", ["CoOp", "KgCoOp", "ProGrad"])
+def test_class_specific_vectors_score_their_own_classes_only(method, make_trainer):
+    csc = ["TRAINER.COOP.CSC", True]
+    trainer = make_trainer(method, *csc, "OPTIM.MAX_EPOCH", 1)
+    trainer.train()
+    assert trainer.model.ctx.shape == (5, 6, 64)
+    again = make_trainer(method, *csc, "SEED", 2)
+    again.load_model(trainer.output_dir)
+    assert again.test() == trainer.test()
+    new = make_trainer(method, *csc, "DATASET.SUBSAMPLE_CLASSES", "new")
+    for refused in (lambda: new.load_model(trainer.output_dir), new.test):
+        with pytest.raises(ValueError, match=r"^class-specific contexts \(TRAINER.COOP.CSC True\) score the classes"):
+            refused()
+
+
+def test_checkpoint_of_another_layout_is_refused(make_trainer):
+    trainer = make_trainer("CoOp")
+    trainer.save_model(0, trainer.output_dir)
+    other = make_trainer("CoOp", "TRAINER.COOP.CLASS_TOKEN_POSITION", "front")
+    with pytest.raises(ValueError, match="TRAINER.COOP.CLASS_TOKEN_POSITION is end there, front here$"):
+        other.load_model(trainer.output_dir, epoch=1)

@@ -1,0 +1,101 @@
+"""CoCoOp: Conditional Prompt Learning for Vision-Language Models (Zhou, Yang, Loy and Liu, CVPR 2022).
+
+Beside CoOp's M vectors a small network maps the unit image feature to one shift that is added to all of them: every
+image has its own prompts, so text features cannot be kept, and an image costs a pass over all classes. Here that pass
+is over what follows the context only, in all images' versions of the prompts at once.
+
+As in the official code: the class name at the end, no class-specific vectors, no data set template, cross-entropy
+alone. All learned tensors stay float32 (half in the official fp16). Batch 1 belongs to the recipe.
+
+Shapes: B images, C classes, M vectors, d_t text width, d joint width.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clip.layers import no_autocast
+from clip.model import CLIP
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import CLIPTrainer, Method
+from .context import Context, ContextPrompts, cosine_logits, image_features, initial_vectors, is_class_buffer
+
+BOTTLENECK = 16  # of the joint width: the meta-net's hidden one
+TOKENS_AT_ONCE = 1 << 15  # in evaluation, over all images' versions of the prompts
+
+
+class CoCoOpModel(Method):
+    """The vectors ``ctx`` ``[M, d_t]`` and the network ``meta_net``, d to d / 16 to d_t.
+
+    Args:
+        clip_model: frozen CLIP.
+        classnames: C names.
+        context: what is learned; the name stands at the end.
+    """
+
+    def __init__(self, clip_model: CLIP, classnames: list[str], context: Context):
+        super().__init__(clip_model)
+        self.prompts = ContextPrompts(clip_model, classnames, context)
+        self.ctx = nn.Parameter(initial_vectors(clip_model, context, len(classnames)))
+        joint, width = clip_model.visual.output_dim, clip_model.transformer.width
+        hidden = joint // BOTTLENECK
+        layers = OrderedDict(linear1=nn.Linear(joint, hidden), relu=nn.ReLU(), linear2=nn.Linear(hidden, width))
+        self.meta_net = nn.Sequential(layers)
+
+    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy, and the logits ``[B, C]``."""
+        logits = self.logits(image_features(self.clip_model, images))
+        return F.cross_entropy(logits, labels), logits
+
+    def logits(self, f: Tensor) -> Tensor:
+        """Unit image features ``[B, d]`` to the cosine logits ``[B, C]`` with each image's own class features."""
+        return cosine_logits(self.clip_model, f, self.prompts.features(self.contexts(f)))
+
+    def contexts(self, f: Tensor) -> Tensor:
+        """Each image's vectors ``[B, M, d_t]``, from unit features ``[B, d]``."""
+        with no_autocast(f):
+            return self.ctx + self.meta_net(f)[:, None]
+
+    def class_features(self) -> None:
+        """Nothing: class features depend on the image."""
+
+    def scores(self, images: Tensor, class_features: None) -> Tensor:
+        """The logits ``[B, C]``, a few images at a time: memory does not grow with the batch."""
+        at_once = max(1, TOKENS_AT_ONCE // self.prompts.start.shape[1])
+        features = image_features(self.clip_model, images)
+        return torch.cat([self.logits(f) for f in features.split(at_once)])
+
+    def is_frozen(self, key: str) -> bool:
+        """Official checkpoints hold the embeddings around the context."""
+        return is_class_buffer(key)
+
+
+@TRAINER_REGISTRY.register()
+class CoCoOp(CLIPTrainer):
+    """Trainer of CoCoOp."""
+
+    registered_name = "prompt_learner"
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Raises ValueError naming the key that is out of range."""
+        super().check_cfg(cfg)
+        self.context_of(cfg)
+
+    @classmethod
+    def context_of(cls, cfg: Any) -> Context:
+        """Of CTX_INIT's words, or N_CTX vectors. Raises ValueError naming the key that is out of range."""
+        node = cfg.TRAINER.COCOOP
+        context = Context.of(node.CTX_INIT, int(node.N_CTX))
+        context.check("TRAINER.COCOOP")
+        return context
+
+    @classmethod
+    def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> CoCoOpModel:
+        """The model over these classes."""
+        return CoCoOpModel(clip_model, classnames, cls.context_of(cfg))
