@@ -1,0 +1,272 @@
+"""MaPLe, PromptSRC, ProVP and MetaPrompt: values and gradients, official numbers and checkpoints, what is refused."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import train
+import trainers
+from clip import tokenize
+from clip.model import CLIP, build_model
+from runs import config
+from tests.reference import toy
+from tests.reference.plain_maple import PlainMaPLe
+from tests.reference.plain_metaprompt import PlainMetaPrompt
+from tests.reference.plain_promptsrc import PlainPromptSRC, teacher_of
+from tests.reference.plain_provp import PlainProVP
+from tools import golden
+from trainers import promptsrc
+from trainers.maple import MaPLeModel
+from trainers.metaprompt import MetaPromptModel
+from trainers.promptsrc import PromptSRCModel, Settings
+from trainers.provp import ProVPModel
+
+GOLDEN = Path(__file__).parent / "data"
+CONFIGS = Path(train.__file__).parent / "configs"
+SRC = "vit_b16_c2_ep%d_batch4_4+4ctx"
+METHODS = ["MaPLe", "PromptSRC", "ProVP", "Meta_B2N"]
+WORDS = ["dog", "x", "polka-dotted", "inline_skate", "zebra", "yellow-bellied sapsucker", "a", "photo of"]
+TEMPLATES = ["a photo of a {}.", "the {} here.", "{}"]
+names = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=3).map(" ".join), min_size=1, max_size=5)
+
+
+@lru_cache(maxsize=4)
+def clips(seed, vision, text):
+    """A toy CLIP of these depths with the real vocabulary in float64, and its weights."""
+    weights = toy.clip_weights(seed, vision=(64, vision), text=(64, text), vocabulary=49408)
+    double = {name: value.double() for name, value in weights.items()}
+    return build_model(weights, torch.float32).double().requires_grad_(False), double
+
+
+def ids(template, names, spoken=True):
+    return tokenize([template.format(name.replace("_", " ") if spoken else name) for name in names]).long()
+
+
+def sides(method, clip_model, weights, names, count, depths):
+    """The trainer's model in float64 and the plain reference; ``depths``: of prompts in either tower."""
+    words = "a photo of a" if count <= 4 else " ".join(["X"] * count)
+    if method == "MaPLe":
+        ours = MaPLeModel(clip_model, names, count, min(depths), "a_photo of a")
+        plain = PlainMaPLe(weights, ids(f"{words} {{}}.", names))
+    elif method == "PromptSRC":
+        ours = PromptSRCModel(clip_model, names, Settings(3, count, *depths, "a photo of a", 20, 7))
+        teacher = teacher_of(weights, [ids(template, names) for template in TEMPLATES])
+        plain = PlainPromptSRC(weights, ids(f"{words} {{}}.", names), teacher, 20, 7)
+    elif method == "ProVP":
+        ours = ProVPModel(clip_model, [f"my {name}" for name in names], count, use_ref=count % 2 == 0)
+        plain = PlainProVP(weights, ids("my {}", names, spoken=False), use_ref=count % 2 == 0)
+    else:
+        ours = MetaPromptModel(clip_model, names, TEMPLATES, count, 2, min(depths))
+        template = f"{' '.join(['X'] * count)} {{}}."
+        plain = PlainMetaPrompt(weights, ids(template, names), [ids(text, names, spoken=False) for text in TEMPLATES])
+    for value in ours.parameters():  # of a size that matters
+        value.data.normal_(std=0.3)
+    return ours.double(), plain
+
+
+def relative(a, b):
+    """Relative error in norm; the floor is for gradients that are exactly zero (one class, equal names)."""
+    return ((a - b).norm() / b.norm().clamp_min(1e-3)).item()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    method=st.sampled_from(METHODS),
+    seed=st.integers(0, 1),
+    towers=st.sampled_from([(3, 3), (1, 1), (3, 2)]),
+    depths=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    names=names,
+    count=st.integers(1, 5),
+    batch=st.integers(1, 3),
+)
+def test_float64_equals_the_equations(method, seed, towers, depths, names, count, batch):
+    torch.manual_seed(seed)
+    depths = tuple(min(pair) for pair in zip(depths, towers, strict=True))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(promptsrc, "teacher_templates", lambda: TEMPLATES)
+        ours, plain = sides(method, *clips(seed, *towers), names, count, depths)
+        images, labels = torch.randn(batch, 3, 16, 16, dtype=torch.float64), torch.randint(len(names), (batch,))
+        learned = {name: value.detach().clone().requires_grad_() for name, value in ours.named_parameters()}
+        want = plain.loss(learned, images, labels)
+        want.backward()
+        loss, logits = ours.loss(images, labels)
+        loss.backward()
+    assert abs(loss.item() - want.item()) <= 1e-9 * max(1, abs(want.item()))
+    for name, value in ours.named_parameters():
+        assert relative(value.grad, learned[name].grad) <= 1e-9, name
+    with torch.no_grad():
+        expected = plain.logits(learned, images)
+        assert torch.allclose(logits, expected, rtol=1e-9, atol=1e-9)
+        assert torch.allclose(ours.scores(images, ours.class_features()), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["maple_tiny", "promptsrc", "provp", "meta_b2n"])
+def test_golden(name):
+    """The authors' public code on the same weights (float32); of maple_tiny the large gradients are left out."""
+    found = golden.recompute(json.loads((GOLDEN / f"{name}.json").read_text()))
+    with np.load(GOLDEN / f"{name}.npz") as expected:
+        assert set(expected.files) <= set(found)
+        for key in expected.files:
+            want, got = expected[key].astype(np.float64), np.asarray(found[key], np.float64)
+            kind = key.removeprefix("copy_restore/").split("/")[0]
+            bound = {"loss0": 1e-5, "loss": 1e-5, "grad": 1e-3, "gradnorm": 1e-3, "gradsub": 1e-3}.get(kind, 1e-4)
+            bound = {"gradnorm_layer": 1e-3, "eval_logits": 5e-4, "eval_logits_gpa": 1e-3}.get(kind, bound)
+            assert got.shape == want.shape and np.linalg.norm(got - want) <= bound * np.linalg.norm(want), key
+
+
+@pytest.mark.parametrize(
+    ("method", "stem", "published"),
+    [
+        ("MaPLe", "vit_b16_c2_ep5_batch4_2ctx", 3_555_072),
+        ("PromptSRC", "vit_b16_c2_ep20_batch4_4+4ctx", 46_080),
+        ("ProVP", "vit_b16_b2n_ep100", 147_456),
+        ("Meta_B2N", "vit_b16", 30_720),
+    ],
+)
+def test_number_of_learned_parameters_is_the_published_one(method, stem, published):
+    """Table 6: 3.555M, 0.046M, 0.147M and 0.031M, with the official settings on ViT-B/16."""
+    cfg = resolved(method, stem, "caltech101")
+    model = trainers.load(method).build_method(cfg, full_size(), ["face"])
+    assert sum(value.numel() for value in model.parameters()) == published
+
+
+@lru_cache(maxsize=1)
+def full_size():
+    """A CLIP of ViT-B/16's widths and depths."""
+    return build_model(toy.clip_weights(0, vision=(768, 12), text=(512, 12), vocabulary=49408), torch.float32)
+
+
+def resolved(method, stem, dataset):
+    path = CONFIGS / f"trainers/{method}/{stem}.yaml"
+    words = ["--dataset-config-file", str(CONFIGS / f"datasets/{dataset}.yaml"), "--config-file", str(path)]
+    return config.build_cfg(train.parse_args([*words, "--trainer", method]))
+
+
+@pytest.mark.parametrize(
+    ("method", "stem", "task", "numbers", "node"),
+    [
+        ("MaPLe", "vit_b16_c2_ep5_batch4_2ctx", "B2N", (0.0035, 5, 4, 5e-4), {"PROMPT_DEPTH": 9, "N_CTX": 2}),
+        ("MaPLe", "vit_b16_c2_ep5_batch4_2ctx_cross_datasets", "CD", (0.0026, 2, 4, 5e-4), {"PROMPT_DEPTH": 3}),
+        ("PromptSRC", SRC % 20, "B2N", (0.0025, 20, 4, 5e-4), {"PROMPT_DEPTH_TEXT": 9, "GPA_MEAN": 15, "GPA_STD": 1}),
+        (
+            *("PromptSRC", f"{SRC % 20}_cross_datasets", "CD", (0.0025, 20, 4, 5e-4)),
+            {"PROMPT_DEPTH_VISION": 3, "PROMPT_DEPTH_TEXT": 3, "GPA_MEAN": 6, "GPA_STD": 10},
+        ),
+        ("PromptSRC", f"{SRC % 50}_few_shot", "FS", (0.0025, 50, 4, 5e-4), {"GPA_MEAN": 30, "GPA_STD": 30}),
+        ("PromptSRC", f"{SRC % 50}_few_shot_gpa45", "FS", (0.0025, 50, 4, 5e-4), {"GPA_MEAN": 45, "GPA_STD": 5}),
+        ("ProVP", "vit_b16_b2n_ep100", "B2N", (0.1, 100, 32, 1e-3), {"N_CTX": 16, "USE_REF": True}),
+        ("ProVP", "vit_b16_img", "B2N", (5.0, 100, 32, 5e-3), {"N_CTX": 16, "USE_REF": True}),
+        ("ProVP", "vit_b16", "FS", (0.1, 200, 32, 5e-4), {"N_CTX": 50, "USE_REF": True}),
+        ("ProVP", "vit_b16_ref", "FS", (0.1, 200, 32, 5e-4), {"N_CTX": 50, "USE_REF": True}),
+        ("ProVP", "vit_b16_lam", "FS", (0.1, 200, 32, 5e-4), {"N_CTX": 50, "USE_REF": True}),
+        ("ProVP", "vit_b16_ref_ep100", "FS", (0.1, 100, 32, 5e-4), {"N_CTX": 50, "USE_REF": True}),
+        ("ProVP", "vit_b16_ref_ep50", "CD", (0.1, 50, 32, 1e-3), {"USE_REF": True, "SELECT_ON_TEST": False}),
+        ("ProVP", "vit_b16_ep100", "FS", (0.1, 100, 32, 5e-4), {"N_CTX": 50, "USE_REF": False}),
+        ("ProVP", "vit_b16_ep50", "FS", (0.1, 50, 32, 5e-4), {"N_CTX": 50, "USE_REF": False}),
+        ("Meta_B2N", "vit_b16", "B2N", (0.0015, 8, 16, 5e-4), {"N_CTX": 2, "N_PRO": 2, "LAYERS": 12, "META_STEP": 0.2}),
+    ],
+)
+def test_settings_are_the_official_ones(method, stem, task, numbers, node):
+    cfg = resolved(method, stem, "imagenet")
+    optim = cfg.OPTIM
+    assert (optim.LR, optim.MAX_EPOCH, cfg.DATALOADER.TRAIN_X.BATCH_SIZE, optim.WEIGHT_DECAY) == numbers
+    assert (cfg.TASK, optim.NAME, optim.LR_SCHEDULER, optim.MOMENTUM) == (task, "sgd", "cosine", 0.9)
+    assert (optim.WARMUP_EPOCH, optim.WARMUP_TYPE, optim.WARMUP_CONS_LR) == (1, "constant", 1e-5)
+    assert cfg.INPUT.RRCROP_SCALE == (0.08, 1.0) and cfg.TEST.FINAL_MODEL == "last_step"
+    assert cfg.DATALOADER.TEST.BATCH_SIZE == (512 if method == "ProVP" else 100)
+    found = trainers.load(method).settings_of(cfg)
+    assert found.PREC == "fp16" and {key: found[key] for key in node} == node
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_resnet_backbone_is_refused(method, make_trainer):
+    with torch.device("meta"):
+        clip_model = CLIP(32, 64, (1, 1, 1, 1), 64, None, 77, 100, 64, 1, 3)
+    cfg = make_trainer(method).cfg
+    with pytest.raises(ValueError, match=f"^{method} needs a ViT image tower: this backbone is a ResNet; set MODEL"):
+        trainers.load(method).build_method(cfg, clip_model, ["a"])
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "line"),
+    [
+        ("MaPLe", ["MAPLE.PROMPT_DEPTH", 4], "MAPLE.PROMPT_DEPTH must be 1 to 3, the layers of the shallower tower"),
+        ("MaPLe", ["MAPLE.PROMPT_DEPTH", 0], "MAPLE.PROMPT_DEPTH must be 1 to 3"),
+        ("MaPLe", ["MAPLE.N_CTX", 0], "MAPLE.N_CTX must be at least 1, not 0"),
+        ("MaPLe", ["MAPLE.CTX_INIT", "photo"], "MAPLE.CTX_INIT 'photo' has 1 tokens, fewer than N_CTX 2"),
+        ("PromptSRC", ["PROMPTSRC.PROMPT_DEPTH_VISION", 4], "PROMPTSRC.PROMPT_DEPTH_VISION must be 1 to 3, the layers"),
+        ("PromptSRC", ["PROMPTSRC.PROMPT_DEPTH_TEXT", 0], "PROMPTSRC.PROMPT_DEPTH_TEXT must be 1 to 3, the layers"),
+        ("PromptSRC", ["PROMPTSRC.N_CTX_VISION", 0], "PROMPTSRC.N_CTX_VISION must be at least 1, not 0"),
+        ("PromptSRC", ["PROMPTSRC.N_CTX_TEXT", 0], "PROMPTSRC.N_CTX_TEXT must be at least 1, not 0"),
+        ("PromptSRC", ["PROMPTSRC.GPA_STD", 0.0], "PROMPTSRC.GPA_STD must be above 0, not 0.0"),
+        ("PromptSRC", ["PROMPTSRC.TEXT_LOSS_WEIGHT", -1.0], "PROMPTSRC.TEXT_LOSS_WEIGHT must be at least 0, not -1.0"),
+        ("ProVP", ["PROVP.N_CTX", 0], "PROVP.N_CTX must be at least 1, not 0"),
+        ("Meta_B2N", ["META.LAYERS", 4], "META.LAYERS must be 1 to 3, the layers of the shallower tower, not 4"),
+        ("Meta_B2N", ["META.N_PRO", 0], "META.N_PRO must be at least 1, not 0"),
+        ("Meta_B2N", ["META.META_STEP", -0.1], "META.META_STEP must be at least 0, not -0.1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(method, options, line, make_trainer):
+    with pytest.raises(ValueError) as caught:
+        make_trainer(method, f"TRAINER.{options[0]}", options[1])
+    assert str(caught.value).startswith(f"TRAINER.{line}")
+
+
+def official_state(trainer, method):
+    """The layout of the official releases: mostly whole models, with half-precision tensors."""
+    clip_model, learned = trainer.model.clip_model, trainer.model.state_dict()
+    if method == "ProVP":
+        return learned
+    visual = clip_model.visual.state_dict()
+    text = {k: v for k, v in clip_model.state_dict().items() if k.startswith(("transformer.", "ln_final", "text_p"))}
+    state = {f"image_encoder.{k}": v for k, v in visual.items()} | {f"text_encoder.{k}": v for k, v in text.items()}
+    state |= {"text_encoder.positional_embedding": torch.zeros(77, 64), "logit_scale": torch.tensor(4.6)}
+    if method == "Meta_B2N":
+        state |= {f"clip_model.visual.{k}": v for k, v in visual.items()}
+        state |= {f"text_encoder.clip_model.{k}": v for k, v in clip_model.state_dict().items()}
+    else:
+        state |= {
+            "prompt_learner.token_prefix": torch.zeros(9, 1, 64),
+            "prompt_learner.token_suffix": torch.zeros(9, 74),
+        }
+    if method == "PromptSRC":
+        state |= {f"prompt_learner.ZS_image_encoder.{k}": v for k, v in visual.items()}
+    return {k: v.half() for k, v in {**state, **learned}.items()}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_official_checkpoint_loads_and_nothing_unknown_does(method, make_trainer, tmp_path):
+    trainer, other = make_trainer(method), make_trainer(method, "SEED", 5)
+    folder = {"MaPLe": "MultiModalPromptLearner", "PromptSRC": "VLPromptLearner", "ProVP": "Prompt_learner"}
+    path = tmp_path / folder.get(method, "model") / "model.pth.tar-5"
+    path.parent.mkdir(parents=True)
+    state = official_state(trainer, method)
+    torch.save({"state_dict": state, "epoch": 5}, path)
+    other.load_model(str(tmp_path), epoch=5)
+    assert all(torch.equal(value.half(), state[name].half()) for name, value in other.model.state_dict().items())
+    for extra in ("image_encoder.A", "prompt_learner.ctxs", "text_encoder.B.weight"):
+        torch.save({"state_dict": {**state, extra: torch.zeros(1)}, "epoch": 5}, path)
+        with pytest.raises(ValueError, match=f"{extra} is unknown$"):
+            other.load_model(str(tmp_path), epoch=5)
+
+
+def test_initial_values_of_maple(make_trainer):
+    """Words of CTX_INIT; one Linear for all deeper layers, another for the first; deeper tokens N(0, 0.02^2)."""
+    learner = make_trainer("MaPLe", "TRAINER.MAPLE.PROMPT_DEPTH", 3, "TRAINER.MAPLE.N_CTX", 2).model.prompt_learner
+    model = make_trainer("MaPLe").model
+    words = model.clip_model.token_embedding(tokenize(["a photo"])[0, 1:3])
+    assert torch.equal(model.prompt_learner.ctx, words)
+    first, second = learner.compound_prompt_projections
+    assert torch.equal(first.weight, second.weight) and first.weight.data_ptr() != second.weight.data_ptr()
+    assert not torch.equal(learner.proj.weight, first.weight) and first.weight.abs().max() <= 64**-0.5
+    drawn = make_trainer("MaPLe", "TRAINER.MAPLE.N_CTX", 50).model.prompt_learner
+    for value in (drawn.ctx, *drawn.compound_prompts_text):
+        assert abs(value.std().item() - 0.02) < 1e-3

@@ -1,0 +1,80 @@
+"""PromptSRC's average over epochs, and its teacher."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from trainers.promptsrc import epoch_weights, teacher_templates
+
+
+@pytest.mark.parametrize(("epochs", "mean", "std"), [(20, 15, 1), (20, 6, 10), (50, 30, 30), (3, 60, 0.5)])
+def test_weights_are_a_normal_density_over_epochs_of_sum_one(epochs, mean, std):
+    density = [math.exp(-0.5 * ((epoch - mean) / std) ** 2) for epoch in range(1, epochs + 1)]
+    found = epoch_weights(epochs, mean, std)
+    assert sum(found) == pytest.approx(1)
+    if sum(density) > 0:
+        assert found == pytest.approx([value / sum(density) for value in density])
+    else:
+        assert found[-1] == pytest.approx(1)
+
+
+def epochs_of(trainer, seen):
+    """Let the trainer note its tensors after every epoch, before anything is made of them."""
+    original = trainer.after_epoch
+
+    def after_epoch():
+        seen.append({name: value.clone() for name, value in trainer.model.state_dict().items()})
+        original()
+
+    trainer.after_epoch = after_epoch
+    return trainer
+
+
+def test_kept_model_is_the_average_of_those_after_each_epoch(make_trainer):
+    seen = []
+    trainer = epochs_of(make_trainer("PromptSRC"), seen)
+    trainer.train()
+    loaded = make_trainer("PromptSRC", "SEED", 2)
+    loaded.load_model(trainer.output_dir)
+    weights = epoch_weights(3, 2, 1)
+    for name, value in loaded.model.state_dict().items():
+        want = sum(weight * state[name] for weight, state in zip(weights, seen, strict=True))
+        assert torch.allclose(value, want, rtol=1e-5, atol=1e-8), name
+        assert not torch.allclose(value, seen[-1][name], rtol=1e-5, atol=1e-8), name
+
+
+def test_average_goes_on_where_a_run_is_resumed(make_trainer, tmp_path):
+    whole = make_trainer("PromptSRC", "OUTPUT_DIR", str(tmp_path / "whole"))
+    whole.train()
+    stopped = make_trainer("PromptSRC")
+    original = stopped.before_epoch
+
+    def stop():
+        if stopped.epoch == 2:
+            raise KeyboardInterrupt
+        original()
+
+    stopped.before_epoch = stop
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train()
+    resumed = make_trainer("PromptSRC")
+    resumed.train()
+    assert resumed.start_epoch == 2
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_teacher_is_made_of_sixty_templates_and_only_for_training(make_trainer, one_batch):
+    templates = teacher_templates()
+    assert len(set(templates)) == 60 and templates[:2] == ["a photo of a {}.", "a bad photo of a {}."]
+    trainer = make_trainer("PromptSRC")
+    trainer.test()
+    assert trainer.model._teacher is None
+    trainer.epoch, trainer.num_batches = 0, 1000
+    trainer.forward_backward(one_batch(trainer))
+    kept = trainer.model._teacher
+    trainer.forward_backward(one_batch(trainer))
+    assert kept is not None and trainer.model._teacher is kept

@@ -1,0 +1,112 @@
+"""MaPLe: Multi-modal Prompt Learning (Khattak, Rasheed, Maaz, Khan and Khan, CVPR 2023).
+
+In the first J layers of the text tower K learned tokens stand after SOS, those of a layer in the place of the ones
+before; each layer's are mapped by a Linear of its own to K tokens of the image tower. So text prompts get gradients
+from both towers, image prompts have no tensors of their own. Cross-entropy of CLIP's cosine logits, no other term.
+
+As in the official code: "a photo of a {}." for every data set, of which the first K words are learned; the first
+layer's tokens have positional embeddings in the text tower and none in the image tower, where they do pass
+``ln_pre``; deeper ones neither; the outputs of layer J flow on. The Linears of layers 2 to J start as copies of one.
+The sizes 512 and 768, literals there, are the towers' own here. Learned tensors are float32 in every precision (the
+official ``ctx`` and ``proj`` are half).
+
+Shapes: B images, C classes, K = N_CTX, J = PROMPT_DEPTH, d_v, d_t tower widths, d joint width.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clip.model import CLIP
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import CLIPTrainer, Method
+from .context import cosine_logits, is_class_buffer
+from .deep_prompts import DeepText, ImageStart, check_depth, check_vit, drawn, is_clip_tensor, opening, prompts_of
+
+NODE = "TRAINER.MAPLE"
+
+
+class PromptLearner(nn.Module):
+    """The learned tensors under their official names: K tokens per layer, and their maps to the image tower."""
+
+    def __init__(self, ctx: Tensor, depth: int, vision_width: int):
+        super().__init__()
+        count, width = ctx.shape
+        # Drawn in the official order.
+        self.proj = nn.Linear(width, vision_width)
+        self.compound_prompts_text = nn.ParameterList(drawn(count, width) for _ in range(depth - 1))
+        one = nn.Linear(width, vision_width)
+        self.compound_prompt_projections = nn.ModuleList(copy.deepcopy(one) for _ in range(depth - 1))
+        self.ctx = nn.Parameter(ctx)
+
+    def text(self) -> list[Tensor]:
+        """J times ``[K, d_t]``."""
+        return [self.ctx, *self.compound_prompts_text]
+
+    def vision(self) -> list[Tensor]:
+        """J times ``[K, d_v]``, made of the text's."""
+        return [
+            proj(text) for proj, text in zip([self.proj, *self.compound_prompt_projections], self.text(), strict=True)
+        ]
+
+
+class MaPLeModel(Method):
+    """Prompts of both towers.
+
+    Args:
+        clip_model: frozen CLIP with a ViT image tower.
+        classnames: C names; underscores are spaces.
+        n_ctx: K.
+        depth: J.
+        ctx_init: words before the class name; the first K are learned.
+    """
+
+    def __init__(self, clip_model: CLIP, classnames: list[str], n_ctx: int, depth: int, ctx_init: str):
+        super().__init__(clip_model)
+        visual = check_vit(clip_model, "MaPLe")
+        layers = min(visual.transformer.layers, clip_model.transformer.layers)
+        check_depth(depth, layers, f"{NODE}.PROMPT_DEPTH", "shallower")
+        words, ctx = opening(clip_model, ctx_init, n_ctx, f"{NODE}.N_CTX")
+        self.prompt_learner = PromptLearner(ctx, depth, visual.width)
+        self.text = DeepText(clip_model, prompts_of(words, classnames), n_ctx)
+
+    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy, and the logits ``[B, C]``."""
+        logits = self.scores(images, self.class_features())
+        return F.cross_entropy(logits, labels), logits
+
+    def class_features(self) -> Tensor:
+        """w ``[C, d]``, of unit length."""
+        return self.text.features(self.prompt_learner.text())
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """f ``[B, d]``, of unit length."""
+        visual: Any = self.clip_model.visual
+        return ImageStart(visual, images).feature(self.prompt_learner.vision())
+
+    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
+        """exp(logit_scale) f w^T, ``[B, C]``."""
+        return cosine_logits(self.clip_model, self.image_features(images), class_features)
+
+    def is_frozen(self, key: str) -> bool:
+        """Official checkpoints hold all of CLIP, and the embeddings of the classes trained on."""
+        return is_class_buffer(key) or is_clip_tensor(key, self.clip_model)
+
+
+@TRAINER_REGISTRY.register()
+class MaPLe(CLIPTrainer):
+    """Trainer of MaPLe."""
+
+    registered_name = "MultiModalPromptLearner"
+    shape_settings = ("N_CTX", "PROMPT_DEPTH")
+
+    @classmethod
+    def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MaPLeModel:
+        """The model over these classes. Raises ValueError naming a key that is out of range."""
+        node = cfg.TRAINER.MAPLE
+        return MaPLeModel(clip_model, classnames, int(node.N_CTX), int(node.PROMPT_DEPTH), node.CTX_INIT)

@@ -1,0 +1,162 @@
+"""ProVP-Ref: Progressive Visual Prompt Learning with Contrastive Feature Re-formation (Xu et al., IJCV 2024).
+
+P learned tokens stand in every layer of the image tower; the text tower is frozen, its class features computed once.
+A layer's tokens carry on a little of what the layer before made of its own,
+
+    input_i = alpha output_{i-1} + (1 - alpha) P_i,    alpha = 0.01,
+
+and a second term keeps image features apart as frozen CLIP has them (USE_REF):
+
+    L = CE(exp(logit_scale) f w^T, y) + CE(f f_0^T, 0..B-1),    f, f_0 [B, d] prompted and frozen, of unit length.
+
+As in the official code: the second term has no temperature, weight 1 and this one direction (LOSS.LAMBDA and LOSS.T
+there are read by nothing); prompts have no positional embedding and do not pass ``ln_pre``; they start uniform in
++-v, v = sqrt(6 / (3 14^2 + d_v)) for every patch size; the prompts of OxfordPets and six others are its own, not
+CoOp's. Otherwise than there: any P from 1 is inserted (theirs inserts above 4 only); learned tensors are float32 in
+every precision; f_0 has the run's precision; and no model is selected on the test images, unless SELECT_ON_TEST asks
+for it: then, as officially, the test set is scored after every epoch and the best epoch is the one that is kept and
+reported.
+
+Shapes: B images, C classes, P tokens, L layers, M patches, d_v tower width, d joint width.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clip.layers import no_autocast
+from clip.model import CLIP
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import CLIPTrainer, Method, unit
+from .context import cosine_logits, text_features
+from .deep_prompts import ImageStart, check_vit
+from .templates import fill, template_of
+
+CARRIED = 0.01  # alpha
+PATCH_OF_INIT = 14
+# Where the official prompts are not those of CoOp.
+TEMPLATES = {
+    "OxfordPets": "a type of pet, a photo of a {}.",
+    "OxfordFlowers": "a type of flower, a photo of a {}.",
+    "FGVCAircraft": "a type of aircraft, a photo of a {}.",
+    "DescribableTextures": "a texture of {}.",
+    "EuroSAT": "a centered satellite photo of {}.",
+    "Food101": "a type of food, a photo of {}.",
+}
+
+
+class ProVPModel(Method):
+    """The tokens ``prompt_embeddings`` ``[L, P, d_v]``.
+
+    Args:
+        clip_model: frozen CLIP with a ViT image tower.
+        prompts: one filled-in text per class.
+        n_ctx: P.
+        use_ref: whether the second term counts.
+    """
+
+    def __init__(self, clip_model: CLIP, prompts: list[str], n_ctx: int, use_ref: bool = True):
+        super().__init__(clip_model)
+        visual = check_vit(clip_model, "ProVP")
+        self.use_ref = use_ref
+        bound = math.sqrt(6 / (3 * PATCH_OF_INIT**2 + visual.width))
+        self.prompt_embeddings = nn.Parameter(torch.empty(visual.transformer.layers, n_ctx, visual.width))
+        nn.init.uniform_(self.prompt_embeddings, -bound, bound)
+        self.text_features = text_features(clip_model, prompts)
+
+    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum of the terms, and the logits ``[B, C]``."""
+        terms, logits = self.terms(images, labels)
+        return torch.stack(list(terms.values())).sum(), logits
+
+    def terms(self, images: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The loss's terms, and the logits ``[B, C]``."""
+        start = ImageStart(self.clip_model.visual, images)  # type: ignore[arg-type]
+        f = self._feature(start)
+        logits = cosine_logits(self.clip_model, f, self.text_features)
+        terms = {"ce": F.cross_entropy(logits, labels)}
+        if self.use_ref:
+            f_0 = start.frozen_feature()
+            with no_autocast(f):
+                similar = f @ f_0.t()
+            terms["ref"] = F.cross_entropy(similar, torch.arange(f.shape[0], device=f.device))
+        return terms, logits
+
+    def class_features(self) -> Tensor:
+        """w ``[C, d]``, of unit length, frozen."""
+        return self.text_features
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """f ``[B, d]``, of unit length."""
+        return self._feature(ImageStart(self.clip_model.visual, images))  # type: ignore[arg-type]
+
+    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
+        """exp(logit_scale) f w^T, ``[B, C]``."""
+        return cosine_logits(self.clip_model, self.image_features(images), class_features)
+
+    def _feature(self, start: ImageStart) -> Tensor:
+        """f. The first layer's tokens are the same for all images, so they are projected once."""
+        x, blocks = start.x, start.blocks
+        batch, own = x.shape[:2]
+        prompts = self.prompt_embeddings.to(x.dtype)
+        first = prompts[:1]
+        x = torch.cat([x, first.expand(batch, -1, -1)], dim=1)
+        for block, following in zip(blocks[:-1], prompts[1:], strict=True):
+            if block is blocks[0]:
+                parts = zip(start.projected, block.project(first), strict=True)
+                projected = tuple(torch.cat([a, b.expand(batch, -1, -1)], dim=1) for a, b in parts)
+            else:
+                projected = block.project(x)
+            out = block.attend(x, *projected)
+            x = torch.cat([out[:, :own], torch.lerp(following.expand_as(out[:, own:]), out[:, own:], CARRIED)], dim=1)
+        return unit(start.visual.read(blocks[-1](x, rows=slice(0, 1))[:, 0]))
+
+
+@TRAINER_REGISTRY.register()
+class ProVP(CLIPTrainer):
+    """Trainer of ProVP."""
+
+    registered_name = "Prompt_learner"
+    shape_settings = ("N_CTX",)
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Raises ValueError naming the key that is out of range."""
+        super().check_cfg(cfg)
+        node = cfg.TRAINER.PROVP
+        if node.N_CTX < 1:
+            raise ValueError(f"TRAINER.PROVP.N_CTX must be at least 1, not {node.N_CTX}")
+        if node.SELECT_ON_TEST and cfg.TEST.FINAL_MODEL != "last_step":
+            raise ValueError(
+                "TRAINER.PROVP.SELECT_ON_TEST and TEST.FINAL_MODEL "
+                f"{cfg.TEST.FINAL_MODEL} both select an epoch: use one"
+            )
+
+    @classmethod
+    def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ProVPModel:
+        """The model over these classes, with DATASET.TEMPLATE or the data set's official prompt."""
+        own = TEMPLATES.get(cfg.DATASET.NAME)
+        template = own if own and not cfg.DATASET.TEMPLATE else template_of(cfg)
+        node = cfg.TRAINER.PROVP
+        return ProVPModel(clip_model, fill(template, classnames), int(node.N_CTX), bool(node.USE_REF))
+
+    def after_epoch(self) -> None:
+        """With SELECT_ON_TEST, keep the epoch as the best one if it is that on the test set."""
+        if self.cfg.TRAINER.PROVP.SELECT_ON_TEST:
+            result = self.test(split="test")
+            if result > self.best_result:
+                self.best_result = result
+                self.save_model(self.epoch, self.output_dir, val_result=result, model_name="model-best.pth.tar")
+        super().after_epoch()
+
+    def after_train(self) -> None:
+        """With SELECT_ON_TEST, the best epoch is what is tested."""
+        if self.cfg.TRAINER.PROVP.SELECT_ON_TEST:
+            print("Deploy the model with the best performance on the test set: its accuracy is selected, not measured")
+            self.load_model(self.output_dir)
+        super().after_train()
