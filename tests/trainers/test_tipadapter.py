@@ -1,0 +1,263 @@
+"""Tip-Adapter and Tip-Adapter-F: exactness, the authors' numbers, selection, checkpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import train
+from clip.model import build_model
+from runs import config
+from tests.reference import toy
+from tests.reference.plain_adapters import PlainTipAdapter
+from tools import golden
+from trainers import features, tipadapter
+from trainers.features import Features, image_features, text_features
+from trainers.tip_cache import TipAdapterFModel, TipAdapterModel, search
+
+GOLDEN = Path(__file__).parent / "data"
+CONFIGS = Path(train.__file__).parent / "configs"
+word = st.integers(1, 59)
+names = st.lists(st.lists(word, min_size=1, max_size=4), min_size=1, max_size=5)
+
+
+def text_of(clip_model, templates, monkeypatch):
+    """Class features of ready-made token ids, one ``[C, 77]`` for each template."""
+    monkeypatch.setattr(features, "prompt_tokens", lambda prompts: templates[int(prompts[0])])
+    return text_features(clip_model, [""], [f"{i}{{}}" for i in range(len(templates))])
+
+
+def relative(a, b):
+    return ((a - b).norm() / b.norm().clamp_min(1e-3)).item()
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    names=names,
+    templates=st.integers(1, 3),
+    shots=st.integers(1, 3),
+    passes=st.integers(1, 3),
+    alpha=st.sampled_from([0.0, 0.5, 3.0]),
+    beta=st.sampled_from([0.25, 1.0, 5.5]),
+    seed=st.integers(0, 10),
+)
+def test_float64_equals_the_equations(names, templates, shots, passes, alpha, beta, seed):
+    torch.manual_seed(seed)
+    weights = toy.clip_weights(seed)
+    ids = [toy.prompt_ids(names, [5 + i], [7]) for i in range(templates)]
+    clip_model = build_model(weights, torch.float32).double()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        text = text_of(clip_model, ids, monkeypatch)
+    cached = torch.arange(len(names)).repeat(shots)
+    views = [torch.randn(len(cached), 3, 16, 16, dtype=torch.float64) for _ in range(passes)]
+    plain = PlainTipAdapter({name: value.double() for name, value in weights.items()}, ids, alpha, beta)
+    keys = plain.keys(views).requires_grad_()
+    images, labels = torch.randn(2, 3, 16, 16, dtype=torch.float64), torch.randint(len(names), (2,))
+    expected = plain.logits(keys, cached, images)
+    expected_loss = torch.nn.functional.cross_entropy(expected, labels)
+    expected_loss.backward()
+    for kind in (TipAdapterModel, TipAdapterFModel):
+        model = kind(clip_model, [str(i) for i in range(len(names))], text, alpha, beta).double()
+        found = [image_features(clip_model, [{"img": view, "label": cached}]) for view in views]
+        model.set_cache(torch.nn.functional.normalize(sum(f.values for f in found) / passes, dim=-1), found[0].labels)
+        loss, scores = model.loss(images, labels)
+        assert torch.allclose(scores, expected, rtol=1e-9) and abs(loss - expected_loss) <= 1e-9 * expected_loss
+    loss.backward()
+    assert relative(model.weight.grad, keys.grad) <= 1e-9
+    model.use_classes(seen=False)
+    assert torch.allclose(model.scores(images, text), 100 * model.image_features(images) @ plain.text.t(), atol=1e-9)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    classes=st.integers(1, 4),
+    images=st.integers(1, 30),
+    steps=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+)
+def test_search_is_the_plain_double_loop(seed, classes, images, steps):
+    torch.manual_seed(seed)
+    weights = {name: value.double() for name, value in toy.clip_weights(seed).items()}
+    plain = PlainTipAdapter(weights, [toy.prompt_ids([[i + 1] for i in range(classes)], [], [])], 1.0, 1.0)
+    clip_model = build_model(weights, torch.float32).double()
+    model = TipAdapterModel(clip_model, [str(i) for i in range(classes)], plain.text, 1.0, 1.0)
+    cached = torch.arange(classes).repeat(2)
+    keys = torch.nn.functional.normalize(torch.randn(len(cached), 16).double(), dim=-1)
+    near = torch.randint(len(cached), (images,))  # images like those in the cache, so that it matters
+    f = torch.nn.functional.normalize(keys[near] + 0.4 * torch.randn(images, 16).double(), dim=-1)
+    labels = cached[near]
+    model.set_cache(keys, cached)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("trainers.tip_cache.ROWS", 7)  # more parts than one
+        found = search(model, Features(f, labels), [9.0, 200.0], steps)
+    beta, alpha, right = plain.best(keys, cached, f, labels, [9.0, 200.0], steps)
+    assert (found.beta, found.alpha) == pytest.approx((beta, alpha))
+    assert found.accuracy == pytest.approx(100 * right) and found.grid.shape == steps
+
+
+@pytest.mark.parametrize("name", ["tip_adapter", "tip_adapter_f"])
+def test_golden(name):
+    """The authors' public code on the same weights (float32): features 1e-4, losses 1e-5, gradients 1e-3."""
+    setting = json.loads((GOLDEN / f"{name}.json").read_text())
+    found = golden.recompute(setting)
+    with np.load(GOLDEN / f"{name}.npz") as expected:
+        assert set(expected.files) <= set(found)
+        for key in expected.files:
+            want, got = expected[key].astype(np.float64), found[key].astype(np.float64)
+            bound = 1e-3 if key.startswith(("grad/", "gradnorm/")) else 1e-5 if key == "loss0" else 1e-4
+            assert np.linalg.norm(got - want) <= bound * np.linalg.norm(want), key
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "line"),
+    [
+        ("TipAdapter", ["TRAINER.TIPADAPTER.SELECTION", "x"], "TRAINER.TIPADAPTER.SELECTION is 'x': choose val, few"),
+        ("TipAdapterF", ["TRAINER.TIPADAPTER.AUGMENT_EPOCH", 0], "TRAINER.TIPADAPTER.AUGMENT_EPOCH must be at least 1"),
+        ("TipAdapter", ["TRAINER.TIPADAPTER.SEARCH_STEP", [0, 1]], "TRAINER.TIPADAPTER.SEARCH_STEP must be two positi"),
+    ],
+)
+def test_settings_out_of_range_are_refused(method, options, line, make_trainer):
+    with pytest.raises(ValueError) as caught:
+        make_trainer(method, *options)
+    assert str(caught.value).startswith(line)
+
+
+def official_cache(folder, keys, labels, weight):
+    """The release's files: half precision, keys ``[d, N]``, values one-hot, F's weight as a parameter."""
+    values = torch.nn.functional.one_hot(labels).half()
+    tensors = {"keys": keys.t().half(), "values": values, "best_F": torch.nn.Parameter(weight.half())}
+    folder.mkdir()
+    for name, value in tensors.items():
+        torch.save(value, folder / f"{name}_4shots.pt")
+
+
+def test_official_caches_load(make_trainer, tmp_path):
+    labels = torch.arange(5).repeat_interleave(4)
+    keys, weight = torch.nn.functional.normalize(torch.randn(20, 32), dim=-1), torch.randn(20, 32)
+    official_cache(tmp_path / "caches", keys, labels, weight)
+    for method, wanted in (("TipAdapter", keys), ("TipAdapterF", weight)):
+        trainer = make_trainer(method)
+        trainer.load_model(str(tmp_path / "caches"))
+        found = trainer.model.weight if method == "TipAdapterF" else trainer.model.cache_keys.t()
+        assert torch.equal(found, wanted.half().float()) and torch.equal(trainer.model.cache_labels, labels)
+        assert trainer.model.alpha != 1.17  # searched
+        assert 0 <= trainer.test() <= 100
+    with pytest.raises(ValueError, match=r"does not fit this run: keys \[32, 20\] and values \[20, 5\] for .* 10 clas"):
+        make_trainer("TipAdapter", "DATASET.SUBSAMPLE_CLASSES", "all").load_model(str(tmp_path / "caches"))
+    (tmp_path / "caches/values_4shots.pt").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"^cannot load .*values_4shots.pt: damaged"):
+        make_trainer("TipAdapter").load_model(str(tmp_path / "caches"))
+
+
+@pytest.mark.parametrize(
+    ("method", "selection", "sizes"),
+    [
+        ("TipAdapter", "val", {"numbers": 180}),
+        ("TipAdapter", "few_shot_val", {"numbers": 20}),
+        ("TipAdapter", "test_as_published", {"numbers": 180}),
+        ("TipAdapterF", "val", {"numbers": 180, "epoch": 180}),
+        ("TipAdapterF", "few_shot_val", {"numbers": 20, "epoch": 20}),
+        ("TipAdapterF", "test_as_published", {"numbers": 180, "epoch": 271}),
+    ],
+)
+def test_images_that_settings_are_chosen_on(method, selection, sizes, make_trainer, monkeypatch):
+    """Digits' base classes have 180 validation and 271 test images; only the published way looks at the latter."""
+    seen = {}
+    real_search, real_accuracy = tipadapter.search, tipadapter.accuracy_of
+    monkeypatch.setattr(
+        tipadapter, "search", lambda m, f, *a: seen.update(numbers=len(f.labels)) or real_search(m, f, *a)
+    )
+    monkeypatch.setattr(tipadapter, "accuracy_of", lambda m, f: seen.update(epoch=len(f.labels)) or real_accuracy(m, f))
+    make_trainer(method, "TRAINER.TIPADAPTER.SELECTION", selection, "OPTIM.MAX_EPOCH", 1).train()
+    assert seen == sizes
+
+
+@pytest.mark.parametrize("method", ["TipAdapter", "TipAdapterF"])
+def test_cache_follows_the_order_of_the_classes(method, make_trainer, one_batch):
+    trainer = make_trainer(method, "OPTIM.MAX_EPOCH", 1)
+    trainer.train()
+    images, _ = trainer.parse_batch_train(one_batch(trainer))
+    order = [3, 0, 4, 1, 2]
+    names = [trainer.dm.dataset.classnames[i] for i in order]
+    other = trainer.build_method(trainer.cfg, trainer.model.clip_model, names)
+    other.fit_to(trainer.model.state_dict(), trainer.dm.dataset.classnames)
+    other.load_state_dict(trainer.model.state_dict())
+    with torch.no_grad():
+        want = trainer.model.scores(images, None)[:, order]
+        assert torch.allclose(other.scores(images, other.class_features()), want, atol=1e-4)
+    stranger = trainer.build_method(trainer.cfg, trainer.model.clip_model, [*names[1:], "nine"])
+    stranger.fit_to(trainer.model.state_dict(), trainer.dm.dataset.classnames)
+    with pytest.raises(ValueError, match="^the cache is of other classes than those to score"):
+        stranger.class_features()
+
+
+def test_best_epoch_is_kept_and_a_killed_run_ends_alike(make_trainer, monkeypatch, tmp_path):
+    """F in one go, and killed in the second epoch; the accuracies are made up, so that the second epoch is the best."""
+    made_up = iter([50.0, 90.0, 60.0, 70.0])
+    monkeypatch.setattr(tipadapter, "accuracy_of", lambda *_: next(made_up))
+    cosine = ["TipAdapterF", "OPTIM.LR_SCHEDULER", "cosine"]
+    whole = make_trainer(*cosine, "OUTPUT_DIR", str(tmp_path / "whole"))
+    weights = []
+    kept = whole.forward_backward
+    monkeypatch.setattr(whole, "forward_backward", lambda b: (kept(b), weights.append(whole.model.weight.clone()))[0])
+    whole.train()
+    assert len(weights) == 15 and torch.equal(whole.model.weight, weights[9])
+    assert (whole.model.alpha, whole.model.beta) == (torch.tensor(1.17), 1)  # they did better (90) than what was found
+    assert whole.get_current_lr() < 1e-9 and whole.optim.param_groups[0]["eps"] == 1e-4
+
+    made_up = iter([50.0])
+    killed = make_trainer(*cosine)
+    real = killed.run_epoch
+
+    def run_epoch():
+        if killed.epoch == 1:
+            raise KeyboardInterrupt
+        real()
+
+    monkeypatch.setattr(killed, "run_epoch", run_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        killed.train()
+    made_up = iter([90.0, 60.0, 70.0])
+    resumed = make_trainer(*cosine)
+    resumed.train()
+    assert all(torch.equal(v, resumed.model.state_dict()[k]) for k, v in whole.model.state_dict().items())
+    last = [trainer.optim.state[trainer.model.weight]["exp_avg"] for trainer in (whole, resumed)]
+    assert torch.equal(*last)
+
+
+def build(method, stem, dataset, *options):
+    words = ["--dataset-config-file", str(CONFIGS / f"datasets/{dataset}.yaml"), "--trainer", method]
+    words += ["--config-file", str(CONFIGS / f"trainers/{method}/{stem}.yaml"), *options]
+    return config.build_cfg(train.parse_args(words))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "alpha", "scale", "epochs"),
+    [
+        ("caltech101", 3, [12, 5], 20),
+        ("dtd", 2, [13, 13], 20),
+        ("eurosat", 2, [12, 10], 100),
+        ("fgvc_aircraft", 5, [30, 30], 20),
+        ("food101", 1.17, [10, 10], 20),
+        ("imagenet", 1.17, [7, 3], 20),
+        ("oxford_flowers", 10, [50, 50], 20),
+        ("oxford_pets", 1.17, [7, 3], 20),
+        ("stanford_cars", 3, [20, 10], 20),
+        ("sun397", 1.17, [12, 10], 20),
+        ("ucf101", 3, [7, 3], 20),
+    ],
+)
+def test_settings_are_the_releases(dataset, alpha, scale, epochs):
+    for method in ("TipAdapter", "TipAdapterF"):
+        cfg = build(method, "vit_b16", dataset)
+        node = cfg.TRAINER.TIPADAPTER
+        assert (node.INIT_ALPHA, node.INIT_BETA, node.SEARCH_SCALE, node.SEARCH_STEP) == (alpha, 1, scale, [200, 20])
+        assert (node.AUGMENT_EPOCH, node.SELECTION, cfg.INPUT.RRCROP_SCALE) == (10, "val", (0.5, 1.0))
+    assert (cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.WEIGHT_DECAY, cfg.OPTIM.MAX_EPOCH) == ("adamw", 0.001, 0.01, epochs)
+    assert (cfg.OPTIM.LR_SCHEDULER, cfg.OPTIM.WARMUP_EPOCH, cfg.DATALOADER.TRAIN_X.BATCH_SIZE) == ("cosine", 0, 256)

@@ -1,0 +1,100 @@
+"""CLIP-Adapter: Better Vision-Language Models with Feature Adapters (Gao et al., arXiv 2110.04544, IJCV 2024).
+
+A bottleneck of two linear maps, each followed by ReLU, changes the image feature: f' = r A(f) + (1 - r) f, with f as
+the frozen tower gives it, not normalised. The text side is frozen and constant: computed once.
+
+Facts of the authors' release (one file, without configuration): only this visual adapter; r = 0.2 and reduction 4 are
+literals there, and the widths those of RN50. The paper searches r per data set; the release does not. A(f) >= 0, since
+the last ReLU stays. The release trains in float32. It does not define base to new; the adapter knows no class, so
+others' features take the place of those trained on.
+
+Shapes: B images, C classes, d joint width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clip.layers import no_autocast
+from clip.model import CLIP
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import CLIPTrainer, Method, unit, wide
+from .features import text_features
+from .templates import template_of
+
+
+class CLIPAdapterModel(Method):
+    """The adapter over frozen CLIP, under the release's names ``fc.0.weight`` and ``fc.2.weight``.
+
+    Args:
+        clip_model: frozen CLIP.
+        text: unit class features ``[C, d]``.
+        ratio: r.
+        reduction: the bottleneck has d // reduction units.
+
+    Raises ValueError for a ratio outside [0, 1] or a bottleneck without units.
+    """
+
+    def __init__(self, clip_model: CLIP, text: Tensor, ratio: float = 0.2, reduction: int = 4):
+        super().__init__(clip_model)
+        width = text.shape[1]
+        if not 0 <= ratio <= 1:
+            raise ValueError(f"TRAINER.CLIPADAPTER.RATIO must lie in [0, 1], not {ratio}")
+        if not 1 <= reduction <= width:
+            raise ValueError(f"TRAINER.CLIPADAPTER.REDUCTION must lie between 1 and the width {width}, not {reduction}")
+        self.text, self.ratio = text, ratio
+        self.fc = nn.Sequential(
+            nn.Linear(width, width // reduction, bias=False),
+            nn.ReLU(),
+            nn.Linear(width // reduction, width, bias=False),
+            nn.ReLU(),
+        )
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """f ``[B, d]`` of the frozen tower, not normalised; nothing is kept for a backward pass."""
+        with torch.no_grad():
+            return wide(self.clip_model.encode_image(images))
+
+    def adapted(self, features: Tensor) -> Tensor:
+        """f ``[B, d]`` to the unit feature of r A(f) + (1 - r) f."""
+        with no_autocast(features):
+            return unit(self.ratio * self.fc(features) + (1 - self.ratio) * features)
+
+    def logits(self, adapted: Tensor, text: Tensor) -> Tensor:
+        """``[B, C]``: CLIP's logits of unit features."""
+        with no_autocast(adapted):
+            return wide(self.clip_model.logit_scale.exp()) * adapted @ text.t()
+
+    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy, and the logits."""
+        scores = self.scores(images, self.text)
+        return F.cross_entropy(scores, labels), scores
+
+    def class_features(self) -> Tensor:
+        """``[C, d]``, frozen."""
+        return self.text
+
+    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
+        """``[B, C]``."""
+        return self.logits(self.adapted(self.image_features(images)), class_features)
+
+
+@TRAINER_REGISTRY.register()
+class CLIPAdapter(CLIPTrainer):
+    """Trainer of CLIP-Adapter; its official registry name is ``CLIP_Adapter``."""
+
+    registered_name = "clip_adapter"
+    shape_settings = ("REDUCTION",)
+
+    @classmethod
+    def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> CLIPAdapterModel:
+        """The adapter, and these classes' features with the data set's template."""
+        node = cfg.TRAINER.CLIPADAPTER
+        return CLIPAdapterModel(
+            clip_model, text_features(clip_model, classnames, [template_of(cfg)]), node.RATIO, node.REDUCTION
+        )

@@ -1,0 +1,143 @@
+"""Features of the frozen towers that are computed once, and methods that are fitted to them without steps.
+
+Shapes: B images, N images of a list, C classes, d joint width.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from clip.model import CLIP
+from dassl.data.data_manager import build_data_loader
+from dassl.data.datasets import build_dataset
+
+from .base import CLIPTrainer, unit, wide
+from .templates import fill, prompt_tokens
+
+HELD_OUT = 4  # images per class, CoOp's largest few-shot validation set
+
+
+class Features(NamedTuple):
+    """What the image tower gives for a list of images."""
+
+    values: Tensor  # [N, d], at least float32, not normalised
+    labels: Tensor  # [N]
+
+
+@torch.no_grad()
+def text_features(clip_model: CLIP, classnames: Sequence[str], templates: Sequence[str]) -> Tensor:
+    """Unit features ``[C, d]`` of classes: those of each template normalised, averaged, normalised again."""
+    device = clip_model.positional_embedding.device
+    prompts = (prompt_tokens(fill(template, classnames)).to(device) for template in templates)
+    return unit(torch.stack([unit(clip_model.encode_text(tokens)) for tokens in prompts]).mean(dim=0))
+
+
+@torch.no_grad()
+def image_features(clip_model: CLIP, batches: Iterable[Mapping[str, Any]]) -> Features:
+    """Features of all images of ``batches``, in their order."""
+    device = clip_model.positional_embedding.device
+    values, labels = [], []
+    for batch in tqdm(batches, disable=None):
+        values.append(wide(clip_model.encode_image(batch["img"].to(device, non_blocking=True))))
+        labels.append(batch["label"].to(device))
+    return Features(torch.cat(values), torch.cat(labels))
+
+
+def loader_of(
+    cfg: Any, items: Sequence[Any], transform: Any, shuffle: bool = False, cached: bool = False
+) -> DataLoader:
+    """A loader over all of ``items``, the last batch included.
+
+    Batches are those of training if images come shuffled, else those of testing. ``cached`` keeps decoded images in
+    memory, for lists that are read more than once.
+    """
+    node = cfg.DATALOADER
+    return build_data_loader(
+        cfg,
+        sampler_type="RandomSampler" if shuffle else "SequentialSampler",
+        data_source=items,
+        batch_size=node.TRAIN_X.BATCH_SIZE if shuffle else node.TEST.BATCH_SIZE,
+        tfm=transform,
+        is_train=False,
+        cache_gb=node.CACHE_GB if cached else 0.0,
+    )
+
+
+def whole_dataset(cfg: Any) -> Any:
+    """The run's data set and classes without a few-shot draw."""
+    whole = cfg.clone()
+    whole.defrost()
+    whole.DATASET.NUM_SHOTS = -1
+    whole.freeze()
+    return build_dataset(whole)
+
+
+def validation_images(cfg: Any, dataset: Any, few: bool, train: Sequence[Any] | None = None) -> list[Any]:
+    """Images to choose settings on that neither training (``train``, by default the run's) nor the test uses.
+
+    With ``few`` the validation images of the run's few-shot draw (at most 4 per class), else the data set's whole
+    validation split. Where that is empty or the test split itself (ImageNet), training images that were not drawn,
+    as many per class as the few-shot draw would have. Raises ValueError where there are none either.
+    """
+    drawn = dataset.val if few else whole_dataset(cfg).val
+    if drawn and {item.impath for item in drawn}.isdisjoint(item.impath for item in dataset.test):
+        return list(drawn)
+    used = {item.impath for item in train or dataset.train_x}
+    left: dict[int, list[Any]] = {}
+    for item in whole_dataset(cfg).train_x:
+        if item.impath not in used:
+            left.setdefault(item.label, []).append(item)
+    count = HELD_OUT if cfg.DATASET.NUM_SHOTS < 1 else min(HELD_OUT, cfg.DATASET.NUM_SHOTS)
+    draw = random.Random(cfg.SEED)
+    held_out = [item for _, items in sorted(left.items()) for item in draw.sample(items, min(count, len(items)))]
+    if not held_out:
+        raise ValueError(
+            f"{cfg.DATASET.NAME} has no validation images, and training takes all others: "
+            "nothing is left to choose settings on"
+        )
+    print(f"{cfg.DATASET.NAME} has no validation images of its own: {len(held_out)} unused training images serve")
+    return held_out
+
+
+def places_among(classnames: Sequence[str], trained: Sequence[str]) -> list[int] | None:
+    """For each class of ``trained`` its place in ``classnames``; None unless both hold the same names.
+
+    Classes that share a name keep their order.
+    """
+    if sorted(classnames) != sorted(trained):
+        return None
+    mine, theirs = (sorted(range(len(names)), key=names.__getitem__) for names in (classnames, trained))
+    places = [0] * len(trained)
+    for own, other in zip(mine, theirs, strict=True):
+        places[other] = own
+    return places
+
+
+class FittedTrainer(CLIPTrainer):
+    """Base of methods that are fitted in one go: ``fit`` stands where others have epochs.
+
+    What was fitted is kept as the checkpoint of epoch 1; a run that has it does not fit again.
+    """
+
+    def build_model(self) -> None:
+        """As the base does it; nothing is learned by steps, so there is no optimiser."""
+        super().build_model()
+        self.max_epoch = 1
+        self.register_model(self.registered_name, self.model)
+
+    def run_epoch(self) -> None:
+        """Fit."""
+        self.set_model_mode("eval")
+        with torch.no_grad(), self.autocast():
+            self.fit()
+
+    def fit(self) -> None:
+        """Fill the method from the training data."""
+        raise NotImplementedError
