@@ -1,0 +1,243 @@
+"""PLOT++: exactness, the authors' numbers, its two stages, checkpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import train
+from clip.model import CLIP, build_model
+from runs import config
+from tests.reference import toy
+from tests.reference.plain_plot import PlainPLOT
+from tools import golden
+from trainers import context, plot
+from trainers.plot import PHRASES, PLOTModel
+from trainers.transport import Sinkhorn
+
+GOLDEN = Path(__file__).parent / "data"
+CONFIGS = Path(train.__file__).parent / "configs"
+word = st.integers(1, 59)
+
+
+def tokens_of(text):
+    """Words are numbers: "3 4" to the token ids of "SOS 3 4 EOT"; a full stop is a word."""
+    words = [59 if part == "." else int(part) for part in text.replace(".", " .").split()]
+    return toy.prompt_ids([words], [], [])
+
+
+def relative(a, b):
+    return ((a - b).norm() / b.norm().clamp_min(1e-3)).item()
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    names=st.lists(st.lists(word, min_size=1, max_size=3), min_size=1, max_size=4),
+    lengths=st.lists(st.integers(-1, 2), min_size=1, max_size=3),
+    n=st.integers(2, 4),
+    views=st.integers(1, 3),
+    depth=st.integers(1, 3),
+    batch=st.integers(1, 3),
+    stage=st.sampled_from([(False, False), (True, True), (False, True)]),
+    seed=st.integers(0, 10),
+)
+def test_float64_equals_the_equations(names, lengths, n, views, depth, batch, stage, seed):
+    """Phrases of n words and of more or fewer; the prompts, 77 positions each, straight from their words."""
+    vision_only, trade_off = stage
+    torch.manual_seed(seed)
+    dice = np.random.RandomState(seed)
+    phrases = [" ".join(map(str, dice.randint(1, 59, n + more))) for more in [0, *lengths]]
+    classnames = [" ".join(map(str, name)) for name in names]
+    weights = toy.clip_weights(seed, vision=(64, depth), text=(64, depth))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for module in (context, plot):
+            monkeypatch.setattr(module, "prompt_tokens", lambda texts: torch.cat([tokens_of(text) for text in texts]))
+        clip_model = build_model(weights, torch.float32).double()
+        model = PLOTModel(clip_model, classnames, phrases, views, vision_only, trade_off).double()
+        tokens = [torch.cat([tokens_of(f"{phrase} {name}.") for name in classnames]) for phrase in phrases]
+    plain = PlainPLOT({name: value.double() for name, value in weights.items()}, torch.stack(tokens), trade_off)
+    starts = [plain.clip.weights["token_embedding.weight"][rows[0, 1 : 1 + n]] for rows in tokens]
+    alone = [plain.clip.weights["token_embedding.weight"][tokens_of(phrase)[0, 1 : 1 + n]] for phrase in phrases]
+    assert torch.allclose(model.prompt_learner.ctx, torch.stack(alone), atol=1e-6) and len(starts) == len(phrases)
+    with torch.no_grad():
+        for value in model.prompt_learner.state_dict().values():
+            value += 0.1 * torch.randn_like(value)
+    learned = {name: value.detach().clone().requires_grad_() for name, value in model.state_dict().items()}
+    images, labels = torch.randn(batch, 3, 16, 16, dtype=torch.float64), torch.randint(len(names), (batch,))
+    expected = plain.loss(learned, images, labels)
+    expected.backward()
+    loss, scores = model.loss(images, labels)
+    loss.backward()
+    assert abs(loss.item() - expected.item()) <= 1e-9 * max(1, abs(expected.item()))
+    own = dict(model.named_parameters())
+    assert set(own) == {"prompt_learner.ctx_vision", *([] if vision_only else ["prompt_learner.ctx"])}
+    for name, value in own.items():
+        assert relative(value.grad, learned[name].grad) <= 1e-9, name
+    with torch.no_grad():
+        want = plain.logits(learned, images)
+        assert torch.allclose(scores, want, atol=1e-9)
+        assert torch.allclose(model.scores(images, model.class_features()), want, atol=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(shape=st.tuples(*[st.integers(1, 4)] * 4), eps=st.sampled_from([0.1, 1.0]), seed=st.integers(0, 100))
+def test_plan_of_many_iterations_has_the_marginals(shape, eps, seed):
+    cosines = 2 * torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 1
+    plan = Sinkhorn(eps, 1000, 0.0).plan(cosines)
+    assert torch.allclose(plan.sum(dim=-1), torch.full(shape[:3], 1 / shape[2], dtype=torch.float64), atol=1e-2)
+    assert torch.allclose(plan.sum(dim=-2), torch.full((*shape[:2], shape[3]), 1 / shape[3], dtype=torch.float64))
+    one = Sinkhorn(eps, 1, 0.0).plan(cosines)
+    assert torch.equal(Sinkhorn(eps, 100, 1e99).plan(cosines), one)  # the first change ends it
+
+
+@pytest.mark.parametrize("name", ["plot_tiny", "plot_tiny_stage1"])
+def test_golden(name):
+    """The authors' public code on the same weights: features 1e-4, losses 1e-5 and 1e-4, gradients 1e-3."""
+    setting = json.loads((GOLDEN / f"{name}.json").read_text())
+    found = golden.recompute(setting)
+    with np.load(GOLDEN / f"{name}.npz") as expected:
+        assert set(expected.files) <= set(found)
+        for key in expected.files:
+            want, got = expected[key].astype(np.float64), found[key].astype(np.float64)
+            bound = {"loss0": 1e-5, "eval_logits": 5e-4}.get(key, 1e-3 if key.startswith("grad") else 1e-4)
+            assert np.linalg.norm(got - want) <= bound * np.linalg.norm(want), key
+
+
+def test_phrases():
+    """The length of the context is the word count of the first phrase; ImageNet's third and EuroSAT's differ."""
+    lengths = {name: [len(phrase.split()) for phrase in phrases] for name, phrases in PHRASES.items()}
+    four, five = [4] * 4, [5] * 4
+    assert lengths == {
+        **{"ImageNet": [4, 4, 3, 4], "Caltech101": four, "StanfordCars": four, "SUN397": four},
+        **{"EuroSAT": [5, 5, 6, 6], "UCF101": [6] * 4, "DescribableTextures": five, "FGVCAircraft": five},
+        **{"Food101": five, "OxfordFlowers": five, "OxfordPets": five},
+    }
+
+
+def test_learned_tensors():
+    """Table of the release: contexts [4, n, 512] and view tokens [4, 2, 768], N(0, 0.02^2)."""
+    clip_model = CLIP(512, 32, 1, 768, 16, 77, 49408, 512, 8, 1)
+    model = PLOTModel(clip_model, ["cat", "dog"], PHRASES["Caltech101"])
+    assert {name: list(value.shape) for name, value in model.named_parameters()} == {
+        "prompt_learner.ctx": [4, 4, 512],
+        "prompt_learner.ctx_vision": [4, 2, 768],
+    }
+    assert sum(value.numel() for value in model.parameters()) == 14_336
+    assert abs(model.prompt_learner.ctx_vision.std().item() - 0.02) < 1e-3
+    first = context.prompt_tokens(["a photo of a"])[0, 1:5]
+    assert torch.equal(model.prompt_learner.ctx[0], clip_model.token_embedding.weight[first])
+
+
+def test_text_is_encoded_once_while_it_is_constant(make_trainer, one_batch, monkeypatch):
+    trainer = make_trainer("PLOT", "TRAINER.PLOTPP.MODEL_UPD", "vision")
+    images, labels = trainer.parse_batch_train(one_batch(trainer))
+    calls = []
+    encode = trainer.model._encode_text
+    monkeypatch.setattr(trainer.model, "_encode_text", lambda: calls.append(1) or encode())
+    before, _ = trainer.model.loss(images, labels)
+    trainer.model.loss(images, labels)
+    assert len(calls) == 1
+    state = trainer.model.state_dict()
+    state["prompt_learner.ctx"] = state["prompt_learner.ctx"] + 1
+    trainer.model.load_state_dict(state)
+    after, _ = trainer.model.loss(images, labels)
+    assert len(calls) == 2 and not torch.equal(before, after)
+
+
+def test_second_stage_starts_from_the_first(make_trainer, tmp_path, monkeypatch):
+    whole = make_trainer("PLOT")
+    whole.train()
+    folder = Path(whole.output_dir) / "vision_only"
+    assert (folder / "prompt_learner/model-3.safetensors").is_file()
+    given_first = make_trainer(
+        "PLOT", "OUTPUT_DIR", str(tmp_path / "given"), "TRAINER.PLOTPP.PRETRAIN_DIR", str(folder)
+    )
+    monkeypatch.setattr(given_first, "first_stage", None)
+    seen = {}
+    load = given_first.load_stage
+    monkeypatch.setattr(
+        given_first, "load_stage", lambda source: load(source) or seen.update(given_first.model.state_dict())
+    )
+    given_first.train()
+    assert all(torch.equal(v, given_first.model.state_dict()[k]) for k, v in whole.model.state_dict().items())
+    # A first stage that is done is not done again, and what comes after it is the same.
+    again = make_trainer("PLOT")
+    again.load_stage(folder / "prompt_learner/model-3.safetensors")
+    assert not again.model.vision_only and isinstance(again.model.prompt_learner.ctx, torch.nn.Parameter)
+
+
+def test_killed_in_the_first_stage(make_trainer, monkeypatch):
+    whole = make_trainer("PLOT", "OUTPUT_DIR", make_trainer("PLOT").output_dir + "-whole")
+    whole.train()
+    real = plot.PLOT.run_epoch
+
+    def run_epoch(trainer):
+        if trainer.epoch == 1:
+            raise KeyboardInterrupt
+        real(trainer)
+
+    killed = make_trainer("PLOT")
+    monkeypatch.setattr(plot.PLOT, "run_epoch", run_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        killed.train()
+    monkeypatch.setattr(plot.PLOT, "run_epoch", real)
+    resumed = make_trainer("PLOT")
+    resumed.train()
+    assert all(torch.equal(v, resumed.model.state_dict()[k]) for k, v in whole.model.state_dict().items())
+
+
+def test_official_checkpoint_loads(make_trainer, tmp_path):
+    """The release registers the whole model under the learner's name."""
+    trainer = make_trainer("PLOT")
+    clip_model = trainer.model.clip_model
+    state = {f"image_encoder.{k}": v for k, v in clip_model.visual.state_dict().items()}
+    state |= {f"text_encoder.transformer.{k}": v for k, v in clip_model.transformer.state_dict().items()}
+    state |= {"text_encoder.positional_embedding": clip_model.positional_embedding, "logit_scale": torch.tensor(4.6)}
+    state |= {"text_encoder.ln_final.weight": clip_model.ln_final.weight}
+    state |= {f"prompt_learner.token_{name}": torch.zeros(20, 1, 64) for name in ("prefix", "suffix")}
+    state |= {name: torch.randn_like(value) for name, value in trainer.model.state_dict().items()}
+    path = tmp_path / "official/prompt_learner/model.pth.tar-50"
+    path.parent.mkdir(parents=True)
+    torch.save({"state_dict": state, "epoch": 50, "optimizer": {}, "scheduler": {}, "val_result": None}, path)
+    trainer.load_model(str(tmp_path / "official"), epoch=50)
+    assert all(torch.equal(value, state[name]) for name, value in trainer.model.state_dict().items())
+    torch.save({"state_dict": {**state, "image_encoder.extra": torch.zeros(1)}}, path)
+    with pytest.raises(ValueError, match="image_encoder.extra is unknown"):
+        trainer.load_model(str(tmp_path / "official"), epoch=50)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["TRAINER.PLOTPP.CSC", True], "TRAINER.PLOTPP.CSC must be False, not True"),
+        (["TRAINER.PLOTPP.CTX_INIT", False], "TRAINER.PLOTPP.CTX_INIT must be True, not False"),
+        (["TRAINER.PLOTPP.N", 3], "TRAINER.PLOTPP.N must be 4, not 3"),
+        (["TRAINER.PLOTPP.M", 0], "TRAINER.PLOTPP.M must be at least 1, not 0"),
+        (["TRAINER.PLOTPP.MODEL_UPD", "text"], "TRAINER.PLOTPP.MODEL_UPD is 'text': choose joint or vision"),
+    ],
+)
+def test_settings_out_of_range_are_refused(options, line, make_trainer):
+    with pytest.raises(ValueError) as caught:
+        make_trainer("PLOT", *options)
+    assert str(caught.value).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("shots", "dataset", "epochs"), [(1, "dtd", 50), (2, "dtd", 100), (4, "dtd", 100), (16, "dtd", 200), (16, "*", 50)]
+)
+def test_settings_are_the_releases(shots, dataset, epochs):
+    rows = [line.split() for line in (CONFIGS / "trainers/PLOT/protocols").read_text().splitlines()]
+    asked = ("fewshot", "imagenet" if dataset == "*" else dataset, str(shots))
+    stem = next(row[3] for row in rows if all(a in (b, "*") for a, b in zip(row, asked, strict=False)))
+    words = ["--dataset-config-file", str(CONFIGS / "datasets/dtd.yaml"), "--trainer", "PLOTPP"]
+    cfg = config.build_cfg(train.parse_args([*words, "--config-file", str(CONFIGS / f"trainers/PLOT/{stem}.yaml")]))
+    assert (cfg.TRAINER.NAME, cfg.OPTIM.MAX_EPOCH, cfg.DATALOADER.TRAIN_X.BATCH_SIZE) == ("PLOT", epochs, 32)
+    assert (cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.WARMUP_CONS_LR) == ("sgd", 0.002, 1, 1e-5)
+    node = cfg.TRAINER.PLOTPP
+    assert (node.M, node.N, node.EPS, node.MAX_ITER, node.THRESH, node.PREC) == (4, 4, 0.1, 100, 0.01, "fp16")

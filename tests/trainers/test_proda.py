@@ -1,0 +1,184 @@
+"""ProDA: exactness against the equations, the turns of the prompts, checkpoints."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import train
+from clip.model import CLIP, build_model
+from runs import config
+from tests.reference import toy
+from tests.reference.plain_proda import PlainProDA
+from trainers import context
+from trainers.proda import ProDAModel, mean_cosine, positions_of, prompts_of_step
+
+CONFIGS = Path(train.__file__).parent / "configs"
+word = st.integers(1, 58)
+
+
+def tokens_of(text):
+    """Words are numbers, placeholders X and the full stop two more: "3 4." to the ids of "SOS 3 4 . EOT"."""
+    ids = {"X": 58, ".": 59}
+    words = [ids[part] if part in ids else int(part) for part in text.replace(".", " .").split()]
+    return toy.prompt_ids([words], [], [])
+
+
+def relative(a, b):
+    return ((a - b).norm() / b.norm().clamp_min(1e-3)).item()
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    names=st.lists(st.lists(word, min_size=1, max_size=3), min_size=1, max_size=4),
+    prompts=st.sampled_from([1, 2, 4, 8]),
+    n=st.integers(1, 5),
+    at_once=st.integers(1, 4),
+    batch=st.integers(1, 3),
+    apart=st.sampled_from([0.0, 0.1, 1.0]),
+    seed=st.integers(0, 10),
+)
+def test_float64_equals_the_equations(names, prompts, n, at_once, batch, apart, seed):
+    torch.manual_seed(seed)
+    classnames = [" ".join(map(str, name)) for name in names]
+    weights = toy.clip_weights(seed)
+    text = lambda texts: torch.cat([tokens_of(one) for one in texts])  # noqa: E731
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(context, "prompt_tokens", text)
+        clip_model = build_model(weights, torch.float32).double()
+        model = ProDAModel(clip_model, classnames, prompts, n, at_once, apart).double()
+    words = " ".join(["X"] * n)
+    plain = PlainProDA(
+        {name: value.double() for name, value in weights.items()},
+        text([f"{words} {name}." for name in classnames]),
+        [len(name) for name in names],
+        text([f"{words} ."]),
+        apart,
+    )
+    model.chosen = torch.randperm(prompts)[:at_once].tolist()
+    ctx = model.ctx.detach().clone().requires_grad_()
+    images, labels = torch.randn(batch, 3, 16, 16, dtype=torch.float64), torch.randint(len(names), (batch,))
+    expected = plain.loss(ctx, model.chosen, images, labels)
+    expected.backward()
+    loss, _ = model.loss(images, labels)
+    loss.backward()
+    assert abs(loss.item() - expected.item()) <= 1e-9 * max(1, abs(expected.item()))
+    assert relative(model.ctx.grad, ctx.grad) <= 1e-9
+    with torch.no_grad():
+        w = plain.class_features(ctx)
+        assert torch.allclose(model.class_features(), w, atol=1e-9)
+        assert torch.allclose(model.scores(images, w), plain.logits(images, w), atol=1e-9)
+
+
+def test_the_bound_is_one():
+    """E[CE] over Gaussian features with the covariance of the equations stays below the loss's cross-entropy."""
+    torch.manual_seed(0)
+    clip_model = CLIP(8, 16, 1, 64, 8, 77, 49408, 64, 1, 1)
+    model = ProDAModel(clip_model, ["cat", "dog", "bird"], 4, 2, 4)
+    f = torch.nn.functional.normalize(torch.randn(2, 8), dim=-1)
+    w = torch.nn.functional.normalize(torch.randn(1, 3, 8) + 0.1 * torch.randn(4, 3, 8), dim=-1)
+    labels = torch.tensor([0, 2])
+    scale, mean = clip_model.logit_scale.exp(), w.mean(dim=0)
+    with torch.no_grad():
+        bound = torch.nn.functional.cross_entropy(scale * f @ mean.t() + model.spread(f, w, labels), labels)
+    draws = torch.randn(20_000, 4, 8) / 5**0.5  # per dimension one factor for each of the four deviations
+    features = mean + torch.einsum("skd,kcd->scd", draws, w - mean)
+    logits = scale * torch.einsum("bd,scd->sbc", f, features)
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)))
+    assert scale * (f * mean[labels]).sum(-1).mean() != 0 and 0 < bound - expected < bound
+
+
+def test_number_and_places_of_the_prompts():
+    """Card: 32 prompts of 16 vectors, 262,144 numbers; 8 names in front, 8 in the middle, 16 at the end."""
+    assert Counter(positions_of(32)) == {"front": 8, "middle": 8, "end": 16}
+    assert positions_of(1) == ["end"] and positions_of(4) == ["front", "middle", "end", "end"]
+    model = ProDAModel(CLIP(8, 16, 1, 64, 8, 77, 49408, 512, 8, 1), ["cat"])
+    assert list(model.state_dict()) == ["ctx"] and model.ctx.shape == (32, 16, 512) and model.ctx.numel() == 262_144
+    assert abs(model.ctx.std().item() - 0.02) < 1e-3
+
+
+@settings(max_examples=30, deadline=None)
+@given(at_once=st.integers(1, 5), turns=st.integers(1, 6), cycle=st.integers(0, 9), seed=st.integers(0, 10**6))
+def test_every_prompt_has_its_turn(at_once, turns, cycle, seed):
+    count = at_once * turns
+    steps = range(cycle * turns, (cycle + 1) * turns)
+    drawn = [prompts_of_step(step, count, at_once, seed) for step in steps]
+    assert all(len(which) == at_once for which in drawn) and sorted(sum(drawn, [])) == list(range(count))
+
+
+def test_order_changes():
+    orders = [sum((prompts_of_step(c * 8 + i, 32, 4, seed) for i in range(8)), []) for seed in (1, 2) for c in (0, 1)]
+    assert len({tuple(order) for order in orders}) == 4
+
+
+def test_mean_cosine():
+    rows = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-0.6, 0.8]])
+    assert mean_cosine(rows).item() == pytest.approx((0 + 0.6 + 0.8) * 2 / 6)
+    assert mean_cosine(rows[:1]).item() == 0
+
+
+def test_steps_take_turns_and_a_killed_run_ends_alike(make_trainer, monkeypatch):
+    options = ["ProDA", "TRAINER.PRODA.N_PROMPT", 8, "TRAINER.PRODA.PROMPT_BS", 2, "TRAIN.RESUME_FREQ", 1]
+    whole = make_trainer(*options, "OUTPUT_DIR", make_trainer(*options).output_dir + "-whole")
+    used = []
+    real = whole.compute_loss
+    whole.compute_loss = lambda *batch: used.append(whole.model.chosen) or real(*batch)
+    whole.train()
+    assert len(used) == 15 and sorted(sum(used[:4], [])) == list(range(8)) and used[4:8] != used[:4]
+    killed = make_trainer(*options)
+    step = killed.forward_backward
+
+    def forward_backward(batch):
+        if (killed.epoch, killed.batch_idx) == (1, 2):
+            raise KeyboardInterrupt
+        return step(batch)
+
+    monkeypatch.setattr(killed, "forward_backward", forward_backward)
+    with pytest.raises(KeyboardInterrupt):
+        killed.train()
+    resumed = make_trainer(*options)
+    resumed.train()
+    assert torch.equal(resumed.model.ctx, whole.model.ctx)
+
+
+def test_checkpoint_of_the_third_parties_loads(make_trainer, tmp_path):
+    trainer = make_trainer("ProDA")
+    state = {
+        "ctx": torch.randn(4, 3, 64),
+        "token_prefix": torch.zeros(5, 1, 64),
+        "token_suffix": torch.zeros(5, 73, 64),
+    }
+    state |= {"nc_token_prefix": torch.zeros(4, 1, 64), "nc_token_suffix": torch.zeros(4, 73, 64)}
+    path = tmp_path / "official/prompt_learner/model.pth.tar-100"
+    path.parent.mkdir(parents=True)
+    torch.save({"state_dict": state, "epoch": 100, "optimizer": {}, "scheduler": {}, "val_result": None}, path)
+    trainer.load_model(str(tmp_path / "official"), epoch=100)
+    assert torch.equal(trainer.model.ctx, state["ctx"])
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["TRAINER.PRODA.N_CTX", 0], "TRAINER.PRODA.N_CTX must be at least 1, not 0"),
+        (["TRAINER.PRODA.PROMPT_BS", 3], "TRAINER.PRODA.N_PROMPT must be a multiple of PROMPT_BS, not 4 for 3"),
+        (["TRAINER.PRODA.LAMBDA", -1.0], "TRAINER.PRODA.LAMBDA must be at least 0, not -1.0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(options, line, make_trainer):
+    with pytest.raises(ValueError) as caught:
+        make_trainer("ProDA", *options)
+    assert str(caught.value).startswith(line)
+
+
+def test_settings():
+    words = ["--dataset-config-file", str(CONFIGS / "datasets/dtd.yaml"), "--trainer", "ProDA"]
+    path = CONFIGS / "trainers/ProDA/vit_b16_c16_ep100_batch4.yaml"
+    cfg = config.build_cfg(train.parse_args([*words, "--config-file", str(path)]))
+    assert (cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.MAX_EPOCH, cfg.OPTIM.WARMUP_EPOCH) == ("sgd", 0.001, 100, 1)
+    assert cfg.DATALOADER.TRAIN_X.BATCH_SIZE == 4
+    assert dict(cfg.TRAINER.PRODA) == {"N_CTX": 16, "N_PROMPT": 32, "PROMPT_BS": 4, "LAMBDA": 0.1, "PREC": "fp16"}

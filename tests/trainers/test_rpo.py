@@ -1,0 +1,145 @@
+"""RPO: against the plain reference, the authors' numbers, their checkpoints and settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import train
+import trainers
+from clip.model import CLIP, build_model
+from dassl.config import get_cfg_default
+from runs import config
+from tests.reference import toy
+from tests.reference.plain_rpo import PlainRPO
+from tools import golden
+from trainers import rpo
+from trainers.rpo import RPOModel
+
+GOLDEN = Path(__file__).parent / "data"
+CONFIGS = Path(train.__file__).parent / "configs"
+word = st.integers(1, 59)
+names = st.lists(st.lists(word, min_size=1, max_size=6), min_size=1, max_size=6)
+
+
+def relative(a, b):
+    return ((a - b).norm() / b.norm().clamp_min(1e-3)).item()
+
+
+def model_over(ids, weights, pairs):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(rpo, "prompt_tokens", lambda prompts: ids)
+        return RPOModel(build_model(weights, torch.float32).double(), ["unused"] * len(ids), pairs).double()
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    names=names,
+    before=st.lists(word, max_size=4),
+    depth=st.integers(1, 3),
+    heads=st.integers(1, 2),
+    pairs=st.integers(1, 4),
+    batch=st.integers(1, 3),
+    seed=st.integers(0, 10),
+)
+@example([[1, 2], [3], [4, 5, 6]], [8, 9], 3, 2, 3, 2, 0)
+def test_float64_equals_the_equations(names, before, depth, heads, pairs, batch, seed):
+    torch.manual_seed(seed)
+    weights = toy.clip_weights(seed, vision=(64, depth), text=(64 * heads, depth + 1))
+    ids = toy.prompt_ids(names, before, [7])
+    model = model_over(ids, weights, pairs)
+    images, labels = torch.randn(batch, 3, 16, 16, dtype=torch.float64), torch.randint(len(names), (batch,))
+    learned = {name: value.detach().clone().requires_grad_() for name, value in model.named_parameters()}
+    plain = PlainRPO({name: value.double() for name, value in weights.items()}, ids)
+    want = plain.loss(learned, images, labels)
+    want.backward()
+    loss, scores = model.loss(images, labels)
+    loss.backward()
+    assert abs(loss.item() - want.item()) <= 1e-9 * max(1, abs(want.item()))
+    for name, value in model.named_parameters():
+        assert relative(value.grad, learned[name].grad) <= 1e-9, name
+    with torch.no_grad():
+        expected = plain.logits(learned, images)
+        assert torch.allclose(scores, expected)
+        assert torch.allclose(model.scores(images, model.class_features()), expected)
+
+
+def test_golden():
+    """The authors' public code on the same weights (float32): features 1e-4, losses 1e-5, gradients 1e-3."""
+    found = golden.recompute(json.loads((GOLDEN / "rpo_tiny.json").read_text()))
+    with np.load(GOLDEN / "rpo_tiny.npz") as expected:
+        assert set(expected.files) <= set(found)
+        for key in expected.files:
+            want, got = expected[key].astype(np.float64), found[key].astype(np.float64)
+            bound = {"loss0": 1e-5, "losses": 1e-4, "eval_logits": 5e-4}.get(key, 1e-4)
+            bound = 1e-3 if key.startswith(("grad/", "gradnorm/")) else bound
+            assert np.linalg.norm(got - want) <= bound * np.linalg.norm(want), key
+
+
+def test_initial_values():
+    """Each prompt lies 0.1 from EOT's embedding, or from the class token's; 30,720 numbers at K = 24 on ViT-B/16."""
+    weights = toy.clip_weights(0)
+    model = model_over(toy.prompt_ids([[3]], [4], []), weights, 5)
+    for value, start in (
+        (model.text_prompt, weights["token_embedding.weight"][toy.EOT]),
+        (model.img_prompt, weights["visual.class_embedding"]),
+    ):
+        noise = value - start
+        assert torch.allclose(noise.norm(dim=-1), torch.full((5,), 0.1, dtype=torch.float64))
+        assert (noise[0] - noise[1]).norm() > 0.05
+    assert sum(rpo._around(torch.zeros(width), 24).numel() for width in (512, 768)) == 30_720
+
+
+def test_class_names_stay_raw(monkeypatch):
+    seen = []
+    original = rpo.prompt_tokens
+    monkeypatch.setattr(rpo, "prompt_tokens", lambda prompts: seen.extend(prompts) or original(prompts))
+    clip_model = build_model(toy.clip_weights(0, vocabulary=49408), torch.float32)
+    cfg = get_cfg_default()
+    trainers.extend_cfg(cfg)
+    for cfg.DATASET.TEMPLATE in ("", "my {}"):
+        rpo.RPO.build_method(cfg, clip_model, ["yin_yang"])
+    assert seen == ["a photo of a yin_yang.", "my yin_yang"]
+
+
+def test_no_pairs_are_refused(make_trainer):
+    with pytest.raises(ValueError, match="^TRAINER.RPO.K must be at least 1, not 0$"):
+        make_trainer("RPO", "TRAINER.RPO.K", 0)
+
+
+def test_resnet_backbone_is_refused():
+    with torch.device("meta"):
+        clip_model = CLIP(32, 64, (1, 1, 1, 1), 64, None, 77, 100, 64, 1, 3)
+    with pytest.raises(ValueError, match="^RPO needs a ViT image tower: this backbone is a ResNet"):
+        RPOModel(clip_model, ["a"], 2)
+
+
+def test_official_checkpoint_loads(make_trainer, tmp_path):
+    trainer, other = make_trainer("RPO"), make_trainer("RPO", "SEED", 5)
+    path = tmp_path / "prompt_learner" / "model.pth.tar-15"
+    path.parent.mkdir(parents=True)
+    halves = {name: value.half() for name, value in trainer.model.state_dict().items()}
+    assert set(halves) == {"text_prompt", "img_prompt"}
+    torch.save({"state_dict": halves, "epoch": 15}, path)
+    other.load_model(str(tmp_path), epoch=15)
+    assert all(torch.equal(value.half(), halves[name]) for name, value in other.model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("stem", "pairs", "rate"),
+    [("main_K24", 24, 0.01), ("main_K4", 4, 0.01), ("main", 4, 0.01), ("imagenet_k24_ep15", 24, 0.005)],
+)
+def test_settings_are_the_official_ones(stem, pairs, rate):
+    words = ["--dataset-config-file", str(CONFIGS / "datasets/imagenet.yaml"), "--trainer", "RPO"]
+    cfg = config.build_cfg(train.parse_args([*words, "--config-file", str(CONFIGS / f"trainers/RPO/{stem}.yaml")]))
+    assert (cfg.OPTIM.MAX_EPOCH, cfg.DATALOADER.TRAIN_X.BATCH_SIZE, cfg.DATALOADER.TEST.BATCH_SIZE) == (15, 4, 100)
+    assert (cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.LR_SCHEDULER) == ("sgd", rate, "cosine")
+    assert (cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.WARMUP_TYPE, cfg.OPTIM.WARMUP_CONS_LR) == (1, "constant", 1e-5)
+    assert (cfg.OPTIM.WEIGHT_DECAY, cfg.OPTIM.MOMENTUM, cfg.INPUT.RRCROP_SCALE) == (5e-4, 0.9, (0.08, 1.0))
+    assert (cfg.TRAINER.RPO.K, cfg.TRAINER.RPO.PREC) == (pairs, "fp16")

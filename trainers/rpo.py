@@ -1,0 +1,118 @@
+"""RPO: Read-only Prompt Optimization for Vision-Language Few-shot Learning (Lee et al., ICCV 2023).
+
+K pairs of learned tokens, one of each tower. They read the tower's own tokens in every layer, and nothing reads them:
+masks hide them from one another, from themselves and from the original tokens, whose path therefore stays frozen
+CLIP's. A pair's score is the cosine logit of its two outputs; the mean over the pairs goes into a cross-entropy, no
+other term. The outputs of EOT and class token are not used.
+
+As in the official code: a text prompt stands behind EOT and has no positional embedding, an image prompt has none
+either but goes through ln_pre; "a photo of a _." for every data set, with the raw class name (underscores stay),
+unless DATASET.TEMPLATE says otherwise; text prompts start at EOT's embedding, image prompts at the class token's, each
+plus 0.1 times a random direction. The prompts stay float32 in every precision (the official ones are half).
+
+As the original tokens' path is frozen, its keys and values are computed once per run (text) or once per batch without
+a graph (images); prompts need no keys and values.
+
+Shapes: B images, C classes, K pairs, d_v, d_t tower widths, d joint width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clip.class_prompts import ClassPrompts
+from clip.layers import stream_dtype
+from clip.model import CLIP, VisionTransformer
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import CLIPTrainer, Method, unit
+from .context import cosine_logits
+from .templates import prompt_tokens, template_of
+
+TEMPLATE = "a photo of a {}."
+NOISE = 0.1
+
+
+class RPOModel(Method):
+    """The prompts ``text_prompt`` ``[K, d_t]`` and ``img_prompt`` ``[K, d_v]``.
+
+    Args:
+        clip_model: frozen CLIP with a ViT image tower.
+        prompts: one filled-in text per class.
+        pairs: K.
+    """
+
+    def __init__(self, clip_model: CLIP, prompts: list[str], pairs: int):
+        super().__init__(clip_model)
+        if not isinstance(clip_model.visual, VisionTransformer):
+            raise ValueError(
+                "RPO needs a ViT image tower: this backbone is a ResNet; set MODEL.BACKBONE.NAME to ViT-B/16"
+            )
+        tokens = prompt_tokens(prompts).to(clip_model.positional_embedding.device)
+        self.prompts = ClassPrompts(tokens)
+        with torch.no_grad():  # the same at every step
+            self.seen = self.prompts.keys_values(clip_model.transformer.resblocks, self.prompts.embed(clip_model))
+        end = clip_model.token_embedding.weight[tokens.max()]
+        self.text_prompt = nn.Parameter(_around(end, pairs))
+        self.img_prompt = nn.Parameter(_around(clip_model.visual.class_embedding, pairs))
+
+    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy, and the logits ``[B, C]``."""
+        logits = self.scores(images, self.class_features())
+        return F.cross_entropy(logits, labels), logits
+
+    def class_features(self) -> Tensor:
+        """w ``[C, K, d]``, each of unit length."""
+        clip_model = self.clip_model
+        prompts = self.text_prompt.to(stream_dtype(clip_model.dtype, self.text_prompt.device))
+        return unit(clip_model.read_text(self.prompts.read(clip_model.transformer.resblocks, prompts, self.seen)))
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """f ``[B, K, d]``, each of unit length."""
+        visual: Any = self.clip_model.visual
+        blocks = list(visual.transformer.resblocks)
+        with torch.no_grad():
+            x = visual.embed(images)
+        prompts = visual.ln_pre(self.img_prompt.to(x.dtype))[None]
+        for block in blocks:
+            with torch.no_grad():  # frozen CLIP's own path; of the last layer no output is read
+                q, kv = (None, block.context_keys_values(x)) if block is blocks[-1] else block.project(x)
+                x = x if q is None else block.attend(x, q, kv)
+            reading = block.attn.queries(block.ln_1(prompts)).expand(len(x), -1, -1)
+            prompts = block.finish(prompts, block.attn.mix(reading, kv))
+        return unit(visual.read(prompts))
+
+    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
+        """The mean over the pairs of exp(logit_scale) f_k w_k^T, ``[B, C]``."""
+        f, w = self.image_features(images), class_features
+        return cosine_logits(self.clip_model, f.flatten(1), w.flatten(1)) / f.shape[1]
+
+
+def _around(start: Tensor, count: int) -> Tensor:
+    """``count`` copies of ``start`` ``[d]``, each moved by 0.1 in a random direction, in float32: ``[count, d]``."""
+    noise = torch.randn(count, len(start))
+    return start.detach().float() + NOISE * F.normalize(noise, dim=-1).to(start.device)
+
+
+@TRAINER_REGISTRY.register()
+class RPO(CLIPTrainer):
+    """Trainer of RPO."""
+
+    registered_name = "prompt_learner"
+    shape_settings = ("K",)
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Raises ValueError naming the key that is out of range."""
+        super().check_cfg(cfg)
+        if cfg.TRAINER.RPO.K < 1:
+            raise ValueError(f"TRAINER.RPO.K must be at least 1, not {cfg.TRAINER.RPO.K}")
+
+    @classmethod
+    def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> RPOModel:
+        """The model over these classes."""
+        template = template_of(cfg) if cfg.DATASET.TEMPLATE else TEMPLATE
+        return RPOModel(clip_model, [template.format(name) for name in classnames], int(cfg.TRAINER.RPO.K))

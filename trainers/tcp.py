@@ -1,0 +1,183 @@
+"""TCP: Textual-based Class-aware Prompt tuning (Yao, Zhang and Xu, CVPR 2024).
+
+Four learned vectors stand where CoOp has them. Two thirds up the text tower (before the ninth of twelve layers) they
+are replaced, class by class, by four tokens that a small network makes of frozen CLIP's feature of the class, T0. The
+loss is cross-entropy + 8 (1 - the mean over all classes of cos(w_c, T0_c)); images see frozen CLIP.
+
+As in the official code: the templates below (of T0, and of the learned prompts, whose first four words are replaced);
+the weight 8 and the complete replacement are literals, TRAINER.COOP.W is not read; Adam with eps 0.001, which the
+official README asks to patch into Dassl and without which it reports NaN; the vectors are drawn unless CTX_INIT is
+True (then "a photo of a"). A data set without a template of its own has DATASET.TEMPLATE's or zero-shot CLIP's, and
+"X X X X" before the class name in the learned prompts. Learned tensors stay float32 in every precision (the official
+ones are half).
+
+Up to the replacement the classes share SOS, vectors and words before the name; after it only SOS.
+
+Shapes: B images, C classes, d_t text width, d joint width, P + T tokens (``clip.class_prompts``).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clip.class_prompts import ClassPrompts
+from clip.layers import QuickGELU, no_autocast
+from clip.model import CLIP
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import Method, unit
+from .context import (
+    Context,
+    ContextPrompts,
+    cosine_logits,
+    image_features,
+    initial_vectors,
+    is_class_buffer,
+    placeholders,
+    text_features,
+)
+from .coop import ContextTrainer, context_of, switch_of
+from .templates import fill, prompt_tokens, template_of
+
+VECTORS = 4
+WEIGHT = 8.0
+ADAM_EPS = 1e-3
+PHRASE = "a photo of a"
+# Of the frozen feature T0, where not zero-shot CLIP's.
+PRIOR_TEMPLATES = {
+    "Food101": "a photo of a {}, a type of food.",
+    "FGVCAircraft": "a photo of an aircraft {}.",
+    "DescribableTextures": "a photo of a {}, a type of texture.",
+}
+# Of the learned prompts, where not "X X X X {}" and the end of zero-shot CLIP's.
+LEARNED_TEMPLATES = {
+    "StanfordCars": "X X X X {}, a type of car",
+    "UCF101": "a photo of a person doing {}.",
+}
+
+
+class TCPPrompts(ContextPrompts):
+    """The text encoder over prompts whose first four words are learned, and later on replaced.
+
+    Attributes beside ``ContextPrompts``'s: ``own``, the layout in which classes share SOS alone; ``source``
+    ``[1 + T']``, where each of its tokens lies in ``layout``; ``replaced`` ``[4 C]``, the places of the class-aware
+    tokens in it, and ``order`` ``[C]``, the class at each of its sorted places.
+
+    Args:
+        clip_model: frozen CLIP; build under the autocast of the run.
+        prompts: one per class, beginning with four words of one token each.
+    """
+
+    def __init__(self, clip_model: CLIP, prompts: list[str]):
+        self.clip_model, self.context = clip_model, Context(placeholders(VECTORS), VECTORS)
+        rows = prompt_tokens(prompts).long().to(clip_model.positional_embedding.device)
+        rows[:, 1 : 1 + VECTORS] = -1 - torch.arange(VECTORS, device=rows.device)
+        self._lay_out(rows)
+        blocks = list(clip_model.transformer.resblocks)
+        replace_at = 2 * len(blocks) // 3
+        self.lower, self.upper = blocks[:replace_at], blocks[replace_at:]
+        self.own = ClassPrompts(rows, prefix=1)  # classes are sorted as in ``layout``: all are longer by the same
+        shared = self.own.positions < self.layout.prefix
+        self.source = torch.where(shared, self.own.positions, self.layout.prefix + (~shared).cumsum(0) - 1)
+        self.replaced = ((self.own.positions >= 1) & (self.own.positions <= VECTORS)).nonzero()[:, 0]
+        self.order = self.own.rank.argsort()
+
+    def class_aware_features(self, ctx: Tensor, class_tokens: Tensor) -> Tensor:
+        """Unit class features ``[C, d]`` of the vectors ``[4, d_t]`` and the class-aware tokens ``[C, 4, d_t]``."""
+        x = self.layout.run(self.lower, self.embed(ctx)).index_select(1, self.source)
+        tokens = class_tokens.index_select(0, self.order).flatten(0, 1).to(x.dtype)
+        x = x.index_copy(1, self.replaced, tokens[None])
+        return unit(self.clip_model.read_text(self.own.run(self.upper, x, last=True)[0]))
+
+
+class TCPModel(Method):
+    """The learned vectors ``ctx`` ``[4, d_t]`` and the network ``meta_net`` from T0 to the class-aware tokens.
+
+    Args:
+        clip_model: frozen CLIP.
+        prior_prompts: one per class, of frozen CLIP's feature T0.
+        prompts: one per class, whose first four words are learned.
+        words: what the vectors start from, or nothing to draw them.
+    """
+
+    def __init__(self, clip_model: CLIP, prior_prompts: list[str], prompts: list[str], words: str = ""):
+        super().__init__(clip_model)
+        self.prompts = TCPPrompts(clip_model, prompts)
+        self.text_features_clip = text_features(clip_model, prior_prompts)  # T0 [C, d]
+        self.ctx = nn.Parameter(initial_vectors(clip_model, Context.of(words, VECTORS), len(prompts)))
+        self.meta_net = meta_net(self.text_features_clip.shape[1], clip_model.transformer.width)
+
+    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy + 8 (1 - mean cos), and the logits ``[B, C]``."""
+        w = self.class_features()
+        logits = self.scores(images, w)
+        return F.cross_entropy(logits, labels) + WEIGHT * self.distance(w), logits
+
+    def distance(self, w: Tensor) -> Tensor:
+        """1 - the mean over all classes of cos(w_c, T0_c), for unit class features ``[C, d]``."""
+        with no_autocast(w):
+            return 1 - (w * self.text_features_clip).sum(dim=-1).mean()
+
+    def class_tokens(self) -> Tensor:
+        """What replaces the vectors, ``[C, 4, d_t]``."""
+        return self.meta_net(self.text_features_clip).unflatten(1, (VECTORS, -1))
+
+    def class_features(self) -> Tensor:
+        """w ``[C, d]``, of unit length."""
+        return self.prompts.class_aware_features(self.ctx, self.class_tokens())
+
+    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
+        """exp(logit_scale) f w^T, ``[B, C]``."""
+        return cosine_logits(self.clip_model, image_features(self.clip_model, images), class_features)
+
+    def is_frozen(self, key: str) -> bool:
+        """Official checkpoints hold the embeddings around the vectors."""
+        return is_class_buffer(key)
+
+
+def meta_net(embed_dim: int, text_width: int) -> nn.Sequential:
+    """From T0 ``[C, d]`` to ``[C, 4 d_t]``, through d / 4 units."""
+    hidden = embed_dim // 4
+    first, second = nn.Linear(embed_dim, hidden), nn.Linear(hidden, VECTORS * text_width)
+    return nn.Sequential(OrderedDict(linear1=first, relu=QuickGELU(), linear2=second))
+
+
+@TRAINER_REGISTRY.register()
+class TCP(ContextTrainer):
+    """Trainer of TCP."""
+
+    @classmethod
+    def context_of(cls, cfg: Any) -> Context:
+        """Raises ValueError naming the key whose value TCP does not have."""
+        node = cfg.TRAINER.COOP
+        context = context_of(node, PHRASE if switch_of(node) else "")
+        wanted = {"N_CTX": VECTORS, "CSC": False, "CLASS_TOKEN_POSITION": "end"}
+        for key, value in wanted.items():
+            if node[key] != value:
+                raise ValueError(f"TRAINER.COOP.{key} must be {value} for TCP, not {node[key]}")
+        return context
+
+    @classmethod
+    def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> TCPModel:
+        """The model over these classes."""
+        prior, learned = (fill(template, classnames) for template in templates_of(cfg))
+        return TCPModel(clip_model, prior, learned, cls.context_of(cfg).words)
+
+    def build_model(self) -> None:
+        """As every method's; and Adam divides by more than elsewhere."""
+        super().build_model()
+        if self.cfg.OPTIM.NAME == "adam":
+            for group in self.optim.param_groups:
+                group["eps"] = ADAM_EPS
+
+
+def templates_of(cfg: Any) -> tuple[str, str]:
+    """Of T0 and of the learned prompts; DATASET.TEMPLATE goes before both tables. Raises as ``template_of``."""
+    usual, name = template_of(cfg), "" if cfg.DATASET.TEMPLATE else cfg.DATASET.NAME
+    learned = f"{placeholders(VECTORS)} {{}}{usual.partition('{}')[2]}"
+    return PRIOR_TEMPLATES.get(name, usual), LEARNED_TEMPLATES.get(name, learned)
