@@ -1,0 +1,214 @@
+"""MMA: Multi-Modal Adapter for Vision-Language Models (Yang, Zhang, Wang and Xie, CVPR 2024).
+
+Beside each of the layers START to END (from 1) of both frozen towers lies an adapter, a path from the layer's input to
+its output: down to r, through an r x r map that both towers share, and up again,
+
+    y = s Up(ReLU(Shared(ReLU(Down(LN1(x)))))),
+
+with the layer's own frozen LN1, at every token. Cross-entropy, no other term; one prompt for all data sets,
+TEXT_CTX_INIT and the class name; scores are CLIP's cosine logits.
+
+Only in the official code: gradients are rescaled. An adapter's tensors get the gradients they would have if s were 1
+(1000 times the loss's, as s is 0.001), and what goes on to x is the loss's own gradient. Here the factor s is left out
+on the way back through the output and applied at the input, with no 1 / s in between, so that fp16 overflows later.
+Tensors stay float32 in every precision (the official fp16 halves them).
+
+Shapes: B images, C classes, N tokens, P + T prompt tokens (``clip.class_prompts``), r bottleneck, d_v, d_t, d widths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clip.class_prompts import ClassPrompts
+from clip.layers import ResidualAttentionBlock
+from clip.model import CLIP, VisionTransformer
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import CLIPTrainer, Method, unit
+from .context import cosine_logits
+from .templates import fill, prompt_tokens
+
+_CLASS_BUFFERS = ("token_embedding", "tokenized_prompts")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """First and last layer with an adapter (from 1), r, s."""
+
+    start: int
+    end: int
+    dim: int
+    scale: float
+
+    @classmethod
+    def from_cfg(cls, node: Any) -> Settings:
+        """From ``cfg.TRAINER.MMADAPTER``. Raises ValueError naming the key that is out of range."""
+        found = cls(int(node.ADAPTER_START), int(node.ADAPTER_END), int(node.ADAPTER_DIM), float(node.ADAPTER_SCALE))
+        rules = {
+            f"ADAPTER_DIM must be at least 1, not {found.dim}": found.dim >= 1,
+            f"ADAPTER_SCALE must be more than 0, not {found.scale}": found.scale > 0,
+            f"ADAPTER_START must be at least 1, not {found.start}": found.start >= 1,
+            f"ADAPTER_END is {found.end}, before ADAPTER_START {found.start}": found.end >= found.start,
+        }
+        for line, fine in rules.items():
+            if not fine:
+                raise ValueError(f"TRAINER.MMADAPTER.{line}")
+        return found
+
+    def check_towers(self, clip_model: CLIP) -> None:
+        """Raises ValueError where a tower has no such layers."""
+        if not isinstance(clip_model.visual, VisionTransformer):
+            raise ValueError(
+                "MultiModalAdapter needs a ViT image tower: this backbone is a ResNet; "
+                "set MODEL.BACKBONE.NAME to ViT-B/16"
+            )
+        for tower, layers in (("image", clip_model.visual.transformer.layers), ("text", clip_model.transformer.layers)):
+            if self.end > layers:
+                raise ValueError(f"TRAINER.MMADAPTER.ADAPTER_END is {self.end}: the {tower} tower has {layers} layers")
+
+
+class Adapter(nn.Module):
+    """Down to r and up again, under the official names."""
+
+    def __init__(self, width: int, dim: int):
+        super().__init__()
+        self.down = nn.Sequential(nn.Linear(width, dim))
+        self.up = nn.Linear(dim, width)
+
+
+class _Rescaled(torch.autograd.Function):
+    """``x`` times a factor, and its gradient times another one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float, backward_factor: float) -> Tensor:
+        ctx.factor = backward_factor
+        return x * factor
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return grads[0] * ctx.factor, None, None
+
+
+class MMAModel(Method):
+    """The adapters of both towers and what they share; ``text_adapter.5`` is that of the text tower's fifth layer.
+
+    Args:
+        clip_model: frozen CLIP with a ViT image tower.
+        prompts: one filled-in prompt per class.
+        settings: where the adapters lie, r and s.
+    """
+
+    def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: Settings):
+        super().__init__(clip_model)
+        settings.check_towers(clip_model)
+        visual: Any = clip_model.visual
+        self.scale = settings.scale
+        self.text_adapter, self.visual_adapter, self.shared_adapter = self.learned(settings, clip_model)
+        text_blocks, self.image_blocks = list(clip_model.transformer.resblocks), list(visual.transformer.resblocks)
+        self.lower = settings.start - 1
+        self.text_upper = text_blocks[self.lower :]
+        self.prompts = ClassPrompts(prompt_tokens(prompts).to(clip_model.positional_embedding.device))
+        with torch.no_grad():  # text layers before the first adapter are the same at every step
+            self.text_states = self.prompts.run(text_blocks[: self.lower], self.prompts.embed(clip_model))
+
+    @staticmethod
+    def learned(settings: Settings, clip_model: CLIP) -> tuple[nn.ModuleDict, nn.ModuleDict, nn.ModuleDict]:
+        """What is learned, at its initial values, drawn in the official order: of the text, of images, shared."""
+        layers, dim = [str(layer) for layer in range(settings.start, settings.end + 1)], settings.dim
+        widths = (clip_model.transformer.width, clip_model.visual.width)
+        text, visual = (_drawn({layer: Adapter(width, dim) for layer in layers}) for width in widths)
+        return text, visual, _drawn({layer: nn.Sequential(nn.Linear(dim, dim)) for layer in layers})
+
+    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy, and the logits ``[B, C]``."""
+        logits = self.scores(images, self.class_features())
+        return F.cross_entropy(logits, labels), logits
+
+    def class_features(self) -> Tensor:
+        """w ``[C, d]``, of unit length."""
+        x = self.text_states
+        eot = x.shape[1] - self.prompts.suffix_tokens + self.prompts.eot
+        for i, block in enumerate(self.text_upper):
+            last = block is self.text_upper[-1]
+            y = self._adapt(self.text_adapter, i, block, x.index_select(1, eot) if last else x)
+            out = self.prompts.layer(block, x, last=last)
+            x = out if y is None else out + y
+        return unit(self.clip_model.read_text(x[0]))
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """f ``[B, d]``, of unit length."""
+        visual: Any = self.clip_model.visual
+        with torch.no_grad():
+            x = visual.embed(images)
+            for block in self.image_blocks[: self.lower]:
+                x = block(x)
+        upper = self.image_blocks[self.lower :]
+        for i, block in enumerate(upper):
+            rows = slice(0, 1) if block is upper[-1] else None  # at last, the class token alone is read
+            y = self._adapt(self.visual_adapter, i, block, x if rows is None else x[:, rows])
+            out = block(x, rows=rows)
+            x = out if y is None else out + y
+        return unit(visual.read(x[:, 0]))
+
+    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
+        """exp(logit_scale) f w^T, ``[B, C]``."""
+        return cosine_logits(self.clip_model, self.image_features(images), class_features)
+
+    def is_frozen(self, key: str) -> bool:
+        """Official checkpoints hold the prompts of the classes trained on."""
+        return key in _CLASS_BUFFERS
+
+    def _adapt(self, adapters: nn.ModuleDict, i: int, block: ResidualAttentionBlock, x: Tensor) -> Tensor | None:
+        """y ``[..., N, d]`` of the i-th layer from START on for its input ``x``, or None where it has no adapter."""
+        layer = str(self.lower + 1 + i)
+        if layer not in adapters:
+            return None
+        adapter: Any = adapters[layer]
+        shared: Any = self.shared_adapter[layer]
+        normed = block.ln_1(x)
+        if normed.requires_grad:
+            normed = _Rescaled.apply(normed, 1.0, self.scale)
+        hidden = F.relu(_linear(F.relu(_linear(normed, adapter.down[0])), shared[0]))
+        return _Rescaled.apply(_linear(hidden, adapter.up).to(x.dtype), self.scale, 1.0)
+
+
+def _linear(x: Tensor, layer: nn.Linear) -> Tensor:
+    """The layer in the dtype of ``x``."""
+    return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
+
+
+def _drawn(modules: dict[str, nn.Module]) -> nn.ModuleDict:
+    """Weights from N(0, 2 / fan_out), biases zero; the last map of an adapter is not zero at the start either."""
+    found = nn.ModuleDict(modules)
+    for module in found.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(module.bias)
+    return found
+
+
+@TRAINER_REGISTRY.register()
+class MultiModalAdapter(CLIPTrainer):
+    """Trainer of MMA; ``MMA`` is an alias of its name."""
+
+    registered_name = "adapter_learner"
+    shape_settings = ("ADAPTER_START", "ADAPTER_END", "ADAPTER_DIM")
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Raises ValueError naming the key that is out of range."""
+        super().check_cfg(cfg)
+        Settings.from_cfg(cfg.TRAINER.MMADAPTER)
+
+    @classmethod
+    def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MMAModel:
+        """The model over these classes."""
+        node = cfg.TRAINER.MMADAPTER
+        prompts = fill(f"{node.TEXT_CTX_INIT.replace('_', ' ')} {{}}.", classnames)
+        return MMAModel(clip_model, prompts, Settings.from_cfg(node))

@@ -1,0 +1,226 @@
+"""MMRL++: Parameter-Efficient and Interaction-Aware Representation Learning (Guo and Gu, arXiv 2505.10088).
+
+MMRL (``trainers/mmrl.py``) with three changes. One map per tower with a low-rank residual per layer (SRRA) replaces the
+maps of their own; the representation projection is CLIP's own plus a low-rank residual; and before every layer after J
+the representation tokens are beta R_i + (1 - beta) (what the layer before made of them) (PRC). So here the outputs of
+the representation tokens are read; in the text tower they depend on no class and stand in the prefix that all classes
+share.
+
+From the authors' release (names, initial values, the literal 100); it mixes logits for seen classes (FUSION logits, the
+default here). In cross-dataset runs it sets beta per target at test time, a choice made on the targets themselves: by
+default beta stays that of training; BETA_AT_TEST target takes the release's values, which stand in the configuration.
+
+Shapes: B images, C classes, K tokens, M patches, d_r, d_v, d_t widths, d joint width, r rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clip.model import CLIP
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import CLIPTrainer, unit, wide
+from .mmrl import MMRLModel, Projected, Settings
+from .templates import fill, template_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlusSettings(Settings):
+    """MMRL's numbers, beta, and the ranks of the maps' and of the projection's residuals."""
+
+    beta: float
+    res_lora_dim: int
+    proj_lora_dim: int
+
+    node: ClassVar[str] = "MMRLpp"
+
+    @classmethod
+    def read(cls, node: Any) -> dict[str, Any]:
+        """The node's values by the names of the fields."""
+        own = {"beta": float(node.BETA), "res_lora_dim": int(node.RES_LORA_DIM)}
+        return super().read(node) | own | {"proj_lora_dim": int(node.PROJ_LORA_DIM)}
+
+    def rules(self) -> dict[str, Any]:
+        """What must be true, by the line that says so where it is not."""
+        return super().rules() | {
+            f"BETA must lie in [0, 1], not {self.beta}": 0 <= self.beta <= 1,
+            f"RES_LORA_DIM must be at least 1, not {self.res_lora_dim}": self.res_lora_dim >= 1,
+            f"PROJ_LORA_DIM must be at least 1, not {self.proj_lora_dim}": self.proj_lora_dim >= 1,
+        }
+
+
+class LowRank(nn.Module):
+    """A ``[out, r]`` and B ``[r, in]``, whose product starts at zero; with ``bias`` ``[out]`` where one is given."""
+
+    def __init__(self, width_out: int, width_in: int, rank: int, bias: Tensor | None = None):
+        super().__init__()
+        self.A = nn.Parameter(torch.empty(width_out, rank))
+        self.B = nn.Parameter(torch.zeros(rank, width_in))
+        nn.init.kaiming_uniform_(self.A, a=5**0.5)  # uniform in +-rank^-0.5
+        self.bias = None if bias is None else nn.Parameter(bias.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., in] -> [..., out]``; A B is never formed, which would be as large as what it is added to."""
+        return F.linear(F.linear(x, self.B), self.A, self.bias)
+
+
+class SharedMap(nn.Module):
+    """SRRA: layer i maps R by ``weight`` + A_i B_i and ``bias_i``; the biases start as copies of one Linear's."""
+
+    def __init__(self, first: nn.Linear, layers: int, rank: int):
+        super().__init__()
+        self.weight = nn.Parameter(first.weight.detach().clone())
+        bias = first.bias.detach()
+        width_out, width_in = first.weight.shape
+        self.srra = nn.ModuleList(LowRank(width_out, width_in, rank, bias) for _ in range(layers))
+
+    def forward(self, space: Tensor) -> list[Tensor]:
+        """R ``[K, d_r]`` to one ``[K, d]`` per layer."""
+        shared, residuals = F.linear(space, self.weight), [own(space) for own in self.srra]
+        return [shared + residual for residual in residuals]
+
+
+class SharedLearner(nn.Module):
+    """The space R and its shared maps into both towers, under the release's names."""
+
+    def __init__(self, settings: PlusSettings, vision_width: int, text_width: int):
+        super().__init__()
+        self.compound_rep_tokens = nn.Parameter(torch.empty(settings.n_rep_tokens, settings.rep_dim))
+        nn.init.normal_(self.compound_rep_tokens, std=0.02)
+        vision, text = (nn.Linear(settings.rep_dim, width) for width in (vision_width, text_width))
+        depth, rank = len(settings.rep_layers), settings.res_lora_dim
+        self.srra_r2vproj = SharedMap(vision, depth, rank)
+        self.srra_r2tproj = SharedMap(text, depth, rank)
+
+    def forward(self, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
+        """Tokens of layers J..L: images ``[K, d_v]`` each, text ``[K, d_t]`` each."""
+        maps = (self.srra_r2vproj, self.srra_r2tproj)
+        vision, text = ([tokens.to(dtype) for tokens in one(self.compound_rep_tokens)] for one in maps)
+        return vision, text
+
+
+class MMRLppModel(MMRLModel):
+    """MMRL's loss, scores and frozen branch with the learned tensors and the token mixing of MMRL++."""
+
+    settings: PlusSettings
+
+    def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: PlusSettings, both: bool = True):
+        super().__init__(clip_model, prompts, settings, both)
+        self.beta = settings.beta
+
+    @staticmethod
+    def learned(settings: PlusSettings, clip_model: CLIP) -> tuple[Any, Any]:
+        """What is learned, at its initial values: the space and its maps, and the projection's residual."""
+        visual: Any = clip_model.visual
+        learner = SharedLearner(settings, visual.width, clip_model.transformer.width)
+        return learner, LowRank(visual.width, visual.output_dim, settings.proj_lora_dim)
+
+    def rep_projection(self) -> Tensor:
+        """CLIP's own projection plus the residual, ``[d_v, d]``."""
+        visual: Any = self.clip_model.visual
+        return wide(visual.proj) + self.image_encoder.A @ self.image_encoder.B
+
+    def mix(self, tokens: Tensor, outputs: Tensor) -> Tensor:
+        """PRC: a layer's own tokens ``[K, d]`` and what the layer before made of the last ones, ``[..., K, d]``."""
+        return self.beta * tokens + (1 - self.beta) * outputs
+
+    def _image_features(
+        self, x: Tensor, tokens: list[Tensor], rep: bool, projected: Projected | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """f_c ``[B, d]`` and, if ``rep``, f_r ``[B, d]``. The K tokens stand first: no mask, so order is free.
+
+        In layer J the tokens are the same for all images and are projected once; ``projected`` is that of the rest.
+        """
+        visual, count, last = self.clip_model.visual, len(tokens[0]), self.image_upper[-1]
+        if len(tokens) > 1:
+            first = self.image_upper[0]
+            new = (tokens[0], *first.project(tokens[0]))
+            old = (x, *(projected or first.project(x)))
+            x = first.attend(*(_put_first(a, b) for a, b in zip(new, old, strict=True)))
+            for block, own in zip(self.image_upper[1:-1], tokens[1:-1], strict=True):
+                x = block(_put_first(self.mix(own, x[:, :count]), x[:, count:]))
+            x = _put_first(self.mix(tokens[-1], x[:, :count]), x[:, count:])
+        else:
+            x = _put_first(tokens[0], x)
+        if not rep:
+            return unit(visual.read(last(x, rows=slice(count, count + 1))[:, 0])), None
+        out = last(x, rows=slice(0, count + 1))
+        return unit(visual.read(out[:, count])), self._read_rep(out[:, :count])
+
+    def _read_text(self, states: Tensor, tokens: list[Tensor] | None) -> Tensor:
+        """Class features ``[C, d]`` from the input of layer J on; the tokens stand in the prefix, after BOT."""
+        if tokens is None:
+            return super()._read_text(states, None)
+        count, x = len(tokens[0]), states
+        for i, (block, own) in enumerate(zip(self.text_upper, tokens, strict=True)):
+            mixed = own[None] if i == 0 else self.mix(own, x[:, 1 : 1 + count])
+            rest = x[:, 1:] if i == 0 else x[:, 1 + count :]
+            x = self.prompts.layer(block, torch.cat([x[:, :1], mixed, rest], dim=1), last=block is self.text_upper[-1])
+        return unit(self.clip_model.read_text(x[0]))
+
+
+def _put_first(tokens: Tensor, others: Tensor) -> Tensor:
+    """Tokens ``[K, d]`` or ``[B, K, d]`` before others ``[B, N, d]``: ``[B, K + N, d]``."""
+    return torch.cat([tokens.expand(len(others), *tokens.shape[-2:]), others], dim=1)
+
+
+@TRAINER_REGISTRY.register()
+class MMRLpp(CLIPTrainer):
+    """Trainer of MMRL++; which features score is as in MMRL."""
+
+    registered_name = "MultiModalRepresentationLearner"
+    shape_settings = ("REP_LAYERS", "REP_DIM", "N_REP_TOKENS", "RES_LORA_DIM", "PROJ_LORA_DIM")
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Raises ValueError naming the key that is out of range."""
+        super().check_cfg(cfg)
+        node = cfg.TRAINER.MMRLpp
+        PlusSettings.from_cfg(node)
+        if node.BETA_AT_TEST not in ("training", "target"):
+            raise ValueError(f"TRAINER.MMRLpp.BETA_AT_TEST must be training or target, not {node.BETA_AT_TEST!r}")
+        _target_betas(node)
+
+    @classmethod
+    def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MMRLppModel:
+        """The model over these classes with the data set's template."""
+        prompts = fill(template_of(cfg), classnames)
+        return MMRLppModel(clip_model, prompts, PlusSettings.from_cfg(cfg.TRAINER.MMRLpp))
+
+    def test(self, split: str | None = None) -> float:
+        """Evaluate; with BETA_AT_TEST target, a cross-dataset target has the beta that TARGET_BETA lists for it."""
+        model: Any = self.model
+        model.beta = self.beta_at_test()
+        try:
+            return super().test(split)
+        finally:
+            model.beta = model.settings.beta
+
+    def beta_at_test(self) -> float:
+        """Beta of an evaluation. Raises ValueError for a target without one under BETA_AT_TEST target."""
+        node, name = self.cfg.TRAINER.MMRLpp, self.cfg.DATASET.NAME
+        if node.BETA_AT_TEST == "training" or self.cfg.TASK != "CD" or self.seen_classes():
+            return float(node.BETA)
+        betas = _target_betas(node)
+        if name not in betas:
+            raise ValueError(
+                f"TRAINER.MMRLpp.TARGET_BETA lists no beta for {name}: "
+                "add one or set TRAINER.MMRLpp.BETA_AT_TEST training"
+            )
+        print(f"Beta {betas[name]} of {name} (chosen on the target; {node.BETA} in training)")
+        return betas[name]
+
+
+def _target_betas(node: Any) -> dict[str, float]:
+    """``TARGET_BETA`` by data set. Raises ValueError for an entry that is not a name and a number in [0, 1]."""
+    for entry in node.TARGET_BETA:
+        pair = isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[1], int | float)
+        if not (pair and 0 <= entry[1] <= 1):
+            raise ValueError(f"TRAINER.MMRLpp.TARGET_BETA holds pairs of a dataset and a beta in [0, 1], not {entry!r}")
+    return {str(name): float(beta) for name, beta in node.TARGET_BETA}
