@@ -55,7 +55,25 @@ class Case:
 
 
 # By registry name, the module of benchmarks/sides that makes both sides.
-METHODS = {"MMRL": "mmrl"}
+METHODS = {
+    "CoOp": "coop",
+    "CoCoOp": "cocoop",
+    "KgCoOp": "kgcoop",
+    "ProGrad": "prograd",
+    "MMRL": "mmrl",
+    "MMRLpp": "mmrlpp",
+    "MultiModalAdapter": "mma",
+    "TCP": "tcp",
+    "RPO": "rpo",
+    "CLIPAdapter": "clipadapter",
+    "TipAdapterF": "tipadapterf",
+    "PLOT": "plot",
+    "MaPLe": "maple",
+    "PromptSRC": "promptsrc",
+    "ProVP": "provp",
+    "Meta_B2N": "metaprompt",
+    "ProDA": "proda",
+}
 
 
 def check_options(method: str, device: str) -> None:

@@ -20,7 +20,7 @@ from runs import config
 
 ROOT = Path(train.__file__).parent
 CONFIGS = ROOT / "configs"
-FLOORS = ["dassl", "clip", "datasets", "trainers", "runs"]  # lowest first
+FLOORS = ["dassl", "clip", "datasets", "trainers", "runs", "classify"]  # lowest first
 # What each floor may import of the project: those below it, as far as they are its business.
 MAY_IMPORT = {
     "dassl": {"dassl"},
@@ -28,7 +28,9 @@ MAY_IMPORT = {
     "datasets": {"datasets", "dassl"},
     "trainers": {"trainers", "datasets", "clip", "dassl"},
     "runs": {"runs", "trainers", "datasets", "clip", "dassl"},
+    "classify": {"classify", "runs", "trainers", "datasets", "clip", "dassl"},
 }
+BACKBONES = ("ViT-B/16", "ViT-B/32", "RN50", "RN101", "embedded")  # that a configuration may name
 METHOD_NAMES = (
     "mmrl mmrlpp coop cocoop kgcoop prograd proda plot maple promptsrc tcp mma rpo provp metaprompt clipadapter "
     "tipadapter"
@@ -85,7 +87,8 @@ def test_imports_go_down_only(floor):
         f"{path} imports {module}"
         for path, nodes in trees(floor)
         for module, _ in imports(nodes)
-        if module.split(".")[0] in {*FLOORS, "tools", "train", "parse_test_res"} - MAY_IMPORT[floor]
+        if module.split(".")[0]
+        in {*FLOORS, "tools", "train", "parse_test_res", "predict", "export"} - MAY_IMPORT[floor]
     ]
     assert not upward
 
@@ -148,7 +151,11 @@ def method_configs() -> list[Path]:
 
 
 def dataset_configs() -> list[Path]:
-    return sorted((CONFIGS / "datasets").rglob("*.yaml"))
+    """All but a user's copies of the two for own data."""
+    originals = {"ImageFolder": "imagefolder", "Table": "table"}
+    paths = sorted((CONFIGS / "datasets").rglob("*.yaml"))
+    names = [yaml.safe_load(path.read_text())["DATASET"]["NAME"] for path in paths]
+    return [path for path, name in zip(paths, names, strict=True) if path.stem == originals.get(name, path.stem)]
 
 
 def build(dataset: Path, method: Path, *options: str):
@@ -157,14 +164,30 @@ def build(dataset: Path, method: Path, *options: str):
 
 
 def test_all_configurations_are_seen():
-    overrides = list(CONFIGS.rglob("trainers/*/datasets.yaml"))
-    assert len(dataset_configs()) == 16 and len(method_configs()) == 10 and len(overrides) == 1
-    assert len(list(CONFIGS.rglob("*.y*ml"))) == 16 + 10 + 1
+    overrides = set(CONFIGS.rglob("trainers/*/datasets.yaml"))
+    copies = set((CONFIGS / "datasets").rglob("*.yaml")) - set(dataset_configs())
+    assert set(CONFIGS.rglob("*.y*ml")) == {*dataset_configs(), *method_configs(), *overrides, *copies}
+    assert {path.parent.name for path in method_configs()} == set(trainers.METHODS)
+    assert len(dataset_configs()) == len(datasets.NAMES)
+
+
+@pytest.mark.parametrize("method", trainers.METHODS)
+def test_every_method_says_which_configuration_a_script_takes(method):
+    folder = CONFIGS / "trainers" / method
+    rows = [line.split() for line in (folder / "protocols").read_text().splitlines() if line and line[0] != "#"]
+    assert all(len(row) == 4 and (folder / f"{row[3]}.yaml").is_file() for row in rows)
+    assert rows[0] == ["*", "digits", "*", "embedded"]
+    for protocol in ("base2new", "xd", "fewshot"):
+        for dataset in ("imagenet", "caltech101"):
+            for shots in ("1", "2", "4", "8", "16", "3"):
+                asked = (protocol, dataset, shots)
+                assert any(all(a in (b, "*") for a, b in zip(row, asked, strict=False)) for row in rows), asked
 
 
 @pytest.mark.parametrize("path", dataset_configs(), ids=lambda path: path.stem)
 def test_every_dataset_configuration_builds_and_names_a_dataset(path):
-    assert list(yaml.safe_load(path.read_text())["DATASET"]) == ["NAME"]
+    own = {"imagefolder": ["FOLDER", "TEMPLATE"], "table": ["FOLDER", "TABLE", "TEMPLATE"]}
+    assert list(yaml.safe_load(path.read_text())["DATASET"]) == ["NAME", *own.get(path.stem, [])]
     cfg = build(path, CONFIGS / "trainers/MMRL/vit_b16.yaml")
     assert cfg.DATASET.NAME in datasets.NAMES
 
@@ -178,7 +201,7 @@ def test_every_dataset_has_one_configuration():
 def test_every_method_configuration_builds_and_names_a_trainer(path):
     cfg = build(CONFIGS / "datasets/digits.yaml", path)
     assert cfg.TRAINER.NAME == path.parent.name and path.parent.name in trainers.METHODS
-    assert path.read_text().startswith("# ") and cfg.MODEL.BACKBONE.NAME in ("ViT-B/16", "embedded")
+    assert path.read_text().startswith("# ") and cfg.MODEL.BACKBONE.NAME in BACKBONES
     assert cfg.INPUT.INTERPOLATION == "bicubic" and cfg.INPUT.PIXEL_MEAN[0] == 0.48145466
 
 
@@ -219,7 +242,7 @@ SCRIPTS = sorted(path for path in (ROOT / "scripts").rglob("*.sh") if path.name 
 
 
 def test_all_scripts_are_seen():
-    names = "base2new_test base2new_train fewshot xd_test xd_train"
+    names = "base2new_test base2new_train compare fewshot xd_test xd_train"
     assert [path.stem for path in sorted(SCRIPTS, key=lambda path: path.name)] == names.split()
 
 

@@ -25,7 +25,25 @@ from tools.goldens.recipe import clip_weights  # noqa: E402
 
 # Names in the settings, and the module of tools/goldens with the method's ``build`` (setting and CLIP to a model filled
 # by the recipe) and ``recompute`` (setting and model to the golden arrays).
-METHODS = {"MMRL": "mmrl"}
+METHODS = {
+    "CoOp": "coop",
+    "CoCoOp": "cocoop",
+    "KgCoOp": "kgcoop",
+    "ProGrad": "prograd",
+    "MMRL": "mmrl",
+    "MMRLpp": "mmrlpp",
+    "MultiModalAdapter": "mma",
+    "TCP": "tcp",
+    "RPO": "rpo",
+    "MaPLe": "maple",
+    "PromptSRC": "promptsrc",
+    "ProVP": "provp",
+    "Meta_B2N": "metaprompt",
+    "CLIP_Adapter": "clipadapter",
+    "PLOT": "plot",
+    "Tip_Adapter": "tipadapter",
+    "Tip_Adapter_F": "tipadapter",
+}
 
 
 def model_of(setting: dict[str, Any]) -> Any:

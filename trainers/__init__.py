@@ -22,7 +22,26 @@ class Entry:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
+_TIP_ADAPTER = {
+    "AUGMENT_EPOCH": 10,
+    "INIT_BETA": 1.0,  # per data set in configs/trainers/TipAdapter/datasets.yaml, as are the next two
+    "INIT_ALPHA": 1.17,
+    "SEARCH_SCALE": [7.0, 3.0],  # largest beta, alpha
+    "SEARCH_STEP": [200, 20],
+    "SEARCH_HP": True,
+    "SELECTION": "val",
+    "PREC": "fp16",
+}
+
+# One node for CoOp and the methods that took over its settings. CTX_INIT: words (CoOp), or whether to start from the
+# data set's or the method's own phrase (KgCoOp, ProGrad); None, or "", draws. W is KgCoOp's weight.
+_COOP = {"N_CTX": 16, "CSC": False, "CTX_INIT": None, "PREC": "fp16", "CLASS_TOKEN_POSITION": "end", "W": 1.0}
+
 METHODS = {
+    "CoOp": Entry("trainers.coop", "COOP", _COOP),
+    "CoCoOp": Entry("trainers.cocoop", "COCOOP", {"N_CTX": 16, "CTX_INIT": "", "PREC": "fp16"}),
+    "KgCoOp": Entry("trainers.kgcoop", "COOP", _COOP),
+    "ProGrad": Entry("trainers.prograd", "COOP", _COOP),
     "MMRL": Entry(
         "trainers.mmrl",
         "MMRL",
@@ -36,9 +55,109 @@ METHODS = {
             "FUSION": "probs",
         },
     ),
+    "MMRLpp": Entry(
+        "trainers.mmrlpp",
+        "MMRLpp",
+        {
+            "ALPHA": 0.7,
+            "BETA": 0.9,  # per data set in configs/trainers/MMRLpp/datasets.yaml, as is lambda
+            "REG_WEIGHT": 0.2,
+            "REP_LAYERS": [6, 7, 8, 9, 10, 11, 12],
+            "REP_DIM": 512,
+            "N_REP_TOKENS": 5,
+            "RES_LORA_DIM": 4,
+            "PROJ_LORA_DIM": 64,
+            "PREC": "amp",
+            "FUSION": "logits",
+            "BETA_AT_TEST": "training",
+            "TARGET_BETA": [],
+        },
+    ),
+    "CLIPAdapter": Entry("trainers.clipadapter", "CLIPADAPTER", {"RATIO": 0.2, "REDUCTION": 4, "PREC": "fp32"}),
+    "PLOT": Entry(
+        "trainers.plot",
+        "PLOTPP",
+        {
+            "N": 4,  # prompts, and M views
+            "M": 4,
+            "EPS": 0.1,
+            "MAX_ITER": 100,
+            "THRESH": 0.01,
+            "MODEL_UPD": "joint",
+            "TRADE_OFF": False,
+            "TWO_STAGES": True,
+            "PRETRAIN_DIR": "",  # a finished first stage, instead of an own one
+            "PREC": "fp16",
+            # What official command lines set: the length of the context comes from the phrases, the rest has one value.
+            "N_CTX": 4,
+            "CSC": False,
+            "CTX_INIT": True,
+            "CLASS_TOKEN_POSITION": "end",
+        },
+    ),
+    "ProDA": Entry(
+        "trainers.proda",
+        "PRODA",
+        {"N_CTX": 16, "N_PROMPT": 32, "PROMPT_BS": 4, "LAMBDA": 0.1, "PREC": "fp16"},
+    ),
+    "TipAdapter": Entry("trainers.tipadapter", "TIPADAPTER", _TIP_ADAPTER),
+    "TipAdapterF": Entry("trainers.tipadapter", "TIPADAPTER", _TIP_ADAPTER),
+    "LinearProbe": Entry(
+        "trainers.linearprobe",
+        "LINEARPROBE",
+        {
+            "SEARCH_STEPS": 8,
+            "SAMPLING": "run",  # the run's few-shot draw, as all methods; official: that of lpclip
+            "SELECTION": "val",
+            "PREC": "fp16",
+        },
+    ),
+    "TCP": Entry("trainers.tcp", "COOP", _COOP),
+    # Official configurations have CTX_INIT, and nothing reads it.
+    "RPO": Entry("trainers.rpo", "RPO", {"K": 24, "CTX_INIT": "", "PREC": "fp16"}),
+    "MultiModalAdapter": Entry(
+        "trainers.mma",
+        "MMADAPTER",
+        {
+            "TEXT_CTX_INIT": "a photo of a",
+            "ADAPTER_START": 5,
+            "ADAPTER_END": 12,
+            "ADAPTER_DIM": 32,
+            "ADAPTER_SCALE": 0.001,
+            "PREC": "amp",
+        },
+    ),
+    "MaPLe": Entry(
+        "trainers.maple", "MAPLE", {"N_CTX": 2, "CTX_INIT": "a photo of a", "PROMPT_DEPTH": 9, "PREC": "fp16"}
+    ),
+    "PromptSRC": Entry(
+        "trainers.promptsrc",
+        "PROMPTSRC",
+        {
+            "N_CTX_VISION": 4,
+            "N_CTX_TEXT": 4,
+            "CTX_INIT": "a photo of a",
+            "PROMPT_DEPTH_VISION": 9,
+            "PROMPT_DEPTH_TEXT": 9,
+            "TEXT_LOSS_WEIGHT": 25.0,
+            "IMAGE_LOSS_WEIGHT": 10.0,
+            "GPA_MEAN": 15.0,
+            "GPA_STD": 1.0,
+            "PREC": "fp16",
+        },
+    ),
+    "ProVP": Entry("trainers.provp", "PROVP", {"N_CTX": 16, "USE_REF": True, "SELECT_ON_TEST": False, "PREC": "fp16"}),
+    "Meta_B2N": Entry(
+        "trainers.metaprompt",
+        "META",
+        {"N_CTX": 2, "N_PRO": 2, "LAYERS": 12, "META_STEP": 0.2, "RESTORE_AFTER_EACH_HALF": False, "PREC": "fp16"},
+    ),
     "ZeroshotCLIP": Entry("trainers.zsclip"),
     "ZeroshotCLIP2": Entry("trainers.zsclip"),
 }
+
+# Other names of methods, official or short; train.py takes both.
+ALIASES = {"CLIP_Adapter": "CLIPAdapter", "PLOTPP": "PLOT", "MMA": "MultiModalAdapter", "MetaPrompt": "Meta_B2N"}
 
 
 def extend_cfg(cfg: Any) -> None:
@@ -50,6 +169,12 @@ def extend_cfg(cfg: Any) -> None:
     cfg.TRAINER.COMPILE = False  # torch.compile for the training step
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"
     cfg.DATASET.TEMPLATE = ""  # of the prompts, such as "a photo of a {}."; empty: the data set's own
+    # The user's own data (docs/own-data.md): its folder in ROOT or absolute, and files in that folder or absolute.
+    cfg.DATASET.FOLDER = ""
+    cfg.DATASET.TABLE = ""
+    cfg.DATASET.CLASSNAMES = ""
+    # ProGrad's official node: the loss's name, the teacher's temperature, the projection's strength.
+    cfg.LOSS = CfgNode({"NAME": "prograd", "T": 1.0, "LAMBDA": 1.0})
     for entry in METHODS.values():
         if entry.node:
             cfg.TRAINER[entry.node] = CfgNode(dict(entry.defaults))

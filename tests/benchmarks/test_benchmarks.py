@@ -237,7 +237,7 @@ def test_presets():
 @pytest.mark.parametrize(
     ("argv", "line"),
     [
-        (["--method", "CoOp"], "error: --method CoOp has no benchmark: there are MMRL"),
+        (["--method", "ZeroshotCLIP"], "error: --method ZeroshotCLIP has no benchmark: there are "),
         (["--device", "tpu"], "error: --device tpu is not available: there are cpu"),
     ],
 )
