@@ -56,7 +56,7 @@ def load_classifier(
     cannot score or that are given twice, an unknown precision or device.
     """
     folder = Path(run_folder)
-    cfg = _recorded_cfg(folder)
+    cfg = recorded_cfg(folder)
     run_id = _finished(folder, epoch)
     if template is not None:
         cfg.DATASET.TEMPLATE = template
@@ -79,7 +79,7 @@ def load_classifier(
     # Built in the order trained on, which a method may depend on; the classifier then orders the columns as asked.
     build = _Build(cfg, trained if seen else names.check(wanted), device, precision)
     if "method" in about:
-        checkpoints.check_fits(path, about, build.facts(), trainer.settings_key(cfg), trainer.shape_settings)
+        trainer.check_fits(path, about, build.facts(), cfg)
     build.method.fit_to(tensors, trained)
     checkpoints.load_learned(build.method, tensors, path)
     build.method.use_classes(seen)
@@ -185,7 +185,8 @@ def preprocessing(cfg: Any) -> dict[str, Any]:
     return steps | ({"instance_norm": True} if "instance_norm" in node.TRANSFORMS else {})
 
 
-def _recorded_cfg(folder: Path) -> CfgNode:
+def recorded_cfg(folder: Path) -> CfgNode:
+    """The configuration of a run. FileNotFoundError or ValueError naming the folder or the file."""
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no run folder {folder}")
     path = folder / RESOLVED

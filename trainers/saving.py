@@ -37,6 +37,17 @@ class SavingTrainer(TrainerX):
         """The method's node, empty for a method without settings."""
         return cfg.TRAINER.get(METHODS[cfg.TRAINER.NAME].node, CfgNode())
 
+    @classmethod
+    def shaping(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """A node's settings as they are compared with a checkpoint's; a method may make equal what is one model."""
+        return dict(settings)
+
+    @classmethod
+    def check_fits(cls, path: Path, about: Mapping[str, Any], mine: Mapping[str, Any], cfg: Any) -> None:
+        """Raise ValueError, naming what differs, unless a checkpoint's ``about`` agrees with a run's own."""
+        theirs, ours = ({**side, "settings": cls.shaping(side["settings"])} for side in (about, mine))
+        checkpoints.check_fits(path, theirs, ours, cls.settings_key(cfg), cls.shape_settings)
+
     def about(self) -> dict[str, Any]:
         """What a checkpoint says of itself: plain values only, enough to rebuild the method and its preprocessing."""
         cfg = self.cfg
@@ -105,8 +116,7 @@ class SavingTrainer(TrainerX):
     def _load(self, name: str, path: Path) -> None:
         tensors, about = checkpoints.read(path)
         if "method" in about:
-            node = self.settings_key(self.cfg)
-            checkpoints.check_fits(path, about, self.about(), node, self.shape_settings)
+            self.check_fits(path, about, self.about(), self.cfg)
             self.trained_on, self.trained_classes = about["dataset"], about["classnames"]
         elif self.cfg.TASK == "CD":
             self.trained_on = "ImageNet"  # official checkpoints do not say; their cross-dataset source is ImageNet

@@ -12,7 +12,7 @@ import torch
 import datasets
 import train
 import trainers
-from classify.load import _recorded_cfg
+from classify.load import recorded_cfg
 from dassl.engine import build_trainer
 
 CONFIGS = Path(train.__file__).parent / "configs"
@@ -40,7 +40,7 @@ def trained(method: str, folder: Path, data: Path, *options: str) -> Path:
 def evaluation(run, classes, *options):
     """Paths, scores and labels of the trainer's own test of a run's model on these classes."""
     datasets.load_all()
-    cfg = _recorded_cfg(run)
+    cfg = recorded_cfg(run)
     trainers.load(cfg.TRAINER.NAME)
     cfg.merge_from_list(["DATASET.SUBSAMPLE_CLASSES", classes, *options])
     trainer = build_trainer(cfg)

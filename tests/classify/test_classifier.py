@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from classify import load_classifier, names, zero_shot
-from classify.load import _recorded_cfg
+from classify.load import recorded_cfg
 from trainers.base import Method
 
 from .conftest import BASE, NEW, evaluation
@@ -19,9 +19,9 @@ from .conftest import BASE, NEW, evaluation
 
 @pytest.mark.parametrize("fusion", ["probs", "logits"])
 def test_the_runs_own_classes_get_the_trainers_scores_bit_for_bit(mmrl_run, fusion, monkeypatch):
-    recorded = _recorded_cfg(mmrl_run)
+    recorded = recorded_cfg(mmrl_run)
     recorded.TRAINER.MMRL.FUSION = fusion
-    monkeypatch.setattr("classify.load._recorded_cfg", lambda folder: recorded)
+    monkeypatch.setattr("classify.load.recorded_cfg", lambda folder: recorded)
     paths, scores = evaluation(mmrl_run, "base", "TRAINER.MMRL.FUSION", fusion)
     classifier = load_classifier(mmrl_run, device="cpu")
     assert classifier.classes == BASE and classifier.about["seen"] is True

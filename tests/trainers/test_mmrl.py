@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from clip.model import CLIP
 from tests.reference import toy
 from trainers.mmrl import MMRLModel, Settings
+from trainers.mmrl_variants import RepresentationLearner, RepresentationProjection
 
 
 @pytest.mark.parametrize(
@@ -52,8 +53,6 @@ def test_number_of_learned_parameters_is_the_papers():
 
 
 def _learned(clip_model, rep_dim, layers):
-    from trainers.mmrl import RepresentationLearner, RepresentationProjection
-
     settings = Settings(0.7, 0.5, tuple(range(13 - layers, 13)), rep_dim, 5)
     learner = RepresentationLearner(settings, clip_model.visual.width, clip_model.transformer.width)
     projection = RepresentationProjection(clip_model.visual.width, clip_model.visual.output_dim)
@@ -62,8 +61,6 @@ def _learned(clip_model, rep_dim, layers):
 
 def test_initial_values():
     """R ~ N(0, 0.02^2), one Linear copied to all layers of a tower, the projection ~ N(0, 1/d_v)."""
-    from trainers.mmrl import RepresentationLearner, RepresentationProjection
-
     torch.manual_seed(0)
     learner = RepresentationLearner(Settings(0.7, 0.5, (2, 3, 4), 512, 50), 256, 128)
     assert abs(learner.compound_rep_tokens.std().item() - 0.02) < 5e-4
