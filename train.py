@@ -18,6 +18,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--config-file", default="", metavar="FILE", help="the method's settings (configs/trainers/METHOD/*.yaml)")
     add("--dataset-config-file", default="", metavar="FILE", help="the dataset (configs/datasets/*.yaml)")
     add("--trainer", default="", metavar="NAME", help="the method, such as MMRL or ZeroshotCLIP")
-    add("--backbone", default="", metavar="NAME", help="CLIP model, such as ViT-B/16, or the path of its weights")
+    add("--backbone", default="", metavar="NAME", help="CLIP: ViT-B/16, open_clip:ARCH/PRETRAINED, or a weights file")
     add("--head", default="", metavar="NAME", help="head on the backbone, for trainers that have one")
     add("--eval-only", action="store_true", help="test only")
     add("--model-dir", default="", metavar="DIR", help="with --eval-only: folder of the run whose model is tested")
@@ -70,6 +71,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def describe(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
     """What the record says of the run before it starts."""
+    from runs.record import read
+
     return {
         "method": cfg.TRAINER.NAME,
         "dataset": cfg.DATASET.NAME,
@@ -80,6 +83,9 @@ def describe(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
         "split": cfg.TEST.SPLIT,
         "mode": "eval" if args.eval_only else "train",
         "model_dir": args.model_dir or None,
+        "source": (read(args.model_dir) or {}).get("dataset") if args.model_dir else cfg.DATASET.NAME,
+        "backbone": cfg.MODEL.BACKBONE.NAME,
+        "settings": Path(args.config_file).stem or None,
     }
 
 
@@ -131,6 +137,7 @@ def execute(cfg: CfgNode, args: argparse.Namespace, built: list[Any], made_by: d
     with runtime_errors_as_the_users(cfg.MODEL.BACKBONE.NAME):
         trainer = build_trainer(cfg)
     trainer.made_by = made_by
+    trainer.tally.ready = time.monotonic()
     built.append(trainer)
 
     if args.eval_only:
@@ -222,7 +229,7 @@ def attempt(this: Any, state: str, cfg: CfgNode, args: argparse.Namespace) -> in
     from dassl.engine import Preempted
     from dassl.utils import setup_logger
     from runs import environment
-    from runs.results import cost
+    from runs.results import cost, save_predictions
 
     commit = environment.commit()
     if not rehearsal(args):
@@ -244,10 +251,11 @@ def attempt(this: Any, state: str, cfg: CfgNode, args: argparse.Namespace) -> in
         print(f"Stopped by SIGTERM (exit status {PREEMPTED}): the same command goes on here", file=sys.stderr)
         return PREEMPTED
     except Exception as error:
-        put_on_record(this, error, None if rehearsal(args) else (cost(built[0]) if built else {}))
+        put_on_record(this, error, None if rehearsal(args) else (cost(built[0], this.started) if built else {}))
         raise
     if not rehearsal(args):
-        this.succeed({**results, **cost(built[0])})
+        results |= save_predictions(built[0], this.directory) if results and cfg.TEST.SAVE_PREDICTIONS else {}
+        this.succeed({**results, **cost(built[0], this.started)})
     return 0
 
 

@@ -46,6 +46,7 @@ INCIDENTAL = frozenset(
         "TRAIN.RESUME_FREQ",
         "TEST.COMPUTE_CMAT",
         "TEST.PER_CLASS_RESULT",
+        "TEST.SAVE_PREDICTIONS",
     }
 )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
-PACKAGES = ("torch", "torchvision", "numpy")
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "scikit-learn", "open_clip_torch")
 
 
 def versions() -> dict[str, str]:

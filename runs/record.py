@@ -85,6 +85,9 @@ class Run:
         identity: every setting that can change the result, flat; its hash tells runs apart.
         about: facts that the record repeats for its readers (method, dataset, shots, ...).
         defaults: values of keys of `identity` that a record may lack, being older than they are.
+
+    Attributes:
+        started: when the attempt at hand began, as `time.monotonic` has it.
     """
 
     def __init__(
@@ -99,7 +102,7 @@ class Run:
         self.defaults: dict[str, Any] = json.loads(json.dumps(dict(defaults)))
         self.about = about
         self._record: dict[str, Any] = {}
-        self._started = time.monotonic()
+        self.started = time.monotonic()
 
     def state(self) -> tuple[str, str]:
         """What stands in the folder: (`none`, `running`, `preempted`, `failed` or `success`, a line to print or "").
@@ -146,7 +149,7 @@ class Run:
             "config_file": hashlib.sha256(resolved.encode()).hexdigest(),
             "config": self.identity,
         }
-        self._started = time.monotonic()
+        self.started = time.monotonic()
         write(self.directory, self._record)
 
     def succeed(self, results: dict[str, Any]) -> None:
@@ -162,7 +165,7 @@ class Run:
         self._close("preempted", {})
 
     def _close(self, status: str, facts: dict[str, Any]) -> None:
-        wall = round(time.monotonic() - self._started, 3)
+        wall = round(time.monotonic() - self.started, 3)
         last = {"status": status, "finished": _now(), "wall_seconds": wall}
         # The bulky configuration stays at the end, where a reader of the file does not trip over it.
         tail = {key: self._record.pop(key) for key in ("config_hash", "config_file", "config")}

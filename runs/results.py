@@ -2,19 +2,65 @@
 
 from __future__ import annotations
 
+import io
+import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from runs.environment import device_name, peak_memory
+from trainers.atomic import write_bytes
+
+PREDICTIONS = "predictions.npz"
 
 
-def cost(trainer: Any) -> dict[str, Any]:
-    """Device, peak memory and number of learned values of a run, whatever came out of it."""
+def cost(trainer: Any, started: float) -> dict[str, Any]:
+    """Device, peak memory, number of learned values and time of a run, whatever came out of it.
+
+    Args:
+        started: when the attempt began, as `time.monotonic` has it. What an earlier attempt did is not counted.
+    """
     return {
         "device": device_name(trainer.device),
         "peak_memory": peak_memory(trainer.device),
         "learned_parameters": learned_parameters(trainer),
+        **times(trainer.tally, started, time.monotonic()),
     }
+
+
+def times(tally: Any, started: float, now: float) -> dict[str, Any]:
+    """Seconds of each phase, milliseconds per training image and images per second of the last test (None: none).
+
+    Training is what is neither start-up nor test: fitting, building a cache and saving are part of it.
+    """
+    trained, tested = tally.training, tally.last_test
+    return {
+        "phase_seconds": {
+            "start_up": round(tally.ready - started, 3),
+            "training": round(now - tally.ready - tally.testing_seconds, 3),
+            "evaluation": round(tally.testing_seconds, 3),
+        },
+        "ms_per_training_image": 1000 * trained.seconds / trained.images if trained.images else None,
+        "test_images_per_second": tested.images / tested.seconds if tested.images else None,
+    }
+
+
+def save_predictions(trainer: Any, directory: Path) -> dict[str, str]:
+    """Write `true` and `predicted` labels `[N]` of the last test, in its order, and `classes` `[C]` by label.
+
+    Returns the file's name, for the record.
+    """
+    import numpy as np
+
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        true=np.asarray(trainer.evaluator._y_true, dtype=np.int32),
+        predicted=np.asarray(trainer.evaluator._y_pred, dtype=np.int32),
+        classes=np.asarray([name for _, name in sorted(trainer.lab2cname.items())]),
+    )
+    write_bytes(directory / PREDICTIONS, content.getvalue())
+    return {"predictions": PREDICTIONS}
 
 
 def learned_parameters(trainer: Any) -> int:

@@ -144,6 +144,7 @@ _DEFAULTS: dict[str, Any] = {
         "EVALUATOR": "Classification",
         "PER_CLASS_RESULT": False,
         "COMPUTE_CMAT": False,
+        "SAVE_PREDICTIONS": True,  # ours: true and predicted labels of the last test, in predictions.npz
         "NO_TEST": False,
         "SPLIT": "test",
         "FINAL_MODEL": "last_step",

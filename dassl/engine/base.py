@@ -15,6 +15,7 @@ from dassl.utils.torchtools import load_checkpoint, save_checkpoint
 
 from .resume import Preempted, Resumable
 from .rolling import RollingFile
+from .tally import Tally
 
 Names = str | list[str] | None
 
@@ -35,6 +36,7 @@ class TrainerBase(Resumable):
         self._optims: OrderedDict[str, Any] = OrderedDict()
         self._scheds: OrderedDict[str, Any] = OrderedDict()
         self._writer: Any = None
+        self.tally = Tally()
         self.init_resume()
 
     # Models

@@ -146,9 +146,11 @@ class SimpleTrainer(TrainerBase):
         else:
             split, loader = "test", self.test_loader
         print(f"Evaluate on the *{split}* set")
-        for batch in tqdm(loader, disable=None):  # None: a bar only on a terminal
-            images, labels = self.parse_batch_test(batch)
-            self.evaluator.process(self.model_inference(images), labels)
+        with self.tally.test() as test:
+            for batch in tqdm(loader, disable=None):  # None: a bar only on a terminal
+                images, labels = self.parse_batch_test(batch)
+                self.evaluator.process(self.model_inference(images), labels)
+                test.images += len(labels)
         results = self.evaluator.evaluate()
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
@@ -181,6 +183,7 @@ class _EpochLog:
         """A training step is done."""
         t = self.trainer
         self.batch_time.update(time.time() - self.last)
+        t.tally.training.seconds += self.batch_time.val
         self.losses.update(summary)
         frequency = t.cfg.TRAIN.PRINT_FREQ
         if (t.batch_idx + 1) % frequency == 0 or t.num_batches < frequency:
@@ -218,6 +221,7 @@ class TrainerX(SimpleTrainer):
         for batch_idx, batch in enumerate(batches, start=done):
             self.batch_idx = batch_idx
             log.loaded()
+            self.tally.trained(batch)
             log.stepped(self.forward_backward(batch))
             self.end_step(self.cfg.TRAIN.RESUME_FREQ)
 
@@ -241,6 +245,7 @@ class TrainerXU(SimpleTrainer):
             self.batch_idx = batch_idx
             batch_x, batch_u = next(batches_x), next(batches_u)
             log.loaded()
+            self.tally.trained(batch_x)
             log.stepped(self.forward_backward(batch_x, batch_u))
             self.end_step(self.cfg.TRAIN.RESUME_FREQ)
 
