@@ -73,7 +73,7 @@ def measure_case(
 
     from benchmarks import cases
     from benchmarks.measure import MatrixProducts, alternate, count_flops
-    from trainers.base import autocast
+    from trainers.base import autocast, in_passes
 
     title = f"{case.method}, {case.classes} classes, batch {case.batch}, {case.precision}"
     common.log(f"{title}: first batch")
@@ -88,7 +88,9 @@ def measure_case(
 
     def score(side: str, both: bool) -> torch.Tensor:
         with torch.no_grad(), autocast(case.precision_of(side), torch.device(case.device)):
-            return sides[side].scores(images, kept[side], both)
+            if side == "plain":
+                return sides[side].scores(images, kept[side], both)
+            return in_passes(lambda part: sides[side].scores(part, kept[side], both), images)  # as a trainer does
 
     if plain:
         exact = case.precision == case.plain_precision == "fp32"

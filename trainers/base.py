@@ -24,6 +24,7 @@ from .backbone import check_input, load_clip, weights_id
 from .saving import SavingTrainer
 
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
+CPU_PASS = 32  # images scored at a time
 
 
 class Method(nn.Module):
@@ -184,7 +185,14 @@ class CLIPTrainer(SavingTrainer):
     def model_inference(self, images: Tensor) -> Tensor:
         """Scores ``[B, C]`` of a batch of images, within ``test``."""
         with self.autocast():
-            return self.model.scores(images, self._class_features)
+            return in_passes(lambda part: self.model.scores(part, self._class_features), images)
+
+
+def in_passes(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Scores ``[B, C]`` of images ``[B, 3, H, W]``, on a CPU few at a time: hidden states of many leave its caches."""
+    if images.device.type != "cpu" or len(images) <= CPU_PASS:
+        return score(images)
+    return torch.cat([score(part) for part in images.split(CPU_PASS)])
 
 
 def effective_precision(asked: str, device: torch.device) -> str:
