@@ -53,6 +53,8 @@ METHODS = {
             "N_REP_TOKENS": 5,
             "PREC": "amp",
             "FUSION": "probs",
+            "VARIANT": "full",  # wo_L, wo_V, wo_RS, biased, wo_DS1, wo_DS2: Table 4
+            "REGULARIZER": "cos",  # l1, mse: Table 9
         },
     ),
     "MMRLpp": Entry(
@@ -80,6 +82,7 @@ METHODS = {
         {
             "N": 4,  # prompts, and M views
             "M": 4,
+            "N_CTX_V": 2,  # tokens of a view
             "EPS": 0.1,
             "MAX_ITER": 100,
             "THRESH": 0.01,

@@ -1,13 +1,13 @@
 """PLOT: Prompt Learning with Optimal Transport (Chen et al., ICLR 2023), as its authors run it on ViTs (PLOT++).
 
-Four prompts with learned context and four views of an image, each with two learned tokens of its own, are compared by
+Four prompts with learned context and four views of an image, each with K = 2 learned tokens of its own, are compared by
 optimal transport: S [M, N] holds the cosines of views and prompts, T is the entropic transport plan of cost 1 - S
 (Sinkhorn, without gradient), and an image scores exp(logit_scale) sum(T * S) for a class.
 
-Facts of the release: a view's tokens stand at the image sequence's end, without a position, before the first
-LayerNorm. The prompts' contexts start from four phrases per data set (``PHRASES``); n, the length of all four, is the
-word count of the first. A longer phrase keeps its last words as they are; a shorter one takes the first token of the
-class name into its context (ImageNet's third). Sinkhorn stops once the mean change over all pairs of the batch is below
+Facts of the release: a view's tokens stand at the image sequence's end, without a position, before the first LayerNorm.
+The prompts' contexts start from four phrases per data set (``plot_phrases.py``); n, the length of all four, is the word
+count of the first. A longer phrase keeps its last words as they are; a shorter one takes the first token of the class
+name into its context (ImageNet's third). Sinkhorn stops once the mean change over all pairs of the batch is below
 ``THRESH``, so scores depend, slightly, on what else is in the batch.
 
 Training has two stages. First the view tokens alone (MODEL_UPD vision), with the global scores exp(logit_scale) g t
@@ -32,67 +32,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.layers import no_autocast
-from clip.model import CLIP, VisionTransformer
+from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY, build_trainer
 from dassl.utils import set_random_seed
 
 from . import checkpoints
 from .base import CLIPTrainer, Method, wide
 from .context import INIT_STD, Context, ContextPrompts, cosine_logits, is_class_buffer, word_vectors
+from .deep_prompts import check_vit, is_clip_tensor
+from .plot_phrases import GENERAL, PHRASES
 from .templates import prompt_tokens
 from .transport import Sides, Sinkhorn
 
-VIEWS_TOKENS = 2
-_GENERAL = ("a photo of a", "this is a photo", "this is picture of", "one picture of a")
-PHRASES = {
-    "ImageNet": ("a photo of a", "this is a photo", "this is a", "one picture of a"),
-    "Caltech101": _GENERAL,
-    "StanfordCars": _GENERAL,
-    "SUN397": _GENERAL,
-    "DescribableTextures": (
-        "a photo of a texture",
-        "this is a photo texture",
-        "this is a picture texture",
-        "one picture of a texture",
-    ),
-    "EuroSAT": (
-        "a centered satellite photo of",
-        "a centered satellite picture of",
-        "this is centered satellite photo of",
-        "one centered satellite photo of a",
-    ),
-    "FGVCAircraft": (
-        "a photo of an aircraft",
-        "a picture of an aircraft",
-        "this is aircraft picture of",
-        "one picture of an aircraft",
-    ),
-    "Food101": ("a photo of a food", "this is a food photo", "this is food picture of", "one picture of a food"),
-    "OxfordFlowers": (
-        "a photo of a flower",
-        "one picture of a flower",
-        "this is a picture flower",
-        "one picture of a flower",
-    ),
-    "OxfordPets": ("a photo of a pet", "one picture of a pet", "this is a picture pet", "one picture of a pet"),
-    "UCF101": (
-        "a photo of a person doing",
-        "this is a photo people doing",
-        "this is picture of people doing",
-        "one picture of a person doing",
-    ),
-}
-
 
 class PromptLearner(nn.Module):
-    """What is learned, under the release's names: ``ctx`` ``[N, n, d_t]`` and ``ctx_vision`` ``[M, 2, d_v]``.
+    """What is learned, under the release's names: ``ctx`` ``[N, n, d_t]`` and ``ctx_vision`` ``[M, K, d_v]``.
 
     With ``vision_only`` the contexts stay as they are: part of the state, but not learned.
     """
 
     ctx: Tensor
 
-    def __init__(self, clip_model: CLIP, phrases: Sequence[str], views: int, vision_only: bool):
+    def __init__(self, clip_model: CLIP, phrases: Sequence[str], views: int, view_tokens: int, vision_only: bool):
         super().__init__()
         length = len(phrases[0].split())
         ctx = torch.stack([word_vectors(clip_model, phrase, length) for phrase in phrases])
@@ -100,7 +61,7 @@ class PromptLearner(nn.Module):
             self.register_buffer("ctx", ctx)
         else:
             self.ctx = nn.Parameter(ctx)
-        self.ctx_vision = nn.Parameter(INIT_STD * torch.randn(views, VIEWS_TOKENS, clip_model.visual.width))
+        self.ctx_vision = nn.Parameter(INIT_STD * torch.randn(views, view_tokens, clip_model.visual.width))
 
 
 class PLOTModel(Method):
@@ -114,6 +75,7 @@ class PLOTModel(Method):
         vision_only: learn the view tokens alone.
         trade_off: add the global scores.
         sinkhorn: its numbers.
+        view_tokens: K.
     """
 
     def __init__(
@@ -125,12 +87,12 @@ class PLOTModel(Method):
         vision_only: bool = False,
         trade_off: bool = False,
         sinkhorn: Sinkhorn | None = None,
+        view_tokens: int = 2,
     ):
         super().__init__(clip_model)
-        if not isinstance(clip_model.visual, VisionTransformer):
-            raise ValueError("PLOT (PLOT++) needs a ViT image tower: set MODEL.BACKBONE.NAME to ViT-B/16")
+        check_vit(clip_model, "PLOT (PLOT++)")
         self.vision_only, self.trade_off, self.sinkhorn = vision_only, trade_off, sinkhorn or Sinkhorn()
-        self.prompt_learner = PromptLearner(clip_model, phrases, views, vision_only)
+        self.prompt_learner = PromptLearner(clip_model, phrases, views, view_tokens, vision_only)
         self.prompts = _alike(clip_model, classnames, phrases)
         self._fixed_text: Sides | None = None
         self.register_load_state_dict_post_hook(lambda *_: self._forget())
@@ -206,13 +168,12 @@ class PLOTModel(Method):
         return self.logits(self.image(images), class_features)
 
     def is_frozen(self, key: str) -> bool:
-        """Official checkpoints hold all of CLIP, and the embeddings of the classes trained on."""
-        tower, _, name = key.partition(".")
-        if tower == "image_encoder":
-            return name in self.clip_model.visual.state_dict()
-        if tower == "text_encoder":
-            return name in self.clip_model.state_dict()
-        return key == "logit_scale" or is_class_buffer(key)
+        """Official checkpoints hold all of CLIP, and the embeddings of the classes trained on.
+
+        On ImageNet the release runs the text encoder on several GPUs, and so has ``module.`` in its names.
+        """
+        one_gpu = key.replace("text_encoder.module.", "text_encoder.", 1)
+        return is_class_buffer(key) or is_clip_tensor(one_gpu, self.clip_model)
 
 
 def _joined(x: Tensor, tokens: Tensor) -> Tensor:
@@ -257,16 +218,20 @@ class PLOT(CLIPTrainer):
                 )
         if node.MODEL_UPD not in ("joint", "vision"):
             raise ValueError(f"TRAINER.PLOTPP.MODEL_UPD is {node.MODEL_UPD!r}: choose joint or vision")
-        if node.M < 1:
-            raise ValueError(f"TRAINER.PLOTPP.M must be at least 1, not {node.M}")
+        for key in ("M", "N_CTX_V"):
+            if node[key] < 1:
+                raise ValueError(f"TRAINER.PLOTPP.{key} must be at least 1, not {node[key]}")
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PLOTModel:
         """The model over these classes with the data set's phrases, in cross-dataset runs ImageNet's."""
         node = cfg.TRAINER.PLOTPP
-        phrases = PHRASES.get("ImageNet" if cfg.TASK == "CD" else cfg.DATASET.NAME, _GENERAL)
+        phrases = PHRASES.get("ImageNet" if cfg.TASK == "CD" else cfg.DATASET.NAME, GENERAL)
         sinkhorn = Sinkhorn(node.EPS, node.MAX_ITER, node.THRESH)
-        return PLOTModel(clip_model, classnames, phrases, node.M, node.MODEL_UPD == "vision", node.TRADE_OFF, sinkhorn)
+        vision_only = node.MODEL_UPD == "vision"
+        return PLOTModel(
+            clip_model, classnames, phrases, node.M, vision_only, node.TRADE_OFF, sinkhorn, view_tokens=node.N_CTX_V
+        )
 
     def before_train(self) -> None:
         """Start from the first stage, or go on from what was saved."""

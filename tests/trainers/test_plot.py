@@ -42,12 +42,13 @@ def relative(a, b):
     lengths=st.lists(st.integers(-1, 2), min_size=1, max_size=3),
     n=st.integers(2, 4),
     views=st.integers(1, 3),
+    view_tokens=st.integers(1, 3),
     depth=st.integers(1, 3),
     batch=st.integers(1, 3),
     stage=st.sampled_from([(False, False), (True, True), (False, True)]),
     seed=st.integers(0, 10),
 )
-def test_float64_equals_the_equations(names, lengths, n, views, depth, batch, stage, seed):
+def test_float64_equals_the_equations(names, lengths, n, views, view_tokens, depth, batch, stage, seed):
     """Phrases of n words and of more or fewer; the prompts, 77 positions each, straight from their words."""
     vision_only, trade_off = stage
     torch.manual_seed(seed)
@@ -59,7 +60,8 @@ def test_float64_equals_the_equations(names, lengths, n, views, depth, batch, st
         for module in (context, plot):
             monkeypatch.setattr(module, "prompt_tokens", lambda texts: torch.cat([tokens_of(text) for text in texts]))
         clip_model = build_model(weights, torch.float32).double()
-        model = PLOTModel(clip_model, classnames, phrases, views, vision_only, trade_off).double()
+        model = PLOTModel(clip_model, classnames, phrases, views, vision_only, trade_off, view_tokens=view_tokens)
+        model = model.double()
         tokens = [torch.cat([tokens_of(f"{phrase} {name}.") for name in classnames]) for phrase in phrases]
     plain = PlainPLOT({name: value.double() for name, value in weights.items()}, torch.stack(tokens), trade_off)
     starts = [plain.clip.weights["token_embedding.weight"][rows[0, 1 : 1 + n]] for rows in tokens]
@@ -219,6 +221,7 @@ def test_official_checkpoint_loads(make_trainer, tmp_path):
         (["TRAINER.PLOTPP.CTX_INIT", False], "TRAINER.PLOTPP.CTX_INIT must be True, not False"),
         (["TRAINER.PLOTPP.N", 3], "TRAINER.PLOTPP.N must be 4, not 3"),
         (["TRAINER.PLOTPP.M", 0], "TRAINER.PLOTPP.M must be at least 1, not 0"),
+        (["TRAINER.PLOTPP.N_CTX_V", 0], "TRAINER.PLOTPP.N_CTX_V must be at least 1, not 0"),
         (["TRAINER.PLOTPP.MODEL_UPD", "text"], "TRAINER.PLOTPP.MODEL_UPD is 'text': choose joint or vision"),
     ],
 )

@@ -20,7 +20,10 @@ def build(setting: dict[str, Any], clip_model: CLIP) -> PLOTModel:
     sinkhorn = Sinkhorn(config["eps"], config["max_iter"], config["thresh"])
     vision_only, trade_off = config["model_upd"] == "vision", config["trade_off"]
     phrases = PHRASES[setting["dataset"]]
-    model = PLOTModel(clip_model, setting["classes"], phrases, config["m"], vision_only, trade_off, sinkhorn)
+    model = PLOTModel(
+        *(clip_model, setting["classes"], phrases, config["m"], vision_only, trade_off, sinkhorn),
+        view_tokens=config["n_ctx_v"],
+    )
     fill_rival(setting, model)
     kept = dict(model.named_buffers())
     for name, shape in setting["frozen_filled"].items():
