@@ -31,7 +31,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("images", nargs="+", metavar="IMAGES", help="image files, folders (with all below them) or glob patterns")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model-dir", metavar="RUN", help="folder of a finished run")
-    source.add_argument("--backbone", metavar="NAME", help="CLIP without a run, such as ViT-B/16; needs classes")
+    source.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help="CLIP without a run: ViT-B/16, open_clip:ARCH/PRETRAINED, FILE; needs classes",
+    )
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument("--classes", metavar="A,B,C", help="class names, separated by commas")
     classes.add_argument("--classes-file", metavar="FILE", help="text file with one class name a line")

@@ -28,11 +28,12 @@ from torch import Tensor, nn
 
 from clip.class_prompts import ClassPrompts
 from clip.layers import ResidualAttentionBlock
-from clip.model import CLIP, VisionTransformer
+from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import CLIPTrainer, Method, unit
 from .context import cosine_logits
+from .deep_prompts import check_vit
 from .templates import fill, prompt_tokens
 
 _CLASS_BUFFERS = ("token_embedding", "tokenized_prompts")
@@ -64,12 +65,8 @@ class Settings:
 
     def check_towers(self, clip_model: CLIP) -> None:
         """Raises ValueError where a tower has no such layers."""
-        if not isinstance(clip_model.visual, VisionTransformer):
-            raise ValueError(
-                "MultiModalAdapter needs a ViT image tower: this backbone is a ResNet; "
-                "set MODEL.BACKBONE.NAME to ViT-B/16"
-            )
-        for tower, layers in (("image", clip_model.visual.transformer.layers), ("text", clip_model.transformer.layers)):
+        visual = check_vit(clip_model, "MultiModalAdapter")
+        for tower, layers in (("image", visual.transformer.layers), ("text", clip_model.transformer.layers)):
             if self.end > layers:
                 raise ValueError(f"TRAINER.MMADAPTER.ADAPTER_END is {self.end}: the {tower} tower has {layers} layers")
 

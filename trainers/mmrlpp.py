@@ -168,7 +168,7 @@ class MMRLppModel(MMRLModel):
 
 def _put_first(tokens: Tensor, others: Tensor) -> Tensor:
     """Tokens ``[K, d]`` or ``[B, K, d]`` before others ``[B, N, d]``: ``[B, K + N, d]``."""
-    return torch.cat([tokens.expand(len(others), *tokens.shape[-2:]), others], dim=1)
+    return torch.cat([tokens.expand(others.shape[0], *tokens.shape[-2:]), others], dim=1)
 
 
 @TRAINER_REGISTRY.register()

@@ -11,8 +11,8 @@ and a second term keeps image features apart as frozen CLIP has them (USE_REF):
 
 As in the official code: the second term has no temperature, weight 1 and this one direction (LOSS.LAMBDA and LOSS.T
 there are read by nothing); prompts have no positional embedding and do not pass ``ln_pre``; they start uniform in
-+-v, v = sqrt(6 / (3 14^2 + d_v)) for every patch size; the prompts of OxfordPets and six others are its own, not
-CoOp's. Otherwise than there: any P from 1 is inserted (theirs inserts above 4 only); learned tensors are float32 in
++-v, v = sqrt(6 / (3 14^2 + d_v)) for every patch size; the prompts of five data sets (``TEMPLATES``) are its own,
+not CoOp's. Otherwise than there: any P from 1 is inserted (theirs inserts above 4 only); learned tensors are float32 in
 every precision; f_0 has the run's precision; and no model is selected on the test images, unless SELECT_ON_TEST asks
 for it: then, as officially, the test set is scored after every epoch and the best epoch is the one that is kept and
 reported.
@@ -46,7 +46,6 @@ TEMPLATES = {
     "OxfordFlowers": "a type of flower, a photo of a {}.",
     "FGVCAircraft": "a type of aircraft, a photo of a {}.",
     "DescribableTextures": "a texture of {}.",
-    "EuroSAT": "a centered satellite photo of {}.",
     "Food101": "a type of food, a photo of {}.",
 }
 

@@ -26,11 +26,12 @@ from torch import Tensor, nn
 
 from clip.class_prompts import ClassPrompts
 from clip.layers import stream_dtype
-from clip.model import CLIP, VisionTransformer
+from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import CLIPTrainer, Method, unit
 from .context import cosine_logits
+from .deep_prompts import check_vit
 from .templates import prompt_tokens, template_of
 
 TEMPLATE = "a photo of a {}."
@@ -48,10 +49,7 @@ class RPOModel(Method):
 
     def __init__(self, clip_model: CLIP, prompts: list[str], pairs: int):
         super().__init__(clip_model)
-        if not isinstance(clip_model.visual, VisionTransformer):
-            raise ValueError(
-                "RPO needs a ViT image tower: this backbone is a ResNet; set MODEL.BACKBONE.NAME to ViT-B/16"
-            )
+        check_vit(clip_model, "RPO")
         tokens = prompt_tokens(prompts).to(clip_model.positional_embedding.device)
         self.prompts = ClassPrompts(tokens)
         with torch.no_grad():  # the same at every step

@@ -76,7 +76,7 @@ class TipAdapterModel(Method):
     def by_class(self, weights: Tensor) -> Tensor:
         """The product with V: sums of ``[B, N]`` over the images of each class, ``[B, C]``."""
         labels = torch.tensor(self.places, device=weights.device)[self.cache_labels]
-        return weights.new_zeros(len(weights), len(self.classnames)).index_add(1, labels, weights)
+        return weights.new_zeros(weights.shape[0], len(self.classnames)).index_add(1, labels, weights)
 
     def logits(self, f: Tensor) -> Tensor:
         """z ``[B, C]`` of unit features ``[B, d]``; for classes without cached images the zero-shot term."""
