@@ -19,7 +19,8 @@ import train
 from dassl.engine.resume import Resumable
 from trainers import checkpoints
 from trainers.atomic import write_bytes
-from trainers.mmrl import RepresentationLearner, RepresentationProjection, Settings
+from trainers.mmrl_settings import Settings
+from trainers.mmrl_variants import RepresentationLearner, RepresentationProjection
 
 ABOUT = {"method": "M", "epoch": 3, "classnames": ["Žluťásek", "cat"], "val_result": 100 / 3, "settings": {"A": [1, 2]}}
 

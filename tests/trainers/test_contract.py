@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import trainers
-from trainers import checkpoints
+from trainers import base, checkpoints
 
 WITHOUT_STEPS = ("ZeroshotCLIP", "ZeroshotCLIP2", "TipAdapter", "LinearProbe")
 LEARNING = [name for name in trainers.METHODS if name not in WITHOUT_STEPS]
@@ -122,6 +122,19 @@ def test_class_features_are_computed_once_per_evaluation(method, make_trainer, m
     assert len(calls) == 1
     trainer.test()
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("method", trainers.METHODS)
+def test_images_are_scored_in_order_however_many_pass_at_a_time(method, make_trainer, monkeypatch):
+    trainer = make_trainer(method)
+    trainer.test()
+    whole = trainer.evaluator._correct
+    sizes, compute = [], trainer.model.scores
+    monkeypatch.setattr(base, "CPU_PASS", 7)
+    monkeypatch.setattr(trainer.model, "scores", lambda x, features: sizes.append(len(x)) or compute(x, features))
+    trainer.test()
+    assert trainer.evaluator._correct == whole
+    assert max(sizes) == 7 and sum(sizes) == trainer.evaluator._total
 
 
 @pytest.mark.parametrize("method", LEARNING)

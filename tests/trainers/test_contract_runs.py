@@ -1,0 +1,63 @@
+"""What every method's runs must do: go on with the same bits after a kill, and predict as they evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import trainers
+from classify import load_classifier
+from runs.config import RESOLVED
+
+from .test_contract import LEARNING, ONLY_CLASSES_TRAINED_ON
+
+NEW = ["five", "six", "seven", "eight", "nine"]
+
+
+@pytest.mark.parametrize("method", LEARNING)
+def test_killed_within_an_epoch_it_goes_on_with_the_same_bits(method, make_trainer, tmp_path):
+    quick = ["TEST.NO_TEST", True, "OPTIM.MAX_EPOCH", 2]
+    whole = make_trainer(method, *quick)
+    whole.train()
+    options = [*quick, "OUTPUT_DIR", str(tmp_path / "killed")]
+    killed = make_trainer(method, *options)
+    step = killed.forward_backward
+
+    def forward_backward(batch):
+        if (killed.epoch, killed.batch_idx) == (1, 2):
+            raise KeyboardInterrupt
+        return step(batch)
+
+    killed.forward_backward = forward_backward
+    with pytest.raises(KeyboardInterrupt):
+        killed.train()
+    resumed = make_trainer(method, *options)
+    resumed.train()
+    assert resumed.start_epoch == 1
+    found = resumed.model.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in whole.model.state_dict().items())
+
+
+@pytest.mark.parametrize("method", trainers.METHODS)
+def test_prediction_is_the_evaluation_and_takes_new_classes_or_says_that_it_cannot(method, make_trainer):
+    trainer = make_trainer(method, "OPTIM.MAX_EPOCH", 1, "TEST.NO_TEST", True)
+    trainer.train()
+    run, images = trainer.output_dir, next(iter(trainer.test_loader))["img"][:8]
+    Path(run).mkdir(exist_ok=True)  # a method that learns nothing has none yet
+    Path(run, RESOLVED).write_text(trainer.cfg.dump(), encoding="utf-8")
+    trainer.set_model_mode("eval")
+    trainer.model.use_classes(True)
+    with torch.no_grad():
+        scores = trainer.model.scores(images, trainer.model.class_features())
+        wanted = trainer.model.probabilities(scores)
+    own = load_classifier(run, device="cpu")
+    assert own.classes == ["zero", "one", "two", "three", "four"]
+    assert torch.allclose(own.predict(images), wanted, atol=1e-6) and wanted.std(dim=0).max() > 1e-5
+    if method in ONLY_CLASSES_TRAINED_ON:
+        with pytest.raises(ValueError, match=f"^{method} cannot score new classes: "):
+            load_classifier(run, NEW, device="cpu")
+        return
+    found = load_classifier(run, NEW, device="cpu").predict(images)
+    assert found.shape == (8, 5) and torch.allclose(found.sum(dim=1), torch.ones(8), atol=1e-5)
