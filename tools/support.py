@@ -1,0 +1,201 @@
+"""The tables of methods in docs/methods.md and README.md, found by trying (``probing.py``), not typed.
+
+    python tools/support.py                  write them between their markers
+    python tools/support.py --check          say which are out of date
+    python tools/support.py --device cuda    try on CUDA, amp included, and print the table
+
+Times come from a file of ``benchmarks/methods.py --json`` (benchmarks/methods.json, if it is there).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+import trainers  # noqa: E402
+from tools import golden, probing  # noqa: E402
+
+BEGIN, END = "<!-- methods:begin -->", "<!-- methods:end -->"
+TIMES = ROOT / "benchmarks" / "methods.json"
+NOTHING = "-"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What holds a method's numbers: the plain reference that tests compare it with, and golden files."""
+
+    reference: str  # file in tests/reference, or empty
+    golden: tuple[str, ...]  # files in tests/trainers/data
+
+
+def proofs() -> dict[str, Proof]:
+    """By method: a reference is the class ``Plain`` + the method's or its module's name that a test imports."""
+    references: dict[str, str] = {}
+    for path in sorted((ROOT / "tests" / "trainers").glob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests.reference.plain_"):
+                names = [alias.name for alias in node.names if alias.name.startswith("Plain")]
+                references |= {
+                    name.removeprefix("Plain").lower(): str(node.module).rpartition(".")[2] for name in names
+                }
+    files: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "tests" / "trainers" / "data").glob("*.json")):
+        name = json.loads(path.read_text(encoding="utf-8"))["method"]
+        if name not in golden.METHODS:
+            raise ValueError(f"{path} is of {name!r}, which tools/golden.py does not know")
+        files.setdefault(name.replace("_", ""), []).append(path.name)
+    found = {}
+    for method, entry in trainers.METHODS.items():
+        own = (method.lower(), entry.module.rpartition(".")[2])
+        reference = next((references[name] for name in own if name in references), "")
+        found[method] = Proof(reference, tuple(files.get(method.replace("_", ""), ())))
+    return found
+
+
+def times(path: Path) -> dict[str, Any]:
+    """By method the row that ``benchmarks/methods.py`` measured; empty without the file."""
+    if not path.is_file():
+        return {}
+    return {row["method"]: row for row in json.loads(path.read_text(encoding="utf-8"))["rows"]}
+
+
+def title(method: str) -> str:
+    """The registered name, and its aliases in brackets."""
+    others = [alias for alias, name in trainers.ALIASES.items() if name == method]
+    return f"`{method}`" + (f" ({', '.join(others)})" if others else "")
+
+
+def learned(found: probing.Found) -> str:
+    """The number of learned parameters; what is fitted without steps says so."""
+    if found.learned:
+        return f"{found.learned:,}"
+    return f"{found.fitted:,} fitted" if found.fitted else "none"
+
+
+def timed(row: Mapping[str, Any] | None) -> list[str]:
+    """Ours and the plain reference's ms per training image, and their ratio."""
+    if row is None:
+        return [NOTHING] * 3
+    ours, plain = row["ms_per_image"], row["plain_ms"]
+    if plain is None:
+        return [f"{ours:,.1f}", NOTHING, NOTHING]
+    return [f"{ours:,.1f}", f"{plain / row['batch']:,.0f}", f"{row['faster']:.1f}"]
+
+
+def full_table(found: Mapping[str, probing.Found], measured: Mapping[str, Any]) -> str:
+    """Of docs/methods.md, with the reasons for what does not work below it."""
+    heads = [
+        "method",
+        "learned",
+        "protocols",
+        "precision",
+        "image tower",
+        "towers of unequal depth",
+        "equations",
+        "golden",
+    ]
+    heads += ["ms/image", "plain", "faster by"] if measured else []
+    rows, proven = [], proofs()
+    for method, one in found.items():
+        deeper = one.towers["deeper image tower"]
+        proof = proven[method]
+        rows.append(
+            [
+                title(method),
+                learned(one),
+                "few-shot" if one.new_classes else "base to new, cross-dataset, few-shot",
+                " ".join(one.precisions),
+                "ViT only" if one.towers["ResNet"] else "ViT, ResNet",
+                "yes" if not deeper else f"with `{deeper.removeprefix('with ')}`" if deeper[:5] == "with " else "no",
+                f"`{proof.reference}`" if proof.reference else NOTHING,
+                ", ".join(f"`{name.removesuffix('.json')}`" for name in proof.golden) or NOTHING,
+                *(timed(measured.get(method)) if measured else []),
+            ]
+        )
+    return "\n\n".join([as_markdown(rows, heads), reasons(found)])
+
+
+def reasons(found: Mapping[str, probing.Found]) -> str:
+    """What the methods say where they refuse, each sentence once, as a list."""
+    said: dict[str, list[str]] = {}
+    for method, one in found.items():
+        refused = [reason for reason in one.towers.values() if reason and not reason.startswith("with ")]
+        for reason in filter(None, (one.new_classes, *refused)):
+            said.setdefault(re.sub(r"^\S+( \(.*?\))?(?= (needs|cannot))", "...", reason), []).append(method)
+    lines = [f'- {", ".join(dict.fromkeys(methods))}: "{reason}"' for reason, methods in said.items()]
+    return "\n".join(["What a refusal says:", "", *lines])
+
+
+def short_table(found: Mapping[str, probing.Found], measured: Mapping[str, Any]) -> str:
+    """Of README.md."""
+    heads = ["method", "learned parameters", "new classes", "ResNet", "checked against"]
+    heads += ["ms/image (plain)"] if measured else []
+    rows, proven = [], proofs()
+    for method, one in found.items():
+        checks = ["equations"] * bool(proven[method].reference) + ["golden numbers"] * bool(proven[method].golden)
+        ours, plain, _ = timed(measured.get(method))
+        time = [f"{ours} ({plain})" if ours != NOTHING else NOTHING] if measured else []
+        works = ["no" if reason else "yes" for reason in (one.new_classes, one.towers["ResNet"])]
+        rows.append([title(method), learned(one), *works, ", ".join(checks) or NOTHING, *time])
+    return as_markdown(rows, heads)
+
+
+def as_markdown(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> str:
+    """A pipe table."""
+    return tabulate(rows, heads, tablefmt="pipe", disable_numparse=True)
+
+
+PAGES = {"docs/methods.md": full_table, "README.md": short_table}
+
+
+def put(text: str, block: str, page: str) -> str:
+    """``text`` with ``block`` between the markers. Raises ValueError where they are not there once, in order."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in rest or END in after:
+        raise ValueError(f"{page} must hold {BEGIN} and {END} once, in this order")
+    return f"{before}{BEGIN}\n{block}\n{END}{after}"
+
+
+def pages(found: Mapping[str, probing.Found], measured: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Pages as they are and as they should be. Those without markers are left out, but for docs/methods.md."""
+    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
+    shown = {name: text for name, text in texts.items() if BEGIN in text or name == "docs/methods.md"}
+    return {name: (text, put(text, PAGES[name](found, measured), name)) for name, text in shown.items()}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program. Returns the exit status."""
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; status 1 if a page is out of date")
+    parser.add_argument("--device", default="cpu", help="where to try; the pages are those of the CPU")
+    parser.add_argument("--times", type=Path, default=TIMES, metavar="FILE", help="of benchmarks/methods.py --json")
+    args = parser.parse_args(argv)
+    found = {method: probing.probe(method, torch.device(args.device)) for method in trainers.METHODS}
+    if args.device != "cpu":
+        print(full_table(found, times(args.times)))
+        return 0
+    stale = {name: new for name, (old, new) in pages(found, times(args.times)).items() if old != new}
+    for name, text in stale.items():
+        print(f"{name}: {'out of date, run python tools/support.py' if args.check else 'written'}")
+        if not args.check:
+            (ROOT / name).write_text(text, encoding="utf-8")
+    return int(args.check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
