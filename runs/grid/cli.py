@@ -1,0 +1,246 @@
+"""The command line of `grid.py`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tqdm import tqdm
+
+from runs.environment import PROJECT
+from runs.grid import cluster
+from runs.grid.expand import Grid, expand, shard, split_values
+from runs.grid.layout import Run
+from runs.grid.pool import Outcome, Place, Pool, Program, share_cores, slots_for
+from runs.grid.state import STATES, Plan, look
+from runs.grid.suite import make_grid, read_suite
+
+STOPPED = {75: "stopped", 130: "stopped", -signal.SIGTERM: "stopped"}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {message} (-h explains)", file=sys.stderr)
+        sys.exit(2)
+
+
+def parse(words: Sequence[str], doc: str) -> argparse.Namespace:
+    """Read the command line. What follows `--` is in `options`."""
+    words = list(words)
+    cut = words.index("--") if "--" in words else len(words)
+    summary, _, details = doc.partition("\n\n")
+    form = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(prog="grid.py", description=summary, epilog=details, formatter_class=form, allow_abbrev=False)
+    add = parser.add_argument
+    add("protocol", nargs="?", help="base2new, xd or fewshot")
+    add(
+        "--suite",
+        type=Path,
+        metavar="FILE",
+        help="grids in YAML, in the place of PROTOCOL; the lists below replace theirs",
+    )
+    add("--datasets", nargs="*", metavar="NAME", help="files of configs/datasets; xd: the targets")
+    add("--methods", nargs="*", metavar="NAME", help="folders of configs/trainers, or all (default: MMRL)")
+    add("--shots", nargs="*", metavar="N", help="images of each class (default: 16)")
+    add("--seeds", nargs="*", metavar="N", help="default: 1 2 3")
+    add("--source", metavar="NAME", help="xd: the dataset to train on (default: imagenet)")
+    add("--cfg", metavar="NAME", help="a file of configs/trainers/METHOD (default: what its file protocols says)")
+    add("--set", action="append", default=[], metavar="KEY=V1,V2", help="a setting, a run for each value; repeatable")
+    add("--root", metavar="DIR", help="folder of all datasets (default: $DATA, else data/)")
+    add("--output", metavar="DIR", help="folder of all runs (default: $OUTPUT, else output)")
+    do = parser.add_mutually_exclusive_group()
+    do.add_argument("--list", action="store_true", help="every run with its state, and nothing else")
+    do.add_argument("--missing", action="store_true", help="the runs that are not done; exit status 1 if there are any")
+    do.add_argument("--dry-run", action="store_true", help="the commands that would run, and nothing else")
+    add("--shard", metavar="I/N", help="part I of N, from 1 (default: of the Slurm array that this is in)")
+    add("--jobs", type=int, metavar="N", help="runs at a time, a GPU each in turn (default: the number of GPUs, or 1)")
+    keep = "after a failure go on with the rest (default) or start nothing more"
+    add("--keep-going", action=argparse.BooleanOptionalAction, default=True, help=keep)
+    cluster.add_arguments(parser)
+    args = parser.parse_args(words[:cut])
+    args.options = words[cut + 1 :]
+    if args.jobs is not None and args.jobs < 1:
+        parser.error(f"--jobs must be 1 or more, not {args.jobs}")
+    if len(args.options) % 2:
+        parser.error(f"options come as KEY VALUE pairs, and {args.options[-1]} has no value")
+    if (args.protocol is None) == (args.suite is None):
+        parser.error("give a protocol (base2new, xd or fewshot), or --suite FILE")
+    return args
+
+
+def main(words: Sequence[str], doc: str, program: Program, plan: Plan) -> int:
+    """Expand, and list or carry out. Returns the exit status.
+
+    Args:
+        words: the command line.
+        doc: its explanation.
+        program: does one run (`train.main`).
+        plan: what `train.py` would make of the arguments of a run.
+
+    Raises:
+        ValueError, FileNotFoundError: bad input, in one line.
+    """
+    args = parse(words, doc)
+    place = Place(args.root or os.environ.get("DATA") or "data/", args.output or os.environ.get("OUTPUT") or "output")
+    runs = expand(grids_of(args))
+    part = part_of(args.shard, os.environ)
+    if part:
+        runs = shard(runs, *part)
+        print(f"Part {part[0]} of {part[1]}: {len(runs)} runs")
+    states = {run: look(place.folder(run), place.arguments(run), plan) for run in runs}
+    undone = [run for run in runs if states[run][0] != "done"]
+    if args.dry_run:
+        for run in undone:
+            print(shlex.join([os.environ.get("PYTHON", "python"), str(PROJECT / "train.py"), *place.arguments(run)]))
+        return 0
+    if args.list or args.missing:
+        print_states({run: states[run] for run in (undone if args.missing else runs)}, place)
+        return 1 if args.missing and undone else 0
+    prepare(place, undone, named=bool(args.root or os.environ.get("DATA")))
+    report = Report(len(runs), len(runs) - len(undone))
+    with report.bar:
+        status = carry_out(args, undone, place, program, report)
+    failed = report.close()
+    return status or failed
+
+
+def grids_of(args: argparse.Namespace) -> list[Grid]:
+    """The grids that the command line asks for. Raises ValueError naming what is wrong."""
+    given = {
+        key: value
+        for key in ("datasets", "methods", "shots", "seeds", "source", "cfg")
+        if (value := getattr(args, key)) is not None
+    }
+    changes: dict[str, Any] = {}
+    for text in args.set:
+        key, sign, values = text.partition("=")
+        if not sign:
+            raise ValueError(f"--set takes KEY=VALUE,VALUE,..., not {text}")
+        if key in changes:
+            raise ValueError(f"--set {key} is given twice: give all its values at once")
+        changes[key] = split_values(values)
+    if changes:
+        given["set"] = changes
+    if args.options:
+        given["options"] = dict(zip(args.options[::2], args.options[1::2], strict=True))
+    return read_suite(args.suite, given) if args.suite else [make_grid({"protocol": args.protocol, **given})]
+
+
+def part_of(text: str | None, environment: Any) -> tuple[int, int] | None:
+    """Which part to take: `I/N`, or the place of this task in its Slurm array; None: everything.
+
+    Raises:
+        ValueError: not of that form, or an array with gaps.
+    """
+    if text is not None:
+        found = re.fullmatch(r"(\d+)/(\d+)", text)
+        if not found:
+            raise ValueError(f"--shard takes I/N, such as 1/8, not {text}")
+        return int(found[1]), int(found[2])
+    if "SLURM_ARRAY_TASK_COUNT" not in environment:
+        return None
+    number, least, step, count = (
+        int(environment.get(f"SLURM_ARRAY_TASK_{name}", default))
+        for name, default in (("ID", 1), ("MIN", 1), ("STEP", 1), ("COUNT", 1))
+    )
+    index, rest = divmod(number - least, step)
+    if rest or not 0 <= index < count:
+        raise ValueError(f"task {number} is not in an array without gaps: give --shard I/{count}")
+    return index + 1, count
+
+
+def print_states(states: dict[Run, tuple[str, str]], place: Place) -> None:
+    """A line for each run, and how many there are of each state."""
+    for run, (state, detail) in states.items():
+        print(f"{state:<8} {run.name}{f'  ({detail})' if detail else ''}")
+    counts = Counter(state for state, _ in states.values())
+    print(
+        f"{len(states)} runs in {place.output}: {', '.join(f'{counts[s]} {s}' for s in STATES if counts[s]) or 'none'}"
+    )
+
+
+def prepare(place: Place, runs: Sequence[Run], named: bool) -> None:
+    """Make the folder of all datasets for data that writes itself; one that the user names must exist."""
+    if not named and any(run.cfg == "embedded" for run in runs):
+        Path(place.root).mkdir(parents=True, exist_ok=True)
+
+
+def carry_out(args: argparse.Namespace, runs: list[Run], place: Place, program: Program, report: Report) -> int:
+    """Run what is to be run, here or through a launcher. Returns 75 or 130 if a signal ended it, else 0."""
+    if not runs:
+        return 0
+    if args.launcher:
+        return cluster.launch(args, runs, place, program, report)
+    slots = slots_for(args.jobs)
+    share_cores(len(slots))
+    pool = Pool(program, place, slots)
+    caught: list[int] = []
+
+    def stop(number: int, _: Any) -> None:
+        caught.append(number)
+        pool.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        pool.run(runs, report, args.keep_going)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return {signal.SIGTERM: 75, signal.SIGINT: 130}[signal.Signals(caught[0])] if caught else 0
+
+
+class Report:
+    """Says what comes of the runs: a line for each, a bar with the time left, and what failed at the end."""
+
+    def __init__(self, total: int, done: int) -> None:
+        self.total, self.before = total, done
+        self.outcomes: list[Outcome] = []
+        self.started = time.monotonic()
+        self.bar = tqdm(total=total, initial=done, unit="run", disable=None)
+        if done:
+            print(f"{done} of {total} runs were done before")
+
+    def __call__(self, outcome: Outcome) -> None:
+        """Take note of a run's outcome."""
+        self.outcomes.append(outcome)
+        self.bar.update()
+        count = f"[{self.before + len(self.outcomes)}/{self.total}]"
+        line = f"{count} {_word(outcome):<8}{outcome.seconds:6.0f} s  {outcome.run.name}{self._left()}"
+        self.bar.write(line if outcome.status == 0 else f"{line}  ({outcome.line})", file=sys.stdout)
+        sys.stdout.flush()
+
+    def close(self) -> int:
+        """Print the sum, and the runs that came to nothing. Returns 1 if there are any."""
+        counts = Counter(map(_word, self.outcomes))
+        seconds = tqdm.format_interval(time.monotonic() - self.started)
+        counted = ", ".join(f"{number} {word}" for word, number in counts.items()) or "nothing to do"
+        print(f"{self.total} runs: {f'{self.before} done before, ' if self.before else ''}{counted}, in {seconds}")
+        lost = [outcome for outcome in self.outcomes if outcome.status != 0]
+        for outcome in lost:
+            print(
+                f"error: {_word(outcome)}: {outcome.run.name}: {outcome.line.removeprefix('error: ')}", file=sys.stderr
+            )
+        return 1 if lost else 0
+
+    def _left(self) -> str:
+        """The time left, where no bar shows it."""
+        left = self.total - self.before - len(self.outcomes)
+        if not self.bar.disable or not left:
+            return ""
+        each = (time.monotonic() - self.started) / len(self.outcomes)
+        return f"  (about {tqdm.format_interval(each * left)} left)"
+
+
+def _word(outcome: Outcome) -> str:
+    if outcome.status is None:
+        return "skipped"
+    return "done" if outcome.status == 0 else STOPPED.get(outcome.status, "failed")

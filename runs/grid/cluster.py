@@ -1,0 +1,212 @@
+"""Carry out runs as jobs of a scheduler, through submitit: one job for each training run with its tests."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from runs.environment import PROJECT
+from runs.files import write_json
+from runs.grid.expand import Chain, chains_of
+from runs.grid.layout import Run
+from runs.grid.pool import Outcome, Place, Pool, Program, gpus, share_cores
+
+JOBS = "grid_jobs"
+POLL = 2.0  # seconds between looks at the jobs
+TIMEOUTS = 20  # how often a job that reaches its time limit is queued again
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that are about jobs."""
+    add = parser.add_argument_group("on a cluster").add_argument
+    add(
+        "--launcher", choices=["local", "slurm"], help="carry out runs as jobs of Slurm, or as processes in their place"
+    )
+    add("--partition", metavar="NAME", help="slurm: the partition")
+    add(
+        "--time", metavar="TIME", default="4:00:00", help="slurm: of a job, H:MM:SS or minutes; then it is queued again"
+    )
+    add("--gpus", type=int, metavar="N", help="GPUs of a job (default: 1; local: 1 if there are any)")
+    add("--cpus", type=int, metavar="N", help="slurm: cores of a job")
+    add("--concurrency", type=int, default=0, metavar="N", help="jobs at a time (default: all; local: --jobs)")
+    add("--slurm", action="append", default=[], metavar="KEY=VALUE", help="slurm: another option of sbatch; repeatable")
+
+
+def launch(args: argparse.Namespace, runs: Sequence[Run], place: Place, program: Program, report: Any) -> int:
+    """Submit the runs, wait for them, and report each. Returns 130 after Ctrl-C (Slurm's jobs go on), else 0.
+
+    Raises:
+        ValueError: a wrong time, or Slurm is not there.
+    """
+    folder = Path(place.output).absolute() / JOBS
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))  # jobs inherit it
+    absolute = Place(str(Path(place.root).absolute()), str(Path(place.output).absolute()))
+    stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    jobs = [
+        Job(chain, absolute, program, folder / f"{stamp}-{number}.json")
+        for number, chain in enumerate(chains_of(runs), start=1)
+    ]
+    board = _Slurm(args, folder) if args.launcher == "slurm" else _Local(args, folder)
+    try:
+        _watch(jobs, board, report)
+    except KeyboardInterrupt:
+        print(board.interrupted())
+        return 130
+    return 0
+
+
+class Job:
+    """A training run with its tests. submitit calls it in the job, and `checkpoint` before the job is taken away."""
+
+    def __init__(self, runs: Chain, place: Place, program: Program, outcomes: Path) -> None:
+        self.runs, self.place, self.program, self.outcomes = runs, place, program, outcomes
+        self._pool: Pool | None = None
+
+    def __call__(self) -> None:
+        """Carry out the runs, and leave what came of them in the file `outcomes`."""
+        share_cores(1)
+        found: list[Outcome] = []
+        self._pool = Pool(self.program, self.place, [None])
+        self._pool.run(self.runs, found.append)
+        write_json(self.outcomes, [[one.status, one.line, one.seconds] for one in sorted(found, key=self._order)])
+
+    def checkpoint(self) -> Any:
+        """Let the run at hand save itself; the same job goes on from there."""
+        from submitit.helpers import DelayedSubmission
+
+        if self._pool:
+            self._pool.stop()
+        return DelayedSubmission(Job(self.runs, self.place, self.program, self.outcomes))
+
+    def read(self) -> list[Outcome] | None:
+        """What came of the runs, or None while the job has not said."""
+        if not self.outcomes.is_file():
+            return None
+        found = json.loads(self.outcomes.read_text(encoding="utf-8"))
+        return [Outcome(run, *one) for run, one in zip(self.runs, found, strict=True)]
+
+    def _order(self, outcome: Outcome) -> int:
+        return self.runs.index(outcome.run)
+
+
+class _Slurm:
+    """Jobs of Slurm. squeue says which are queued or running: sacct needs a database that small clusters lack."""
+
+    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
+        import submitit
+
+        if not shutil.which("sbatch") or not shutil.which("srun"):
+            raise ValueError("--launcher slurm needs Slurm's sbatch and srun, and they are not in PATH")
+        extra = dict(pair.partition("=")[::2] for pair in args.slurm)
+        wanted = {
+            "slurm_partition": args.partition,
+            "slurm_gpus_per_node": (1 if args.gpus is None else args.gpus) or None,
+            "slurm_cpus_per_task": args.cpus,
+            "slurm_array_parallelism": args.concurrency or 1000,
+            "slurm_job_name": "grid",
+            "slurm_time": minutes(args.time),
+            "slurm_additional_parameters": {"requeue": True, **extra},
+        }
+        self._executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=TIMEOUTS)
+        self._executor.update_parameters(**{key: value for key, value in wanted.items() if value is not None})
+        self.at_once = 0
+
+    def submit(self, jobs: Sequence[Job]) -> list[Any]:
+        """Submit them as one array."""
+        from submitit.core.utils import FailedJobError
+
+        try:
+            with self._executor.batch():
+                return [self._executor.submit(job) for job in jobs]
+        except FailedJobError as error:
+            raise ValueError(f"sbatch refused: {' '.join(str(error).split())}") from error
+
+    def alive(self, handles: Sequence[Any]) -> set[str]:
+        """The ids of those that are not over. While Slurm does not answer, all count."""
+        done = subprocess.run(["squeue", "--noheader", "--array", "--format=%i"], capture_output=True, text=True)
+        known = set(done.stdout.split())
+        return {handle.job_id for handle in handles if done.returncode or handle.job_id in known}
+
+    def interrupted(self) -> str:
+        """What Ctrl-C means for the jobs."""
+        return "The jobs go on: squeue shows them, --list how far the runs are, scancel ends them"
+
+
+class _Local:
+    """The same jobs, as processes of this machine."""
+
+    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
+        import submitit
+
+        found = gpus()
+        self._wanted = min(1 if args.gpus is None else args.gpus, len(found))
+        self._found = [int(name) for name in found if name.isdigit()]
+        self.at_once = args.concurrency or args.jobs or max(1, len(found))
+        share_cores(self.at_once)
+        self._executor = submitit.LocalExecutor(folder, max_num_timeout=TIMEOUTS)
+        self._executor.update_parameters(timeout_min=minutes(args.time))
+        self._next = 0
+
+    def submit(self, jobs: Sequence[Job]) -> list[Any]:
+        """Start them."""
+        handles = []
+        for job in jobs:
+            if self._wanted:
+                visible = [self._found[(self._next + i) % len(self._found)] for i in range(self._wanted)]
+                self._executor.update_parameters(gpus_per_node=self._wanted, visible_gpus=visible)
+                self._next += self._wanted
+            handles.append(self._executor.submit(job))
+        return handles
+
+    def alive(self, handles: Sequence[Any]) -> set[str]:
+        """The ids of those that are not over."""
+        return {handle.job_id for handle in handles if not handle.done()}
+
+    def interrupted(self) -> str:
+        """What Ctrl-C means for the jobs."""
+        return "Interrupted: the same command goes on"
+
+
+def _watch(jobs: Sequence[Job], board: Any, report: Callable[[Outcome], None]) -> None:
+    """Keep `board.at_once` jobs going (0: submit all at once), and report the runs of each that is over."""
+    waiting = list(jobs)
+    open_jobs: list[tuple[Job, Any]] = []
+    while waiting or open_jobs:
+        room = len(waiting) if not board.at_once else min(len(waiting), board.at_once - len(open_jobs))
+        if room:
+            batch, waiting = waiting[:room], waiting[room:]
+            handles = board.submit(batch)
+            print(f"Submitted {len(batch)} jobs: {handles[0].job_id}{f' to {handles[-1].job_id}' if room > 1 else ''}")
+            open_jobs += zip(batch, handles, strict=True)
+        time.sleep(POLL)
+        alive = board.alive([handle for _, handle in open_jobs])
+        for job, handle in [pair for pair in open_jobs if pair[1].job_id not in alive]:
+            open_jobs.remove((job, handle))
+            for outcome in job.read() or _silent(job, handle):
+                report(outcome)
+
+
+def _silent(job: Job, handle: Any) -> list[Outcome]:
+    """The outcomes of a job that ended without a word: cancelled, out of memory, or its node was lost."""
+    return [Outcome(run, 1, f"its job {handle.job_id} left no word: see {handle.paths.stderr}") for run in job.runs]
+
+
+def minutes(text: str) -> int:
+    """A time, `H:MM:SS`, `MM:SS` or minutes, in whole minutes, at least 1. Raises ValueError for anything else."""
+    if not re.fullmatch(r"\d+(:\d+){0,2}", text):
+        raise ValueError(f"--time takes H:MM:SS or minutes, not {text}")
+    parts = [int(part) for part in text.split(":")]
+    if len(parts) == 1:
+        return max(1, parts[0])
+    hours, mins, seconds = [0, *parts][-3:]
+    return max(1, hours * 60 + mins + (seconds > 0))

@@ -1,0 +1,214 @@
+"""Carry out runs on this machine, several at once, each in a process of its own that is forked after the imports."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from runs.environment import PROJECT
+from runs.grid.layout import Run
+
+
+@dataclass(frozen=True)
+class Program:
+    """What does one run.
+
+    Attributes:
+        main: a module's function that reads sys.argv and returns the exit status, as `train.main` does.
+        imports: modules to import before processes are forked for it.
+    """
+
+    main: Callable[[], int]
+    imports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folders of all datasets and of all runs."""
+
+    root: str
+    output: str
+
+    def folder(self, run: Run) -> Path:
+        """Where the run lies."""
+        return Path(self.output) / run.name
+
+    def arguments(self, run: Run) -> list[str]:
+        """Its arguments of `train.py`."""
+        return run.arguments(self.root, self.output)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run: exit status of `train.py` (None: not started), the line to show for it, seconds."""
+
+    run: Run
+    status: int | None
+    line: str = ""
+    seconds: float = 0.0
+
+
+@dataclass
+class _Live:
+    run: Run
+    slot: str | None
+    console: Path
+    started: float
+
+
+class Pool:
+    """Processes that carry out runs.
+
+    Args:
+        program: what does a run.
+        place: where data and runs lie.
+        slots: one for each run at a time: the GPU it sees, or None to leave that as it is.
+    """
+
+    def __init__(self, program: Program, place: Place, slots: Sequence[str | None]) -> None:
+        self.program, self.place, self.slots = program, place, list(slots)
+        self.stopping = False
+        self._live: dict[Any, _Live] = {}
+        self._context = _context(program.imports)
+
+    def run(self, runs: Sequence[Run], report: Callable[[Outcome], None], keep_going: bool = True) -> None:
+        """Carry out `runs`, a test after the training run among them that it needs; `report` gets each outcome once.
+
+        A test whose training run came to nothing is reported as not started, and so is what remains after `stop`.
+        """
+        waiting, free = list(runs), list(self.slots)
+        pending = set(runs)
+        lost: set[Run] = set()
+        with tempfile.TemporaryDirectory(prefix="grid-") as folder:
+            while waiting or self._live:
+                for run in [run for run in waiting if run.model in lost]:
+                    waiting.remove(run)
+                    report(Outcome(run, None, "its training run is not done"))
+                ready = [run for run in waiting if run.model not in pending]
+                while ready and free and not self.stopping:
+                    run = ready.pop(0)
+                    waiting.remove(run)
+                    self._start(run, free.pop(0), Path(folder))
+                if self.stopping and not self._live:
+                    for run in waiting:
+                        report(Outcome(run, None, "not started"))
+                    return
+                for outcome, slot in self._ended():
+                    free.append(slot)
+                    pending.discard(outcome.run)
+                    if outcome.status:
+                        lost.add(outcome.run)
+                        self.stopping |= not keep_going
+                    report(outcome)
+
+    def stop(self, patience: float | None = None) -> None:
+        """Start nothing more; let the runs at hand save themselves and end. Waits `patience` seconds (None: for ever).
+
+        May be called from a signal handler while `run` runs.
+        """
+        self.stopping = True
+        for process in list(self._live):
+            process.terminate()
+        deadline = None if patience is None else time.monotonic() + patience
+        for process in list(self._live):
+            process.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+
+    def _start(self, run: Run, slot: str | None, folder: Path) -> None:
+        console = folder / f"{time.monotonic_ns()}.txt"
+        environment = {} if slot is None else {"CUDA_VISIBLE_DEVICES": slot}
+        words = self.place.arguments(run)
+        process = self._context.Process(target=_carry_out, args=(self.program.main, words, str(console), environment))
+        process.start()
+        self._live[process] = _Live(run, slot, console, time.monotonic())
+
+    def _ended(self) -> list[tuple[Outcome, str | None]]:
+        ended: list[tuple[Outcome, str | None]] = []
+        if not self._live:
+            return ended
+        wait([process.sentinel for process in self._live])
+        for process in [process for process in self._live if not process.is_alive()]:
+            live = self._live.pop(process)
+            status = process.exitcode
+            line = last_line(live.console, status) if status else ""
+            live.console.unlink(missing_ok=True)
+            ended.append((Outcome(live.run, status, line, time.monotonic() - live.started), live.slot))
+        return ended
+
+
+def last_line(console: Path, status: int) -> str:
+    """Why a run ended with `status`: the last `error:` line of what it printed, else the last line, else the signal."""
+    text = console.read_text(encoding="utf-8", errors="replace") if console.is_file() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error: ")]
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    return (errors or lines or [f"exit status {status}, and no word"])[-1]
+
+
+def gpus() -> list[str]:
+    """The GPUs that may be used: those of CUDA_VISIBLE_DEVICES if it is set, else all that nvidia-smi lists."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None and shutil.which("nvidia-smi"):
+        command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        named = done.stdout.replace("\n", ",") if done.returncode == 0 else ""
+    return [word.strip() for word in (named or "").split(",") if word.strip() not in ("", "-1")]
+
+
+def slots_for(jobs: int | None) -> list[str | None]:
+    """`jobs` places for runs, GPUs in turn; by default one for each GPU, or one."""
+    found = gpus()
+    count = jobs or len(found) or 1
+    return [found[i % len(found)] if found else None for i in range(count)]
+
+
+def share_cores(jobs: int) -> None:
+    """Divide the cores among `jobs`, unless the user has said how many threads there are to be."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // jobs)))
+
+
+def _context(imports: Sequence[str]) -> Any:
+    """A server that has imported everything and forks; elsewhere than on Linux a new interpreter each time.
+
+    macOS can fork too, but its frameworks (Metal among them) do not survive that.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))  # how older Pythons' servers find what to import
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["runs.grid.server", *imports])
+    return context
+
+
+def _carry_out(main: Callable[[], int], arguments: list[str], console: str, environment: dict[str, str]) -> None:
+    """The whole of a run's process."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the server ignores it (see runs/grid/server.py)
+    os.environ.update(environment)
+    with open(console, "ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.argv = ["train.py", *arguments]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    sys.exit(main())
+
+
+def _end_with_parent() -> None:
+    """When the process that wanted the run is gone, stop as on SIGTERM: save, and end."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
