@@ -24,7 +24,7 @@ demo: $(VENV)/ready ## train and test MMRL and zero-shot CLIP on Digits, print B
 	@$(RUN) -m runs.table digits ZeroshotCLIP MMRL --output "$(OUTPUT)"
 
 test: $(VENV)/ready ## run the default test suite
-	$(THREADS) $(RUN) -m pytest
+	$(THREADS) $(RUN) -m pytest -n auto
 
 lint: $(VENV)/ready-dev ## ruff and mypy
 	$(RUN) -m ruff check .
