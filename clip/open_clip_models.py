@@ -39,11 +39,15 @@ FIXED = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """What open_clip's configuration says of a model; ``shape`` are arguments of ``CLIP`` that its weights must fit."""
+    """What open_clip's configuration says of a model.
+
+    ``shape`` are arguments of ``CLIP`` that its weights must fit, ``side`` is that of its images in pixels.
+    """
 
     name: str
     computation: Computation
     shape: Mapping[str, Any]
+    side: int
 
 
 def architecture(name: str) -> Architecture:
@@ -70,7 +74,7 @@ def architecture(name: str) -> Architecture:
         vision_head_width=vision.get("head_width", 64),
         text_head_width=text["width"] // text["heads"],
     )
-    return Architecture(name, computation, _shape(config["embed_dim"], vision, text))
+    return Architecture(name, computation, _shape(config["embed_dim"], vision, text), vision.get("image_size", 224))
 
 
 def pretrained(

@@ -16,45 +16,26 @@ from __future__ import annotations
 
 import difflib
 import os
-import pickle
-import struct
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from . import open_clip_models
-from .download import _MODELS, DEFAULT_ROOT, _download
+from .archives import UNREADABLE, is_torchscript, read_saved, read_torchscript
+from .download import _MODELS, DEFAULT_ROOT, _download, _sha256
 from .model import CLIP, METADATA_KEYS, build_model, check_keys
 from .shape import OPENAI, OPENAI_IMAGES, Computation, Preprocess, infer_shape
 
 EMBEDDED = "embedded"
 VOCABULARY_SIZE = 49408
+# Of embedded.safetensors, which holds no checksum of its own.
+EMBEDDED_SHA256 = "a9cfb4f708a17a12dd23337a7822e36d543a76309e267be9c1637f8018148c71"
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".safetensors")
-
-# What torch's and safetensors' readers raise on files that are cut, corrupt or not theirs.
-_UNREADABLE = (
-    SafetensorError,
-    zipfile.BadZipFile,
-    pickle.UnpicklingError,
-    struct.error,
-    EOFError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-)
 
 
 @dataclass(frozen=True)
@@ -98,7 +79,7 @@ def find(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = Non
         path = Path(_download(_MODELS[name], DEFAULT_ROOT if root is None else root))
         return Checkpoint(path, preprocess=OPENAI_IMAGES)
     if name == EMBEDDED:
-        return Checkpoint(Path(__file__).with_name("embedded.safetensors"), preprocess=OPENAI_IMAGES)
+        return Checkpoint(_embedded(Path(__file__).with_name("embedded.safetensors")), preprocess=OPENAI_IMAGES)
     path = Path(name).expanduser()
     if path.is_file():
         return Checkpoint(path, assumed=True)
@@ -109,6 +90,15 @@ def find(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = Non
     hint = f"did you mean {known[nearest[0]]!r}? " if nearest else ""
     models = f"{', '.join(known.values())}, or open_clip:ARCH/PRETRAINED"
     raise ValueError(f"{name!r} is neither a CLIP model nor a weights file; {hint}Models: {models}")
+
+
+def _embedded(path: Path) -> Path:
+    if not path.is_file() or _sha256(path) != EMBEDDED_SHA256:
+        raise ValueError(
+            f"{path} is damaged or missing: it is not the file that comes with this project; get that again "
+            "(git checkout -- clip/embedded.safetensors)"
+        )
+    return path
 
 
 def _find_open_clip(name: str, root: str | os.PathLike[str] | None) -> Checkpoint:
@@ -153,10 +143,8 @@ def _read(path: Path) -> Any:
     kind = "a weights file"
     try:
         kind, read = _kind(path)
-        with warnings.catch_warnings():  # the outcome is what counts: tensors, or the error below
-            warnings.simplefilter("ignore")
-            return read(path)
-    except _UNREADABLE as error:
+        return read(path)
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"{path} cannot be read as {kind}: it is damaged, incomplete or holds more than tensors "
@@ -169,24 +157,9 @@ def _kind(path: Path) -> tuple[str, Any]:
         head = file.read(9)
     if head[8:] == b"{":
         return "safetensors", load_file
-    if head.startswith(b"PK") and _is_torchscript(path):
-        return "a TorchScript archive", _read_torchscript
-    return "a state dict saved by torch", _read_saved
-
-
-def _is_torchscript(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    return any("/code/" in name for name in names) and any(name.endswith("/constants.pkl") for name in names)
-
-
-def _read_saved(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _read_torchscript(path: Path) -> dict[str, Tensor]:
-    # The only reader of such archives. It builds no Python objects; the archive's program is never run.
-    return torch.jit.load(path, map_location="cpu").state_dict()
+    if head.startswith(b"PK") and is_torchscript(path):
+        return "a TorchScript archive", read_torchscript
+    return "a state dict saved by torch", read_saved
 
 
 def _only_tensors(content: Any) -> dict[str, Tensor]:

@@ -2,7 +2,8 @@
 
 In rising order: Dassl's and the methods' defaults; the dataset's YAML; the method's YAML; the per-dataset
 overrides in `datasets.yaml` beside the method's YAML; for `--eval-only --model-dir D` the method's settings
-recorded in `D/config.yaml` (so that a model is built as it was trained); the command line.
+recorded in `D/config.yaml` (so that a model is built as it was trained); the command line. What `INPUT` says of the
+images is the checkpoint's (`trainers.images`), unless the command line says otherwise.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
 from runs.names import suggest
+from trainers.images import follow_checkpoint
 
 OVERRIDES = "datasets.yaml"
 RESOLVED = "config.yaml"
@@ -81,6 +83,7 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
     if args.eval_only and args.model_dir:
         _merge_recorded(cfg, Path(args.model_dir) / RESOLVED, chosen.TRAINER.NAME)
     merge_pairs(cfg, command_line)
+    follow_checkpoint(cfg, {key for key, _ in command_line})
     cfg.TRAINER.NAME = chosen.TRAINER.NAME
     for key, allowed in CHOICES.items():
         value = get(cfg, key)

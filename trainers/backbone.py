@@ -12,6 +12,7 @@ from clip.shape import OPENAI
 from clip.weights import Checkpoint, find
 
 from .checkpoints import digest_of
+from .images import same
 
 
 def load_clip(source: Checkpoint | str | os.PathLike[str], precision: str, device: torch.device) -> CLIP:
@@ -53,13 +54,6 @@ def check_input(node: Any, name: str, checkpoint: Checkpoint, side: int) -> None
         wanted["INTERPOLATION"] = checkpoint.preprocess.interpolation
         if checkpoint.preprocess.squash:
             print(f"Note: {name} was trained on images squashed to squares; a run crops them, as all of CoOp's family")
-    options = [f'INPUT.{key} "{value}"' for key, value in wanted.items() if not _same(node[key], value)]
+    options = [f'INPUT.{key} "{value}"' for key, value in wanted.items() if not same(node[key], value)]
     if options:
         raise ValueError(f"{name} was trained on other images than INPUT describes: add {' '.join(options)}")
-
-
-def _same(given: Any, wanted: Any) -> bool:
-    """Equal, numbers to three digits."""
-    if isinstance(wanted, str):
-        return given == wanted
-    return len(given) == len(wanted) and all(abs(a - b) < 1e-3 for a, b in zip(given, wanted, strict=True))

@@ -98,9 +98,12 @@ class CLIPTrainer(SavingTrainer):
         cfg = self.cfg
         self.precision = effective_precision(self.precision_of(cfg), self.device)
         self.trained_on = cfg.DATASET.NAME
-        print(f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME}, precision: {self.precision})")
         checkpoint = find(cfg.MODEL.BACKBONE.NAME)
         self.weights = weights_id(checkpoint)
+        # Not every file can tell that it is damaged: by its digest two runs can be told to have had the same.
+        print(
+            f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME}, precision: {self.precision}, weights: {self.weights})"
+        )
         clip_model = load_clip(checkpoint, self.precision, self.device)
         check_input(cfg.INPUT, cfg.MODEL.BACKBONE.NAME, checkpoint, clip_model.visual.input_resolution)
         with self.autocast():

@@ -24,13 +24,13 @@ Shapes: B images, N images in the cache, C classes, d joint width.
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from clip.archives import UNREADABLE, read_saved
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_lr_scheduler, build_optimizer
@@ -145,8 +145,8 @@ def read_tensor(path: Path) -> Tensor:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path} of the cache")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        found = read_saved(path)
+    except UNREADABLE as error:
         raise ValueError(f"cannot load {path}: damaged, or not a tensor") from error
     if not isinstance(found, Tensor):
         raise ValueError(f"cannot load {path}: it holds a {type(found).__name__}, not a tensor")

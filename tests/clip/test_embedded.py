@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import struct
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from clip import clip
+from clip import clip, weights
 from clip.model import CLIP
 from clip.weights import read_state_dict, resolve
 
@@ -51,6 +52,28 @@ def test_file_is_small_half_precision_and_says_what_it_is():
     tensors = load_file(PATH)
     assert {v.dtype for k, v in tensors.items() if k != "token_embedding.ids"} == {torch.float16}
     assert all(v.isfinite().all() for v in tensors.values())
+
+
+def test_damage_is_noticed(tmp_path, monkeypatch):
+    """200 flipped bits and 50 cuts of a copy where the file is looked for; safetensors holds no checksum itself."""
+    copy, whole, dice = tmp_path / PATH.name, PATH.read_bytes(), random.Random(0)
+    monkeypatch.setattr(weights, "__file__", str(tmp_path / "weights.py"))
+    line = f"{copy} is damaged or missing: it is not the file that comes with this project; get that again "
+    for number in range(250):
+        damaged = bytearray(whole)
+        if number < 200:
+            damaged[dice.randrange(len(whole))] ^= 1 << dice.randrange(8)
+        else:
+            del damaged[dice.randrange(len(whole)) :]
+        copy.write_bytes(damaged)
+        with pytest.raises(ValueError) as caught:
+            weights.find("embedded")
+        assert str(caught.value).startswith(line)
+    copy.unlink()
+    with pytest.raises(ValueError, match="embedded.safetensors is damaged or missing"):
+        weights.find("embedded")
+    copy.write_bytes(whole)
+    assert weights.find("embedded").path == copy
 
 
 def test_shape(loaded):

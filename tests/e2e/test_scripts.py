@@ -154,7 +154,7 @@ def test_few_shot_and_cross_dataset(trained):
 @pytest.mark.parametrize(
     ("script", "words", "line"),
     [
-        (TRAIN, ["digit", "1"], "error: unknown dataset digit; known: caltech101 digits dtd"),
+        (TRAIN, ["digit", "1"], "error: unknown dataset digit; known: caltech101 digits drawn_greek"),
         (TRAIN, ["digits", "1", "MMLR"], "error: unknown trainer MMLR; known: "),
         (
             TRAIN,

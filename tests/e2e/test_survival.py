@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -166,6 +167,22 @@ def test_a_real_disk_that_is_full(place):
         assert place.result(run) == place.result("whole")
     finally:
         subprocess.run(["umount", str(run)], check=True)
+
+
+def test_two_processes_start_the_same_run(place):
+    """One runs, the other says who does, and disturbs nothing."""
+    run = place.folder / "twice"
+    says = [place.folder / f"twice-{name}" for name in ("one", "two")]
+    processes = [faults.start(place.words(run), path, faults.slow_disk) for path in says]
+    for process in processes:
+        process.join()
+    winner, loser = sorted((0, 1), key=lambda i: processes[i].exitcode)
+    assert [processes[winner].exitcode, processes[loser].exitcode] == [0, 1]
+    out, err = (Path(f"{says[loser]}.{end}").read_text() for end in ("out", "err"))
+    holder = f"process {processes[winner].pid} on {socket.gethostname()}"
+    assert (out, err) == ("", f"error: {run} is being run by another process ({holder})\n")
+    assert place.result("twice") == place.result("whole") and not (run / record.LOCK).exists()
+    assert record.read(run)["attempts"] == 1
 
 
 def test_deterministic_runs_are_equal(place):

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import shlex
+import sys
+from pathlib import Path
 
 import open_clip
 import pytest
 import torch
 
+import train
+from classify import load_classifier
+from clip.clip import available_models
 from clip.model import CLIP, build_model
+from clip.shape import OPENAI_IMAGES
 from clip.weights import find
 from dassl.config import get_cfg_default
-from runs.config import merge_pairs
+from runs.config import build_cfg, merge_pairs
 from tests.reference import open_clip_toys as toys
 from tests.reference import toy
 from tests.reference.plain_mmrl import PlainMMRL
@@ -19,6 +25,7 @@ from trainers.backbone import load_clip, weights_id
 from trainers.mmrl import MMRLModel, Settings
 from trainers.templates import prompt_tokens
 
+CONFIGS = Path(train.__file__).parent / "configs"
 PROMPTS = ["a photo of a dog.", "a photo of a red panda.", "a photo of an aeroplane."]
 LAST = tuple(range(-7, 0))
 
@@ -179,3 +186,47 @@ def test_bare_file_is_announced(make_trainer, toy_clip, capsys):
 def test_embedded_model_wants_clips_images(make_trainer):
     with pytest.raises(ValueError, match=r'^embedded was trained on other images .*: add INPUT.PIXEL_MEAN "\[0.48'):
         make_trainer("MMRL", "MODEL.BACKBONE.NAME", "embedded", "TRAINER.MMRL.REP_LAYERS", [5, 6])
+
+
+def configuration(*options, config="MMRL/vit_b16"):
+    """What train.py resolves with these options."""
+    words = ["--dataset-config-file", f"{CONFIGS}/datasets/digits.yaml", "--config-file"]
+    words += [f"{CONFIGS}/trainers/{config}.yaml", "--trainer", config.split("/")[0], *map(str, options)]
+    return build_cfg(train.parse_args(words))
+
+
+@pytest.mark.parametrize("name", [*available_models(), "open_clip:ViT-L-14-336/openai", "open_clip:ViT-B-16:a.pt"])
+def test_input_follows_the_name_of_a_checkpoint(name):
+    """Sizes are those of open_clip's configurations; of a file only the architecture is known."""
+    arch = name.removeprefix("open_clip:").partition(":")[0].removesuffix("/openai").replace("/", "-")
+    config = open_clip.get_model_config(arch.replace("@336px", "-336"))
+    side = 32 if name == "embedded" else config["vision_cfg"].get("image_size", 224)
+    node = configuration("MODEL.BACKBONE.NAME", name, "DATASET.NUM_SHOTS", 1).INPUT
+    assert (node.SIZE, node.INTERPOLATION) == ((side, side), "bicubic")
+    assert (tuple(node.PIXEL_MEAN), tuple(node.PIXEL_STD)) == (OPENAI_IMAGES.mean, OPENAI_IMAGES.std)
+
+
+def test_input_follows_weights_of_open_clip_but_not_over_the_command_line():
+    other = ["MODEL.BACKBONE.NAME", "open_clip:ViT-L-14/laion2b_s32b_b82k"]
+    node = configuration(*other).INPUT
+    assert (node.SIZE, node.PIXEL_MEAN, node.PIXEL_STD) == ((224, 224), [0.5, 0.5, 0.5], [0.5, 0.5, 0.5])
+    given = configuration(*other, "INPUT.SIZE", "(64, 64)", "INPUT.PIXEL_STD", "[1, 1, 1]").INPUT
+    assert (given.SIZE, given.PIXEL_MEAN, given.PIXEL_STD) == ((64, 64), [0.5, 0.5, 0.5], [1, 1, 1])
+    assert configuration("--backbone", "some.pt", "INPUT.SIZE", "(48, 48)").INPUT.SIZE == (48, 48)
+    with pytest.raises(ValueError, match="^open_clip has no weights 'laion2b' of ViT-B-16; did you mean laion2b_s34b"):
+        configuration("--backbone", "open_clip:ViT-B-16/laion2b")
+
+
+def test_a_run_from_the_command_line_follows_its_checkpoint(published, data_root, tmp_path, monkeypatch):
+    """Nothing but the backbone's name and the layers is said; the run's classifier prepares images likewise."""
+    words = ["train.py", "--root", data_root, "--output-dir", tmp_path / "run", "--seed", "1", "--trainer", "MMRL"]
+    words += ["--dataset-config-file", CONFIGS / "datasets/digits.yaml", "--backbone", published]
+    words += ["--config-file", CONFIGS / "trainers/MMRL/vit_b16.yaml", "TRAINER.MMRL.REP_LAYERS", "[-2, -1]"]
+    words += ["OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "1", "DATALOADER.NUM_WORKERS", "0"]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", [str(word) for word in words])
+        patch.setattr(sys, "stdout", sys.stdout)  # undone at the end: the run's log takes these over
+        patch.setattr(sys, "stderr", sys.stderr)
+        assert train.main() == 0
+    steps = load_classifier(tmp_path / "run", device="cpu").about["preprocessing"]
+    assert (steps["center_crop"], steps["mean"], steps["std"]) == ([48, 48], [0.5, 0.5, 0.5], [0.25, 0.25, 0.25])

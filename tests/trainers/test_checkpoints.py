@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from trainers import checkpoints
 from trainers.atomic import write_bytes
 from trainers.mmrl_settings import Settings
 from trainers.mmrl_variants import RepresentationLearner, RepresentationProjection
+from trainers.tipadapter import read_tensor
 
 ABOUT = {"method": "M", "epoch": 3, "classnames": ["Žluťásek", "cat"], "val_result": 100 / 3, "settings": {"A": [1, 2]}}
 
@@ -75,6 +77,30 @@ def test_every_damage_is_noticed(tmp_path):
             checkpoints.read(path)
 
 
+@pytest.mark.parametrize("name", ["model.pth.tar-7", "keys_4shots.pt"])
+def test_damage_to_official_files_is_noticed_or_without_effect(name, tmp_path):
+    """Dassl's form and Tip-Adapter's cache: 200 flipped bits and 50 cuts are refused, or read as written."""
+    path, dice, refused = tmp_path / name, random.Random(0), 0
+    is_cache = name.endswith(".pt")
+    torch.save(tensors()["b.weight"] if is_cache else {"state_dict": tensors(), "epoch": 7, "optimizer": {}}, path)
+    read = read_tensor if is_cache else checkpoints.read
+    whole, sound = path.read_bytes(), str(read(path))
+    for number in range(250):
+        content = bytearray(whole)
+        if number < 200:
+            content[dice.randrange(len(whole))] ^= 1 << dice.randrange(8)
+        else:
+            del content[dice.randrange(len(whole)) :]
+        path.write_bytes(content)
+        try:
+            assert str(read(path)) == sound and number < 200
+        except ValueError as error:
+            assert re.match(rf"cannot load (checkpoint )?{path}: damaged, or not a (checkpoint|tensor)", str(error))
+            refused += 1
+    print(f"{name}: {refused} of 250 refused, the others read as written")
+    assert refused > 100
+
+
 def test_files_that_are_something_else(tmp_path, capsys):
     path = tmp_path / "model-1.safetensors"
     save_file(tensors(), path)  # tensors that do not say what they are
@@ -89,6 +115,10 @@ def test_files_that_are_something_else(tmp_path, capsys):
         torch.save(content, old)
         with pytest.raises(ValueError, match="^cannot load checkpoint .*model.pth.tar-1: "):
             checkpoints.read(old)
+    for content in (Payload(), {"a": tensors()["a"]}):
+        torch.save(content, tmp_path / "keys_4shots.pt")
+        with pytest.raises(ValueError, match="^cannot load .*keys_4shots.pt: "):
+            read_tensor(tmp_path / "keys_4shots.pt")
     assert "executed" not in capsys.readouterr().out
     checkpoints.save(path, tensors(), ABOUT)
     facts = {**ABOUT, "format": checkpoints.FORMAT + 1}

@@ -1,0 +1,245 @@
+"""Every bad input of a user of train.py: how it comes about, and the exact line that it comes to.
+
+Where a line ends in ``...`` the rest is in the words of torch or of Pillow, or a number that rounding decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.e2e import mishaps
+from tests.e2e.mishaps import METHOD, MODEL, Stage, nothing
+
+QUICK = ("OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "2")
+EVALUATE = ("--eval-only", "--model-dir")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Options (``{tmp}`` is ``Place.folder``, ``{data}`` and ``{configs}`` as well), what befalls, and the line."""
+
+    name: str
+    line: str
+    options: tuple[str, ...] = ()
+    stage: Stage = nothing
+    dataset: str = "digits"
+    method: str = "MMRL"
+
+
+def of_options() -> list[Case]:
+    """Settings and arguments."""
+
+    def case(line: str, *options: str) -> Case:
+        return Case(" ".join(options), line, options)
+
+    layers, k = "TRAINER.MMRL.REP_LAYERS", "TRAINER.MMRL.N_REP_TOKENS"
+    return [
+        case(
+            "'ViT-B/61' is neither a CLIP model nor a weights file; did you mean 'ViT-B/16'? Models: RN50, RN101, "
+            "RN50x4, RN50x16, RN50x64, ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336px, embedded, or "
+            "open_clip:ARCH/PRETRAINED",
+            *("MODEL.BACKBONE.NAME", "ViT-B/61"),
+        ),
+        case("--model-dir: there is no folder {tmp}/none", *EVALUATE, "{tmp}/none"),
+        case("--resume: there is no folder {tmp}/none", "--resume", "{tmp}/none"),
+        case("--eval-only needs --model-dir: MMRL has something to learn", "--eval-only"),
+        case(
+            f"no checkpoint at {{tmp}}/{METHOD}: train first, or give --model-dir and --load-epoch of a run (the "
+            "folder has none)",
+            *(*EVALUATE, "{tmp}"),
+        ),
+        case(f"{layers} is empty: give the layers J to L, such as [6, 7, 8, 9, 10, 11, 12]", layers, "[]"),
+        case(f"{layers} starts at layer 7, but the image tower has layers 1 to 6", layers, "[7, 8]"),
+        case(f"{k} must be at least 1, not 0", k, "0"),
+        case("TRAINER.MMRL.FUSION must be probs or logits, not 'both'", "TRAINER.MMRL.FUSION", "both"),
+        case("TRAINER.MMRL.PREC is 'fp8': choose one of fp32, fp16, amp, bf16", "TRAINER.MMRL.PREC", "fp8"),
+        case(
+            'embedded was trained on other images than INPUT describes: add INPUT.SIZE "(32, 32)"',
+            *("INPUT.SIZE", "(40, 40)"),
+        ),
+        case(
+            "command line: unknown key OPTIM.LRR; did you mean OPTIM.LR or OPTIM.STAGED_LR or OPTIM.LR_SCHEDULER?",
+            *("OPTIM.LRR", "1"),
+        ),
+        case("command line: OPTIM.LR must be float, such as 0.001, not 'fast'", "OPTIM.LR", "fast"),
+        case("options come as KEY VALUE pairs, and OPTIM.LR has no value", "OPTIM.LR"),
+        case("--seed stands after KEY VALUE options: put it before them", "OPTIM.LR", "1", "--seed", "2"),
+        case("TASK must be one of B2N, CD, FS, not 'X'", "TASK", "X"),
+        case("DATASET.SUBSAMPLE_CLASSES must be one of all, base, new, not 'old'", "DATASET.SUBSAMPLE_CLASSES", "old"),
+        case("DATALOADER.CACHE_GB is -1.0; give 0 (no cache) or the GB to use at most", "DATALOADER.CACHE_GB", "-1"),
+        case("unknown trainer MMLR; did you mean MMRL or MMRLpp?", "--trainer", "MMLR"),
+        case("no configuration file {tmp}/none.yaml; known: none", "--config-file", "{tmp}/none.yaml"),
+        Case(
+            "a data set that does not exist",
+            "no configuration file {configs}/datasets/digit.yaml; did you mean digits.yaml or dtd.yaml or "
+            "imagenet.yaml?",
+            dataset="digit",
+        ),
+    ]
+
+
+def of_data() -> list[Case]:
+    """Folders, lists and images."""
+    prepare = "run python -m datasets.prepare"
+    image = "{data}/oxford_pets/images/2_1.jpg"
+    return [
+        Case(
+            "a missing root",
+            "dataset root {tmp}/nowhere not found: create it, or name the folder of the datasets with --root",
+            ("--root", "{tmp}/nowhere"),
+        ),
+        Case(
+            "a missing data set",
+            f"DescribableTextures: {{data}}/dtd/images not found: {prepare} dtd --root {{data}}, or put its class "
+            "folders there, and split_zhou_DescribableTextures.json into {data}/dtd",
+            dataset="dtd",
+        ),
+        Case(
+            "a missing image",
+            f"OxfordPets: 3 of 36 images are missing, first {image}: {prepare} oxford_pets --root {{data}}, or unpack "
+            "them again",
+            QUICK,
+            mishaps.pet_images(mishaps.gone),
+            "oxford_pets",
+        ),
+        Case(
+            "no image",
+            f"cannot read image {image}: not an image file",
+            QUICK,
+            mishaps.pet_images(mishaps.no_image),
+            "oxford_pets",
+        ),
+        Case(
+            "no image, in a loader worker",
+            f"cannot read image {image}: not an image file",
+            (*QUICK, "DATALOADER.NUM_WORKERS", "1"),
+            mishaps.pet_images(mishaps.no_image),
+            "oxford_pets",
+        ),
+        Case(
+            "an image that is cut off",
+            f"cannot read image {image}: ...",
+            QUICK,
+            mishaps.pet_images(mishaps.cut_image),
+            "oxford_pets",
+        ),
+        Case(
+            "an empty class",
+            "class folder {data}/dtd/images/dotted holds no images: put them there or remove the folder",
+            QUICK,
+            mishaps.textures_with_an_empty_class,
+            "dtd",
+        ),
+        Case(
+            "no new classes",
+            "DATASET.SUBSAMPLE_CLASSES is 'new', but the dataset has one class only",
+            (*QUICK, "DATASET.SUBSAMPLE_CLASSES", "new"),
+            lambda place: mishaps.pets(place, count=1) and None,
+            "oxford_pets",
+        ),
+        Case(
+            "a class name of 80 tokens",
+            f"Input a photo of a {' '.join(['dog'] * 80)}, a type of pet. is too long for context length 77: shorten "
+            "the class name or the template",
+            QUICK,
+            lambda place: mishaps.pets(place, second=" ".join(["dog"] * 80)) and None,
+            "oxford_pets",
+        ),
+        Case(
+            "a loss that is not finite",
+            "the loss is nan at epoch 2, batch ...",
+            ("DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "3", "OPTIM.LR", "1e30"),
+        ),
+    ]
+
+
+def of_weights() -> list[Case]:
+    """CLIP's files."""
+    use = ("MODEL.BACKBONE.NAME", "{tmp}/weights.pt")
+    none = "{{tmp}}/weights.pt cannot be read as {}: it is damaged, incomplete or holds more than tensors ..."
+    saved = none.format("a state dict saved by torch")
+    return [
+        Case("no weights file", "there is no weights file {tmp}/weights.pt", use),
+        Case("an empty weights file", saved, use, mishaps.weights(b"")),
+        Case("a text as weights", saved, use, mishaps.weights(b"not weights")),
+        Case("a cut archive as weights", none.format("a weights file"), use, mishaps.weights(b"PK\x03\x04 cut off")),
+        Case("a bomb in an archive as weights", saved, use, mishaps.weights(mishaps.archive_bomb)),
+        Case("a pickled bomb as weights", saved, use, mishaps.weights(mishaps.pickle_bomb)),
+        Case(
+            "a ResNet under MMRL",
+            "MMRL needs a ViT image tower: this backbone is a ResNet; set MODEL.BACKBONE.NAME to ViT-B/16",
+            ("MODEL.BACKBONE.NAME", "{tmp}/resnet.safetensors", "INPUT.SIZE", "(64, 64)"),
+            mishaps.resnet,
+        ),
+    ]
+
+
+def of_models() -> list[Case]:
+    """A finished run that is damaged, or does not fit what is asked of it."""
+    use = (*EVALUATE, "{tmp}/trained")
+    damaged = f"cannot load checkpoint {{tmp}}/trained/{MODEL}: damaged"
+    other = f"{{tmp}}/trained/{MODEL} does not fit this run: "
+    k, dim, layers = (f"TRAINER.MMRL.{key}" for key in ("N_REP_TOKENS", "REP_DIM", "REP_LAYERS"))
+    written = "is not what its run wrote: it is damaged, edited or gone; put the old file back, or train again"
+    return [
+        Case("a flipped bit in a model", f"{damaged} (its checksum does not fit)", use, mishaps.trained(mishaps.flip)),
+        Case("a cut model", f"{damaged}, or not a checkpoint", use, mishaps.trained(mishaps.cut)),
+        Case(
+            "a bomb in an archive as a model",
+            f"{damaged}, or not a checkpoint",
+            use,
+            mishaps.trained(mishaps.archive_bomb),
+        ),
+        Case("a pickled bomb as a model", f"{damaged}, or not a checkpoint", use, mishaps.trained(mishaps.pickle_bomb)),
+        Case(
+            "an epoch that is not there",
+            f"no checkpoint at {{tmp}}/trained/{METHOD}/model-9.safetensors: train first, or give --model-dir and "
+            "--load-epoch of a run (the folder has model-1.safetensors)",
+            (*use, "--load-epoch", "9"),
+            mishaps.trained(),
+        ),
+        Case(
+            "a damaged record",
+            "{tmp}/trained/record.json is damaged (its checksum does not fit)",
+            use,
+            mishaps.trained(lambda path: mishaps.flip(path, 0.9), "record.json"),
+        ),
+        Case(
+            "an edited configuration",
+            f"{{tmp}}/trained/config.yaml {written}",
+            use,
+            mishaps.trained(mishaps.edit("ALPHA: 0.7", "ALPHA: 0.5"), "config.yaml"),
+        ),
+        Case("another K", f"{other}{k} is 5 there, 4 here", (*use, k, "4"), mishaps.trained()),
+        Case("another width", f"{other}{dim} is 512 there, 64 here", (*use, dim, "64"), mishaps.trained()),
+        Case(
+            "other layers",
+            f"{other}{layers} is [3, 4, 5, 6] there, [4, 5, 6] here",
+            (*use, layers, "[4, 5, 6]"),
+            mishaps.trained(),
+        ),
+        Case(
+            "another CLIP",
+            f"{other}backbone is embedded (a9cfb4f708a17a12) there, {{tmp}}/weights.safetensors (ac8181c59e046c34) "
+            "here",
+            (*use, "MODEL.BACKBONE.NAME", "{tmp}/weights.safetensors"),
+            mishaps.other_weights,
+        ),
+        Case(
+            "another method's model",
+            "{tmp}/trained holds a MMRL model, not one of CoOp",
+            use,
+            mishaps.trained(),
+            method="CoOp",
+        ),
+        Case(
+            "another configuration in a used folder",
+            "{tmp}/run holds a run of another configuration: OPTIM.LR: 0.001 -> 0.5; choose another output folder, or "
+            "remove this one",
+            (*QUICK, "OPTIM.LR", "0.5"),
+            mishaps.another_run,
+        ),
+    ]
+
+
+CASES = [*of_options(), *of_data(), *of_weights(), *of_models()]

@@ -1,0 +1,52 @@
+"""The images that CLIP's weights were trained on, as far as their name tells: no file is read. Needs torch for
+open_clip's names only, so that a run's configuration is quick to resolve."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+MEAN = [0.48145466, 0.4578275, 0.40821073]  # RGB in [0, 1], OpenAI's
+STD = [0.26862954, 0.26130258, 0.27577711]
+# Side of the images of OpenAI's models, and of the one that comes with the project.
+SIDES = {
+    **dict.fromkeys(("RN50", "RN101", "ViT-B/32", "ViT-B/16", "ViT-L/14"), 224),
+    **{"RN50x4": 288, "RN50x16": 384, "RN50x64": 448, "ViT-L/14@336px": 336, "embedded": 32},
+}
+
+
+def follow_checkpoint(cfg: Any, given: Collection[str]) -> None:
+    """Set what ``cfg.INPUT`` says of size, statistics and interpolation to the checkpoint's, in place.
+
+    Keys in ``given`` (dotted) stay: where they do not fit, building the model refuses them. So do all where the name
+    tells nothing, as a file's. Raises ValueError for a name that open_clip does not know.
+    """
+    for key, value in images_of(cfg.MODEL.BACKBONE.NAME).items():
+        if f"INPUT.{key}" not in given and not same(cfg.INPUT[key], value):
+            cfg.INPUT[key] = value
+
+
+def images_of(name: str) -> dict[str, Any]:
+    """SIZE, PIXEL_MEAN, PIXEL_STD and INTERPOLATION of ``INPUT`` for a backbone, as far as its name tells them."""
+    if name in SIDES:
+        side = SIDES[name]
+        return {"SIZE": (side, side), "PIXEL_MEAN": MEAN, "PIXEL_STD": STD, "INTERPOLATION": "bicubic"}
+    if not name.startswith("open_clip:"):
+        return {}
+    from clip import open_clip_models
+
+    arch, tag, is_file = open_clip_models.split(name)
+    known = open_clip_models.architecture(arch)
+    size = {"SIZE": (known.side, known.side)}
+    if is_file:
+        return size
+    images = open_clip_models.pretrained_use(known, tag)[1]
+    statistics = {"PIXEL_MEAN": list(images.mean), "PIXEL_STD": list(images.std)}
+    return {**size, **statistics, "INTERPOLATION": images.interpolation}
+
+
+def same(given: Any, wanted: Any) -> bool:
+    """Equal, numbers to three digits."""
+    if isinstance(wanted, str):
+        return given == wanted
+    return len(given) == len(wanted) and all(abs(a - b) < 1e-3 for a, b in zip(given, wanted, strict=True))
