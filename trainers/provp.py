@@ -13,9 +13,10 @@ As in the official code: the second term has no temperature, weight 1 and this o
 there are read by nothing); prompts have no positional embedding and do not pass ``ln_pre``; they start uniform in
 +-v, v = sqrt(6 / (3 14^2 + d_v)) for every patch size; the prompts of five data sets (``TEMPLATES``) are its own,
 not CoOp's. Otherwise than there: any P from 1 is inserted (theirs inserts above 4 only); learned tensors are float32 in
-every precision; f_0 has the run's precision; and no model is selected on the test images, unless SELECT_ON_TEST asks
-for it: then, as officially, the test set is scored after every epoch and the best epoch is the one that is kept and
-reported.
+every precision; f_0 has the run's precision. The official code scores the test set after every epoch and keeps and
+reports the epoch that does best there. Here TEST.FINAL_MODEL best_val (all configurations) keeps the epoch that is best
+on the few-shot draw's validation images (ImageNet: on training images that were not drawn), with SELECT_ON_TEST the
+official one, and last_step the last.
 
 Shapes: B images, C classes, P tokens, L layers, M patches, d_v tower width, d joint width.
 """
@@ -36,6 +37,7 @@ from dassl.engine import TRAINER_REGISTRY
 from .base import CLIPTrainer, Method, unit
 from .context import cosine_logits, text_features
 from .deep_prompts import ImageStart, check_vit
+from .features import loader_of, validation_images
 from .templates import fill, template_of
 
 CARRIED = 0.01  # alpha
@@ -130,10 +132,10 @@ class ProVP(CLIPTrainer):
         node = cfg.TRAINER.PROVP
         if node.N_CTX < 1:
             raise ValueError(f"TRAINER.PROVP.N_CTX must be at least 1, not {node.N_CTX}")
-        if node.SELECT_ON_TEST and cfg.TEST.FINAL_MODEL != "last_step":
+        if node.SELECT_ON_TEST and cfg.TEST.FINAL_MODEL != "best_val":
             raise ValueError(
-                "TRAINER.PROVP.SELECT_ON_TEST and TEST.FINAL_MODEL "
-                f"{cfg.TEST.FINAL_MODEL} both select an epoch: use one"
+                "TRAINER.PROVP.SELECT_ON_TEST keeps the epoch that is best on the test set: it needs TEST.FINAL_MODEL "
+                f"best_val, not {cfg.TEST.FINAL_MODEL}"
             )
 
     @classmethod
@@ -144,18 +146,20 @@ class ProVP(CLIPTrainer):
         node = cfg.TRAINER.PROVP
         return ProVPModel(clip_model, fill(template, classnames), int(node.N_CTX), bool(node.USE_REF))
 
-    def after_epoch(self) -> None:
-        """With SELECT_ON_TEST, keep the epoch as the best one if it is that on the test set."""
-        if self.cfg.TRAINER.PROVP.SELECT_ON_TEST:
-            result = self.test(split="test")
-            if result > self.best_result:
-                self.best_result = result
-                self.save_model(self.epoch, self.output_dir, val_result=result, model_name="model-best.pth.tar")
-        super().after_epoch()
+    def before_train(self) -> None:
+        """As the base does it; and where the best epoch is kept, choose what it is the best on.
 
-    def after_train(self) -> None:
-        """With SELECT_ON_TEST, the best epoch is what is tested."""
+        Raises ValueError where there are no images to choose on.
+        """
+        super().before_train()
+        if self.cfg.TEST.FINAL_MODEL != "best_val":
+            return
         if self.cfg.TRAINER.PROVP.SELECT_ON_TEST:
-            print("Deploy the model with the best performance on the test set: its accuracy is selected, not measured")
-            self.load_model(self.output_dir)
-        super().after_train()
+            print("The epoch that is best on the test set is kept: its accuracy is selected, not measured")
+            self.val_loader = None  # then Dassl takes the test set
+            return
+        try:
+            images = validation_images(self.cfg, self.dm.dataset, few=True)
+        except ValueError as problem:
+            raise ValueError(f"{problem}; TEST.FINAL_MODEL last_step keeps the last epoch") from problem
+        self.val_loader = loader_of(self.cfg, images, self.dm.tfm_test)

@@ -26,6 +26,13 @@ TEMPLATES = {
     "EuroSAT": "a centered satellite photo of {}.",
     "UCF101": "a photo of a person doing {}.",
     "Digits": "a photo of the digit {}.",
+    "DrawnLetters": "a photo of a {}.",
+    "DrawnGreek": "a photo of a {}.",
+    "DrawnSymbols": "a photo of a {}.",
+    "DrawnLettersV2": "a photo of a {}.",
+    "DrawnLettersSketch": "a photo of a {}.",
+    "DrawnLettersA": "a photo of a {}.",
+    "DrawnLettersR": "a photo of a {}.",
 }
 
 # The seven templates that CLIP's authors found to work best together on ImageNet.

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from clip.model import build_model
 from tests.reference import toy
+from tests.reference.plain_linearprobe import PlainLinearProbe
 from trainers import linearprobe
 from trainers.features import whole_dataset
 from trainers.linearprobe import LinearProbeModel, draw, search
@@ -62,20 +63,25 @@ def test_equal_fits_are_made_once_and_what_is_found_is_fitted(capsys):
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
-def test_head_is_the_optimum_of_the_equation(classes, monkeypatch):
-    """Gradient zero of 1/2 |W|^2 + C sum of log-losses in float64, where two classes have one row."""
+def test_head_is_the_optimum_of_the_equation(classes):
+    """Gradient zero of the plain loss in float64, where two classes have one row; scores are the plain ones."""
+    torch.manual_seed(classes)
+    weights = toy.clip_weights(classes, embed=6)
+    model = LinearProbeModel(build_model(weights, torch.float32).double(), [str(i) for i in range(classes)]).double()
+    plain = PlainLinearProbe({name: value.double() for name, value in weights.items()}, c=0.5)
     x, y = features(0, classes, count=30)
     fitted = LogisticRegression(C=0.5, tol=1e-10, max_iter=5000).fit(x, y)
-    model = LinearProbeModel(build_model(toy.clip_weights(0, embed=6)), [str(i) for i in range(classes)]).double()
     model.set_head(fitted)
     coef, intercept = model.coef.clone().requires_grad_(), model.intercept.clone().requires_grad_()
-    logits = torch.from_numpy(x) @ coef.t() + intercept
-    loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(y), reduction="sum")
-    (0.5 * coef.square().sum() + 0.5 * loss).backward()
+    plain.loss(coef, intercept, torch.from_numpy(x), torch.from_numpy(y)).backward()
     rows = slice(1, None) if classes == 2 else slice(None)  # the first of two classes stays at zero
     assert coef.grad[rows].abs().max() < 1e-6 and intercept.grad[rows].abs().max() < 1e-6
-    assert np.array_equal(logits.argmax(dim=1).numpy(), fitted.predict(x))
-    assert np.allclose(model.probabilities(logits.detach()).numpy(), fitted.predict_proba(x))
+    images = torch.randn(9, 3, 16, 16, dtype=torch.float64)
+    logits = model.scores(images, model.class_features())
+    assert torch.allclose(logits, plain.logits(model.coef, model.intercept, images), rtol=1e-9, atol=1e-9)
+    seen = model.clip_model.encode_image(images).numpy()
+    assert np.array_equal(logits.argmax(dim=1).numpy(), fitted.predict(seen))
+    assert np.allclose(model.probabilities(logits).numpy(), fitted.predict_proba(seen))
 
 
 @pytest.mark.parametrize("shots", [1, 2, 3])

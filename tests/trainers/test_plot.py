@@ -98,7 +98,10 @@ def test_plan_of_many_iterations_has_the_marginals(shape, eps, seed):
     assert torch.equal(Sinkhorn(eps, 100, 1e99).plan(cosines), one)  # the first change ends it
 
 
-@pytest.mark.parametrize("name", ["plot_tiny", "plot_tiny_stage1"])
+@pytest.mark.parametrize(
+    "name",
+    ["plot_tiny", "plot_tiny_stage1", *(pytest.param(one, marks=pytest.mark.slow) for one in ("plot", "plot_stage1"))],
+)
 def test_golden(name):
     """The authors' public code on the same weights: features 1e-4, losses 1e-5 and 1e-4, gradients 1e-3."""
     setting = json.loads((GOLDEN / f"{name}.json").read_text())

@@ -70,10 +70,11 @@ def test_float64_equals_the_equations(names, before, depth, heads, pairs, batch,
         assert torch.allclose(model.scores(images, model.class_features()), expected)
 
 
-def test_golden():
+@pytest.mark.parametrize("name", ["rpo_tiny", pytest.param("rpo", marks=pytest.mark.slow)])
+def test_golden(name):
     """The authors' public code on the same weights (float32): features 1e-4, losses 1e-5, gradients 1e-3."""
-    found = golden.recompute(json.loads((GOLDEN / "rpo_tiny.json").read_text()))
-    with np.load(GOLDEN / "rpo_tiny.npz") as expected:
+    found = golden.recompute(json.loads((GOLDEN / f"{name}.json").read_text()))
+    with np.load(GOLDEN / f"{name}.npz") as expected:
         assert set(expected.files) <= set(found)
         for key in expected.files:
             want, got = expected[key].astype(np.float64), found[key].astype(np.float64)
