@@ -83,6 +83,7 @@ def write_json(path: Path | None, machine: Mapping[str, Any], rows: Sequence[Map
     """Command, machine and rows; a reader never sees half a file. Does nothing without a path."""
     if path is None:
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"command": sys.argv, "machine": machine, "rows": rows}, indent=1)
     unfinished = path.with_name(path.name + ".incomplete")
     unfinished.write_text(text + "\n", encoding="utf-8")

@@ -1,10 +1,11 @@
 """The cost of every method on one machine, as in the paper's Table 6, and against each method's plain reference.
 
-    python benchmarks/methods.py
+    python benchmarks/methods.py --json benchmarks/results/methods.json    # python tools/support.py then shows it
     python benchmarks/methods.py --methods MMRL CoOp MaPLe --no-plain
 
 ViT-B/16 at full size, random weights, ImageNet's names. A training step is measured as in train_step.py (50 classes,
-batch 4), evaluation as images per second at batch 100 with the classes' features at hand.
+batch 4), evaluation as images per second at batch 100 with the classes' features at hand. Methods that take no gradient
+steps (ZeroshotCLIP, TipAdapter, LinearProbe) have no row.
 """
 
 from __future__ import annotations

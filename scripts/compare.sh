@@ -12,7 +12,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 METHODS="MMRL ZeroshotCLIP" SEEDS="1 2 3" SEED=0
 read_args "DATASET [METHODS] [SEEDS]" "$@"
 check_dataset "$DATASET"
-[[ $METHODS == all ]] && METHODS=$(names_in "$HERE/configs/trainers")
+if [[ $METHODS == all ]]; then
+    METHODS=""
+    for folder in "$HERE"/configs/trainers/*; do
+        [[ -L $folder ]] || METHODS+=" ${folder##*/}"  # a link is another name of a method
+    done
+fi
 for TRAINER in $METHODS; do
     choose_config base2new "$DATASET"  # a wrong name is said before anything runs
     CFG=""

@@ -4,7 +4,8 @@
     python tools/support.py --check          say which are out of date
     python tools/support.py --device cuda    try on CUDA, amp included, and print the table
 
-Times come from a file of ``benchmarks/methods.py --json`` (benchmarks/methods.json, if it is there).
+Times are not tried here: they are those of a file of ``benchmarks/methods.py --json``, benchmarks/results/methods.json.
+What that file lacks, or all without it, is a dash, and the line below the table says so.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ import trainers  # noqa: E402
 from tools import golden, probing  # noqa: E402
 
 BEGIN, END = "<!-- methods:begin -->", "<!-- methods:end -->"
-TIMES = ROOT / "benchmarks" / "methods.json"
+TIMES = ROOT / "benchmarks" / "results" / "methods.json"
+MEASURE = "`python benchmarks/methods.py --json benchmarks/results/methods.json`"
 NOTHING = "-"
 
 
@@ -66,11 +68,39 @@ def proofs() -> dict[str, Proof]:
     return found
 
 
-def times(path: Path) -> dict[str, Any]:
-    """By method the row that ``benchmarks/methods.py`` measured; empty without the file."""
-    if not path.is_file():
-        return {}
-    return {row["method"]: row for row in json.loads(path.read_text(encoding="utf-8"))["rows"]}
+@dataclass(frozen=True)
+class Times:
+    """What ``benchmarks/methods.py --json`` wrote: a row by method, and the machine; both empty without a file."""
+
+    rows: Mapping[str, Any] = field(default_factory=dict)
+    machine: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> Times:
+        """From a file, if it is there. Raises ValueError naming a file that is not one of that program."""
+        if not path.is_file():
+            return cls()
+        try:
+            file = json.loads(path.read_text(encoding="utf-8"))
+            found = cls({row["method"]: row for row in file["rows"]}, file["machine"])
+            for text in (found.said(), *map(timed, found.rows.values())):
+                assert text
+        except (ValueError, KeyError, TypeError) as problem:
+            raise ValueError(f"{path} is not what {MEASURE} writes: {problem!r}") from problem
+        return found
+
+    def said(self) -> str:
+        """A line on the numbers: what was measured, and on what."""
+        if not self.rows:
+            return f"Times (ms/image, plain, faster by): not measured yet; {MEASURE} does it."
+        one = next(iter(self.rows.values()))
+        facts = [f"{self.machine['processor']}, {self.machine['threads']} threads", f"torch {self.machine['torch']}"]
+        facts = [self.machine["accelerator"], *facts] if self.machine["accelerator"] else facts
+        size = f"{one['classes']} classes, batch {one['batch']}, {one['precision']}"
+        return (
+            f"Times: ms per training image of ours and of the plain reference, ViT-B/16, {size}, on {'; '.join(facts)} "
+            f"({MEASURE}). A dash: not measured."
+        )
 
 
 def title(method: str) -> str:
@@ -96,8 +126,8 @@ def timed(row: Mapping[str, Any] | None) -> list[str]:
     return [f"{ours:,.1f}", f"{plain / row['batch']:,.0f}", f"{row['faster']:.1f}"]
 
 
-def full_table(found: Mapping[str, probing.Found], measured: Mapping[str, Any]) -> str:
-    """Of docs/methods.md, with the reasons for what does not work below it."""
+def full_table(found: Mapping[str, probing.Found], measured: Times) -> str:
+    """Of docs/methods.md, with what was measured and the reasons for what does not work below it."""
     heads = [
         "method",
         "learned",
@@ -108,7 +138,7 @@ def full_table(found: Mapping[str, probing.Found], measured: Mapping[str, Any]) 
         "equations",
         "golden",
     ]
-    heads += ["ms/image", "plain", "faster by"] if measured else []
+    heads += ["ms/image", "plain", "faster by"]
     rows, proven = [], proofs()
     for method, one in found.items():
         deeper = one.towers["deeper image tower"]
@@ -123,10 +153,10 @@ def full_table(found: Mapping[str, probing.Found], measured: Mapping[str, Any]) 
                 "yes" if not deeper else f"with `{deeper.removeprefix('with ')}`" if deeper[:5] == "with " else "no",
                 f"`{proof.reference}`" if proof.reference else NOTHING,
                 ", ".join(f"`{name.removesuffix('.json')}`" for name in proof.golden) or NOTHING,
-                *(timed(measured.get(method)) if measured else []),
+                *timed(measured.rows.get(method)),
             ]
         )
-    return "\n\n".join([as_markdown(rows, heads), reasons(found)])
+    return "\n\n".join([as_markdown(rows, heads), measured.said(), reasons(found)])
 
 
 def reasons(found: Mapping[str, probing.Found]) -> str:
@@ -140,18 +170,17 @@ def reasons(found: Mapping[str, probing.Found]) -> str:
     return "\n".join(["What a refusal says:", "", *lines])
 
 
-def short_table(found: Mapping[str, probing.Found], measured: Mapping[str, Any]) -> str:
+def short_table(found: Mapping[str, probing.Found], measured: Times) -> str:
     """Of README.md."""
-    heads = ["method", "learned parameters", "new classes", "ResNet", "checked against"]
-    heads += ["ms/image (plain)"] if measured else []
+    heads = ["method", "learned parameters", "new classes", "ResNet", "checked against", "ms/image (plain)"]
     rows, proven = [], proofs()
     for method, one in found.items():
         checks = ["equations"] * bool(proven[method].reference) + ["golden numbers"] * bool(proven[method].golden)
-        ours, plain, _ = timed(measured.get(method))
-        time = [f"{ours} ({plain})" if ours != NOTHING else NOTHING] if measured else []
+        ours, plain, _ = timed(measured.rows.get(method))
+        time = f"{ours} ({plain})" if ours != NOTHING else NOTHING
         works = ["no" if reason else "yes" for reason in (one.new_classes, one.towers["ResNet"])]
-        rows.append([title(method), learned(one), *works, ", ".join(checks) or NOTHING, *time])
-    return as_markdown(rows, heads)
+        rows.append([title(method), learned(one), *works, ", ".join(checks) or NOTHING, time])
+    return "\n\n".join([as_markdown(rows, heads), measured.said()])
 
 
 def as_markdown(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> str:
@@ -171,7 +200,7 @@ def put(text: str, block: str, page: str) -> str:
     return f"{before}{BEGIN}\n{block}\n{END}{after}"
 
 
-def pages(found: Mapping[str, probing.Found], measured: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+def pages(found: Mapping[str, probing.Found], measured: Times) -> dict[str, tuple[str, str]]:
     """Pages as they are and as they should be. Those without markers are left out, but for docs/methods.md."""
     texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
     shown = {name: text for name, text in texts.items() if BEGIN in text or name == "docs/methods.md"}
@@ -185,11 +214,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu", help="where to try; the pages are those of the CPU")
     parser.add_argument("--times", type=Path, default=TIMES, metavar="FILE", help="of benchmarks/methods.py --json")
     args = parser.parse_args(argv)
+    try:
+        measured = Times.read(args.times)
+    except ValueError as problem:
+        sys.exit(f"error: {problem}")
     found = {method: probing.probe(method, torch.device(args.device)) for method in trainers.METHODS}
     if args.device != "cpu":
-        print(full_table(found, times(args.times)))
+        print(full_table(found, measured))
         return 0
-    stale = {name: new for name, (old, new) in pages(found, times(args.times)).items() if old != new}
+    stale = {name: new for name, (old, new) in pages(found, measured).items() if old != new}
     for name, text in stale.items():
         print(f"{name}: {'out of date, run python tools/support.py' if args.check else 'written'}")
         if not args.check:

@@ -20,12 +20,44 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def test_the_pages_are_up_to_date(one_thread, capsys):
+def shown():
+    """The pages that show a table, by name."""
+    texts = {name: (support.ROOT / name).read_text(encoding="utf-8") for name in support.PAGES}
+    return {name: text for name, text in texts.items() if support.BEGIN in text}
+
+
+def rows_of(table):
+    """Cells of each method's row, by method."""
+    rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| `"))
+    return {row[0].split("`")[1]: row for row in rows}
+
+
+@pytest.mark.parametrize("method", trainers.METHODS)
+def test_a_methods_rows_are_what_is_found(method, one_thread):
     """All that can be found by trying, on the CPU; times are those of the committed file."""
-    assert support.main(["--check"]) == 0, capsys.readouterr().out
-    text = (support.ROOT / "docs/methods.md").read_text()
-    prose = text.partition(support.END)[2]
+    one = {method: probing.probe(method, probing.torch.device("cpu"))}
+    measured = support.Times.read(support.TIMES)
+    for name, text in shown().items():
+        table = support.PAGES[name](one, measured)
+        assert rows_of(text)[method] == rows_of(table)[method], f"{name}: run python tools/support.py"
+        assert measured.said() in text
+        for line in table.partition("What a refusal says:")[2].splitlines():
+            said = line.partition('"')[2]
+            assert not said or any(said in own and method in own for own in text.splitlines()), said
+
+
+def test_the_pages_have_every_method():
+    assert "docs/methods.md" in shown()
+    for text in shown().values():
+        assert list(rows_of(text)) == list(trainers.METHODS)
+    prose = shown()["docs/methods.md"].partition(support.END)[2]
     assert all(f"\n| {method} |" in prose for method in trainers.METHODS)
+
+
+@pytest.mark.slow
+def test_the_pages_are_up_to_date(one_thread, capsys):
+    """To the letter."""
+    assert support.main(["--check"]) == 0, capsys.readouterr().out
 
 
 def found(**changes):
@@ -37,23 +69,67 @@ def test_what_a_method_cannot_do_is_said():
     refusing = found(
         new_classes="X cannot score new classes: no", towers={"ResNet": "X needs a ViT", "deeper image tower": "X"}
     )
-    table = support.full_table({"CoOp": found(), "PLOT": refusing}, {})
+    table = support.full_table({"CoOp": found(), "PLOT": refusing}, support.Times())
     first, second = (line for line in table.splitlines() if line.startswith("| `"))
     assert "ViT, ResNet" in first and "base to new, cross-dataset, few-shot" in first and "| yes " in first
     assert "ViT only" in second and "| few-shot " in second and "| no " in second
     assert '- PLOT: "... cannot score new classes: no"' in table and '- PLOT: "... needs a ViT"' in table
-    short = support.short_table({"PLOT": refusing}, {})
-    assert short.splitlines()[-1].count("| no ") == 2
+    short = support.short_table({"PLOT": refusing}, support.Times()).splitlines()[2]
+    assert "`PLOT`" in short and short.count("| no ") == 2
+
+
+MACHINE = {"processor": "A processor", "threads": 2, "torch": "2.15.0", "accelerator": None}
+
+
+def cells_of(table, last):
+    """The last cells of each method's row."""
+    return [[cell.strip() for cell in line.split("|")][-1 - last : -1] for line in table.splitlines() if "| `" in line]
 
 
 def test_times_are_those_of_the_file(tmp_path):
-    row = {"method": "CoOp", "ms_per_image": 12.34, "plain_ms": 400.0, "batch": 4, "faster": 8.1}
-    (tmp_path / "methods.json").write_text(json.dumps({"rows": [row, {**row, "method": "MMRL", "plain_ms": None}]}))
-    measured = support.times(tmp_path / "methods.json")
-    rows = [line for line in support.full_table({m: found() for m in ("CoOp", "MMRL", "PLOT")}, measured).splitlines()]
-    cells = [[cell.strip() for cell in line.split("|")][-4:-1] for line in rows if line.startswith("| `")]
-    assert cells == [["12.3", "100", "8.1"], ["12.3", "-", "-"], ["-", "-", "-"]]
-    assert support.times(tmp_path / "none.json") == {}
+    row = {"method": "CoOp", "classes": 50, "batch": 4, "precision": "fp32"}
+    row |= {"ms_per_image": 12.34, "plain_ms": 400.0, "faster": 8.1}
+    path = tmp_path / "methods.json"
+    path.write_text(json.dumps({"machine": MACHINE, "rows": [row, {**row, "method": "MMRL", "plain_ms": None}]}))
+    measured = support.Times.read(path)
+    of = {method: found() for method in ("CoOp", "MMRL", "PLOT")}
+    table, short = support.full_table(of, measured), support.short_table(of, measured)
+    assert cells_of(table, 3) == [["12.3", "100", "8.1"], ["12.3", "-", "-"], ["-", "-", "-"]]
+    assert cells_of(short, 1) == [["12.3 (100)"], ["12.3 (-)"], ["-"]]
+    for text in (table, short):
+        assert "50 classes, batch 4, fp32, on A processor, 2 threads; torch 2.15.0" in text
+        assert "A dash: not measured." in text and "not measured yet" not in text
+
+
+def test_without_the_file_dashes_say_that_nothing_was_measured(tmp_path):
+    measured = support.Times.read(tmp_path / "none.json")
+    for text in (support.full_table({"CoOp": found()}, measured), support.short_table({"CoOp": found()}, measured)):
+        assert cells_of(text, 1) == [["-"]]
+        assert "not measured yet; `python benchmarks/methods.py --json benchmarks/results/methods.json`" in text
+
+
+def test_the_file_is_what_the_benchmark_writes(tmp_path):
+    """Its keys, from a real run of the smallest kind."""
+    from benchmarks import cases, methods
+
+    words = ["--methods", "CLIPAdapter", "--classes", "5", "--repeats", "1", "--no-memory"]
+    path = tmp_path / "results" / "methods.json"  # a folder that is not there yet
+    args = methods.options().parse_args([*words, "--json", str(path)])
+    methods.run(args, cases.Size(embed=64, res=32, patch=16, vision=(128, 2), text=(64, 2)))
+    measured = support.Times.read(path)
+    ((ours, plain, faster),) = cells_of(support.full_table({"CLIPAdapter": found()}, measured), 3)
+    assert float(ours.replace(",", "")) > 0 and float(faster) > 0 and plain != "-"
+    assert "5 classes, batch 4, fp32, on " in measured.said()
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"rows": [1], "machine": {}}', '{"rows": [{"method": "CoOp"}], "machine": {}}']
+)
+def test_another_file_is_named(tmp_path, text):
+    path = tmp_path / "methods.json"
+    path.write_text(text)
+    with pytest.raises(SystemExit, match=f"^error: {path} is not what `python benchmarks/methods.py"):
+        support.main(["--times", str(path)])
 
 
 def test_a_page_keeps_what_is_around_its_table():
@@ -82,7 +158,7 @@ def test_a_method_that_breaks_is_no_answer(monkeypatch):
         ("CoOp", "plain_coop", ("coop.json",)),
         ("TipAdapterF", "plain_adapters", ("tip_adapter_f.json",)),
         ("MultiModalAdapter", "plain_mma", ("multimodaladapter.json",)),
-        ("ZeroshotCLIP", "", ()),
+        ("ZeroshotCLIP2", "plain_zsclip", ()),
     ],
 )
 def test_what_holds_the_numbers_is_found_in_the_tests(method, reference, golden):
