@@ -1,0 +1,136 @@
+"""What runs cost (the paper's Table 6), and where every number comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reporting.cells import Cell, Cells
+from reporting.changes import tags_of
+from reporting.names import PAPER_BACKBONE, dataset_order, method_order
+from reporting.paper import costs as published_costs
+from reporting.result import Key, Result, Row
+from reporting.sweeps import COST_ONLY, Triple, is_ablation, triple
+from reporting.table import Entry, Table, drop_empty, slug
+from reporting.tables import groups
+
+Record = Mapping[str, Any]
+# Header and what it is in a record of a training run; None where the record does not have it.
+MEASURES: dict[str, Callable[[Record], float | None]] = {
+    "Learned values (M)": lambda r: None if r.get("learned_parameters") is None else r["learned_parameters"] / 1e6,
+    "ms per training image": lambda r: r.get("ms_per_training_image"),
+    "Test images/s": lambda r: r.get("test_images_per_second"),
+    "Peak memory (GiB)": lambda r: r["peak_memory"]["bytes"] / 2**30 if r.get("peak_memory") else None,
+}
+PUBLISHED = {
+    "Published values (M)": "params_millions",
+    "Published ms": "train_ms_per_image",
+    "Published images/s": "fps_bs100",
+    "Published HM (average)": "hm",
+}
+DECIMALS = {"Learned values (M)": 3, "Published values (M)": 3, "Test images/s": 1, "Published images/s": 1}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a row's training runs on one data set and one device cost, by name in MEASURES, and what came of them."""
+
+    key: Key
+    device: str
+    measures: dict[str, Cell]
+    accuracy: Triple
+
+    @property
+    def hm(self) -> Cell:
+        """HM on this data set."""
+        return self.accuracy[2]
+
+
+def costs(cells: Cells, keys: Sequence[Key], of_ablations: bool = False) -> Iterator[list[Cost]]:
+    """Costs of base-to-new training runs by backbone and shots; different devices are never averaged.
+
+    Rows of ablations are apart, but for those that Table 6 has: they change the test's batch size too.
+    """
+    for _, every in groups(keys, "base2new"):
+        some = [key for key in every if key.part == "base" and not key.row.foreign]
+        some = [key for key in some if (is_ablation(key) and not _for_cost(key.row)) == of_ablations]
+        for shots in sorted({key.shots for key in some}):
+            wanted = [key for key in some if key.shots == shots]
+            wanted.sort(key=lambda k: (dataset_order(k.dataset), method_order(k.row.method), k.row.variant))
+            found = [cost for key in wanted for cost in _costs_of(cells, key)]
+            if found:
+                yield found
+
+
+def _for_cost(row: Row) -> bool:
+    return any(text.split("=")[0] in COST_ONLY for text in tags_of(row.variant))
+
+
+def _costs_of(cells: Cells, key: Key) -> Iterator[Cost]:
+    if cells.get(key).refused:
+        return
+    trained = [result for result in cells.results(key) if result.record.get("mode") == "train"]
+    for device in sorted({str(result.record.get("device")) for result in trained}):
+        here = [result for result in trained if str(result.record.get("device")) == device]
+        measures = {header: _over_seeds(here, get, cells.seeds) for header, get in MEASURES.items()}
+        yield Cost(key, device, measures, triple(cells, key))
+
+
+def _over_seeds(results: Sequence[Result], get: Callable[[Record], float | None], seeds: tuple[int, ...]) -> Cell:
+    values = {result.seed: get(result.record) for result in results}
+    return Cell.over_seeds({seed: value for seed, value in values.items() if value is not None}, seeds)
+
+
+def cost_tables(cells: Cells, keys: Sequence[Key], paper: bool) -> Iterator[Table]:
+    """A table for each backbone and number of shots."""
+    for of_ablations in (False, True):
+        for some in costs(cells, keys, of_ablations):
+            yield _cost_table(some, paper, "Ablations: cost" if of_ablations else "Cost")
+
+
+def _cost_table(some: Sequence[Cost], paper: bool, what: str) -> Table:
+    backbone, shots = some[0].key.backbone, some[0].key.shots
+    headers = ["Data set", "Method", "Device", "n", *MEASURES, "HM", *(PUBLISHED if paper else ())]
+    headers, lines = drop_empty(headers, [_line(cost, paper) for cost in some], keep=4)
+    title = f"{what} of training and testing, base to new, {shots} shots, {backbone}"
+    notes = ["Times are those of the runs as they ran: runs side by side, and resumed ones, are slower or partial."]
+    notes += ["Images per second include loading."]
+    if paper and any(header in PUBLISHED for header in headers):
+        notes.append("Published costs are ImageNet's, on the authors' GPU; the published HM is the 11-set average.")
+    name = slug(*what.replace(":", "").split(), backbone, "" if shots == 16 else f"{shots}_shots")
+    return Table(name, title, headers, lines, 3, notes, DECIMALS)
+
+
+def _line(cost: Cost, paper: bool) -> list[Entry]:
+    key, count = cost.key, max(len(cell.values) for cell in cost.measures.values())
+    cells: list[Entry] = [cell if cell.center is not None else None for cell in (*cost.measures.values(), cost.hm)]
+    line: list[Entry] = [key.dataset, key.row.label, cost.device, str(count), *cells]
+    if paper:
+        found = published_costs().get(_row_of_table_6(key.row), {}) if key.backbone == PAPER_BACKBONE else {}
+        at_home = key.dataset == "imagenet"
+        line += [float(found[column]) if found and at_home else None for column in PUBLISHED.values()]
+    return line
+
+
+def _row_of_table_6(row: Row) -> Row:
+    """A row without what changes its cost alone: Table 6 is measured with test batches of 100."""
+    tags = [text for text in tags_of(row.variant) if text.split("=")[0] not in COST_ONLY]
+    return Row(row.method, "".join(f"+{text}" for text in tags))
+
+
+def runs_table(results: Sequence[Result]) -> Table:
+    """Every run behind the report: where it lies, what it gave, and with what it was made."""
+    headers = ["Folder", "Method", "Protocol", "Trained on", "Tested on", "Classes", "Shots", "Seed", "Accuracy"]
+    headers += ["Backbone", "Device", "Commit", "Configuration", "torch", "Finished"]
+    lines: list[list[Entry]] = []
+    for result in results:
+        key, record = result.key, result.record
+        commit = record.get("commit") or {}
+        made = f"{commit.get('id', '')[:10]}{' and changes' if commit.get('dirty') else ''}"
+        lines.append(
+            [str(result.path), key.row.label, key.protocol, key.source, key.dataset, key.part, str(key.shots)]
+            + [str(result.seed), result.accuracy, key.backbone, record.get("device"), made]
+            + [record.get("config_hash", "")[:12], record.get("versions", {}).get("torch"), record.get("finished")]
+        )
+    return Table("runs", "The runs behind these tables", headers, lines, 1)

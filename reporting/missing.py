@@ -1,0 +1,196 @@
+"""What a report lacks, and the commands of grid.py that would fill it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from reporting.cells import Cells
+from reporting.changes import file_of, full_name, hidden, shown, tags_of
+from reporting.names import default_settings, known_datasets, method_order
+from reporting.result import Key, Result, Row
+from reporting.sweeps import is_ablation, sweeps
+from runs.config import RESOLVED, read_yaml
+from runs.grid.layout import PROTOCOLS, STEPS, method_names
+
+
+@dataclass(frozen=True)
+class Lack:
+    """Runs that are not there: each data set with each method, number of shots and seed.
+
+    Attributes:
+        source: xd: the data set trained on.
+        cfg: a configuration file, where it is not the default.
+        swept: settings that the folders' names show, as (key, values).
+        options: settings that they do not show.
+        output: the folder of all runs.
+        root: the folder of all data sets, where a record tells.
+    """
+
+    protocol: str
+    backbone: str
+    datasets: tuple[str, ...]
+    methods: tuple[str, ...]
+    shots: tuple[int, ...]
+    seeds: tuple[int, ...]
+    source: str = ""
+    cfg: str = ""
+    swept: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
+    output: str = ""
+    root: str = ""
+
+    def text(self) -> str:
+        """In words."""
+        settings = "".join(f", {key} = {' or '.join(values)}" for key, values in self.swept)
+        trained = f" trained on {self.source}" if self.source else ""
+        seeds = f"seed{'s' * (len(self.seeds) > 1)} {_join(self.seeds)}"
+        what = f"{self.protocol}{trained}, {_join(self.methods)}{f' [{self.cfg}]' if self.cfg else ''}{settings}"
+        return f"{what}: {_join(self.datasets)}, {_join(self.shots)} shots, {seeds}"
+
+    def command(self) -> str:
+        """The command that runs them, or why there is none."""
+        unknown = [name for name in (*self.datasets, self.source) if name and name not in known_datasets()]
+        unknown += [name for name in self.methods if name not in method_names()]
+        if unknown:
+            return f"# no command of grid.py: it has no configuration of {_join(unknown)}"
+        targets = [name for name in self.datasets if name != self.source] or self.datasets  # training tests the source
+        words = ["python", "grid.py", self.protocol, "--datasets", *targets, "--methods", *self.methods]
+        words += ["--shots", *map(str, self.shots), "--seeds", *map(str, self.seeds)]
+        words += ["--source", self.source] if self.source else []
+        words += ["--cfg", self.cfg] if self.cfg else []
+        words += [word for key, values in self.swept for word in ("--set", f"{key}={','.join(values)}")]
+        words += ["--root", self.root] if self.root else []
+        words += ["--output", self.output] if self.output else []
+        words += ["--", *(word for pair in self.options for word in pair)] if self.options else []
+        return shlex.join(words)
+
+
+def missing(cells: Cells, keys: Sequence[Key]) -> list[Lack]:
+    """Everything that tables of these keys lack, in as few commands as say exactly that."""
+    # By (method, variant), what its runs were made with: cells without a run are to be made likewise.
+    made: dict[Row, list[Result]] = defaultdict(list)
+    for key in cells.keys():
+        made[key.row] += cells.results(key)
+    lacks = []
+    for key in dict.fromkeys(_wanted(cells, keys)):
+        seeds = _missing_seeds(cells, key)
+        if seeds and not key.row.foreign:
+            lacks.append(_lack(key, seeds, made))
+    return _merge(lacks)
+
+
+def _wanted(cells: Cells, keys: Sequence[Key]) -> Iterator[Key]:
+    """A key for each cell of the tables; the base half stands for both."""
+    blocks: dict[tuple[Any, ...], list[Key]] = defaultdict(list)
+    for key in keys:
+        if not is_ablation(key):
+            shots = 0 if key.protocol == "fewshot" else key.shots
+            blocks[key.protocol, key.backbone, shots, key.source if key.protocol == "xd" else ""].append(key)
+    for (protocol, *_), some in blocks.items():
+        rows = sorted({key.row for key in some}, key=lambda row: (method_order(row.method), row))
+        names = dict.fromkeys(key.dataset for key in some)
+        for row, name, shots in itertools.product(rows, names, sorted({key.shots for key in some})):
+            key = some[0]._replace(row=row, dataset=name, shots=shots)
+            yield key if protocol == "xd" else key._replace(source=name, part=_first_part(protocol))
+    yield from (key._replace(part="base") for key in keys if is_ablation(key))
+    for sweep in sweeps(cells, keys):
+        for value, name in itertools.product(sweep.values, sweep.datasets):
+            if name not in sweep.own:
+                yield sweep.key(value, name)
+
+
+def _first_part(protocol: str) -> str:
+    return "base" if protocol == "base2new" else "all"
+
+
+def _missing_seeds(cells: Cells, key: Key) -> tuple[int, ...]:
+    """The seeds without a result; none for a refused cell, which has results of which one must go."""
+    parts = ("base", "new") if key.protocol == "base2new" else (key.part,)
+    found = [cells.get(key._replace(part=part)) for part in parts]
+    if any(cell.refused for cell in found):
+        return ()
+    return tuple(seed for seed in cells.seeds if any(seed not in cell.values for cell in found))
+
+
+def _lack(key: Key, seeds: tuple[int, ...], made: dict[Row, list[Result]]) -> Lack:
+    row = key.row
+    alike = [result for result in made.get(row, []) if result.record]
+    alike = alike or [r for plain, some in made.items() if plain.method == row.method for r in some if r.record]
+    near = sorted(alike, key=lambda r: (r.key.protocol != key.protocol, r.key.dataset != key.dataset))
+    cfg = file_of(key)
+    usual = default_settings(row.method, key.protocol, key.source, key.shots)
+    options = hidden(near[0].key, near[0].config) if near else {}
+    output, root = places_of(near[0]) if near else ("", "")
+    return Lack(
+        key.protocol,
+        key.backbone,
+        (key.dataset,),
+        (row.method,),
+        (key.shots,),
+        seeds,
+        key.source if key.protocol == "xd" else "",
+        "" if cfg == usual else cfg,
+        tuple(_swept(row, near)),
+        tuple(sorted((name, str(value)) for name, value in options.items())),
+        output,
+        root,
+    )
+
+
+def _swept(row: Row, alike: Iterable[Result]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The settings in a row's name, with values as its runs have them: folders' names show some letters otherwise."""
+    values = next((shown(r.key, r.config) for r in alike if r.key.row == row), {})
+    for text in tags_of(row.variant):
+        short, _, value = text.partition("=")
+        name = full_name(row.method, short)
+        yield name, (str(values.get(name, value)),)
+
+
+def places_of(result: Result) -> tuple[str, str]:
+    """The folders of all runs and of all data sets of a run here; "" where they cannot be told."""
+    output = ""
+    for step in PROTOCOLS[result.key.protocol]:
+        folder = STEPS[step].folder
+        above = result.path.parents[5 + folder.count("/") :]  # of DATASET/shots_N/METHOD/CFG/seedN
+        if above and result.path.is_relative_to(above[0] / folder):
+            output = os.fspath(above[0])
+    try:
+        root = str(read_yaml(result.path / RESOLVED).get("DATASET", {}).get("ROOT", ""))
+    except (FileNotFoundError, ValueError):  # moved away or damaged: the command then leaves the folder to the reader
+        root = ""
+    return output, root
+
+
+def _merge(lacks: Sequence[Lack]) -> list[Lack]:
+    """Join what differs in one list alone, or in the value of the only setting."""
+    merged = list(lacks)
+    for field in ("datasets", "shots", "methods"):
+        groups: dict[Lack, list[Any]] = {}
+        for lack in merged:
+            entries = groups.setdefault(_with(lack, field, ()), [])
+            entries += [entry for entry in getattr(lack, field) if entry not in entries]
+        merged = [_with(lack, field, tuple(entries)) for lack, entries in groups.items()]
+    by_setting: dict[Lack, list[str]] = defaultdict(list)
+    for lack in merged:
+        (name, values), *others = lack.swept or (("", ()),)
+        alone = name and not others
+        by_setting[replace(lack, swept=((name, ()),)) if alone else lack] += values if alone else ()
+    return [
+        replace(lack, swept=((lack.swept[0][0], tuple(values)),)) if values else lack
+        for lack, values in by_setting.items()
+    ]
+
+
+def _with(lack: Lack, field: str, value: Any) -> Lack:
+    changes: dict[str, Any] = {field: value}
+    return replace(lack, **changes)
+
+
+def _join(entries: Iterable[object]) -> str:
+    return ", ".join(map(str, entries))

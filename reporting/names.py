@@ -1,0 +1,93 @@
+"""Names that a report speaks of: datasets as their configurations call them, methods, default configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+import datasets
+import trainers
+from runs.environment import PROJECT
+from runs.names import suggest
+
+CONFIGS = PROJECT / "configs"
+# The methods as the paper's tables call them.
+PAPER_METHODS = {"CLIP": "ZeroshotCLIP", "MMA": "MultiModalAdapter", "MetaPrompt": "Meta_B2N"}
+PAPER_BACKBONE = "ViT-B/16"
+PAPER_DATASETS = (
+    "imagenet caltech101 oxford_pets stanford_cars oxford_flowers food101 fgvc_aircraft sun397 dtd eurosat ucf101"
+).split()
+IMAGENET_VARIANTS = "imagenetv2 imagenet_sketch imagenet_a imagenet_r".split()
+
+
+@cache
+def _by_registry_name() -> dict[str, str]:
+    stems = {}
+    for path in sorted((CONFIGS / "datasets").glob("*.yaml")):
+        stems[yaml.safe_load(path.read_text(encoding="utf-8"))["DATASET"]["NAME"]] = path.stem
+    return stems
+
+
+def dataset_stem(name: str, folder: str = "") -> str:
+    """A dataset's name as its configuration file has it; the user's own data go by their folder's name."""
+    if name in datasets.OWN and folder:
+        return Path(folder).name
+    return _by_registry_name().get(name, name)
+
+
+def known_datasets() -> list[str]:
+    """Names of all dataset configurations."""
+    return sorted(_by_registry_name().values())
+
+
+def dataset_order(name: str) -> tuple[int, str]:
+    """Sorts datasets as the paper lists them, others behind by name."""
+    listed = [*PAPER_DATASETS, *IMAGENET_VARIANTS]
+    return (listed.index(name) if name in listed else len(listed), name)
+
+
+def is_domain_variant(name: str, source: str) -> bool:
+    """Whether a data set shows the classes of `source` in another domain: it has its name, and more (`imagenet_r`)."""
+    return name != source and name.startswith(source)
+
+
+def method_order(method: str) -> tuple[int, int, str]:
+    """Sorts methods: zero-shot CLIP first, MMRL last, the others as `trainers.METHODS` lists them."""
+    place = {"ZeroshotCLIP": -1, "MMRL": 1, "MMRLpp": 1}.get(method, 0)
+    known = list(trainers.METHODS)
+    return (place, known.index(method) if method in known else len(known), method)
+
+
+def default_settings(method: str, protocol: str, dataset: str, shots: int) -> str:
+    """The configuration that the scripts take where none is given (`configs/trainers/METHOD/protocols`), or ``""``."""
+    path = CONFIGS / "trainers" / method / "protocols"
+    if not path.is_file():
+        return ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        words = line.split()
+        if words and not line.startswith("#"):
+            *patterns, settings = words
+            if all(map(fnmatchcase, (protocol, dataset, str(shots)), patterns)):
+                return settings
+    return ""
+
+
+def variant_of(settings: str, default: str) -> str:
+    """What `settings`, a run folder's name such as ``vit_b16+ALPHA=0.5``, says beyond the default ``vit_b16``."""
+    if not settings or settings == default:
+        return ""
+    return settings[len(default) :] if default and settings.startswith(f"{default}+") else settings
+
+
+def check_names(what: str, asked: Sequence[str], known: Iterable[str]) -> None:
+    """Raise ValueError on a name that is unknown (with the nearest one) or given twice."""
+    choices = list(known)
+    for name in asked:
+        if name not in choices:
+            raise ValueError(f"unknown {what} {name}; {suggest(name, choices)}")
+        if asked.count(name) > 1:
+            raise ValueError(f"{what} {name} is given twice")

@@ -1,0 +1,129 @@
+"""The report as one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+from reporting.cells import Cell
+from reporting.plots.style import Plot, image
+from reporting.report import Report, Section
+from reporting.table import Entry, Table, number, text
+
+_HERE = Path(__file__).parent
+_NUMBER = re.compile(r"^[+-]?\d+(\.\d+)?")
+
+
+def page(report: Report) -> str:
+    """The page: no file and no address outside it is loaded."""
+    style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", "sort.js"))
+    return "\n".join(
+        [
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(report.title)}</title>\n<style>\n{style}</style>\n</head>\n<body>",
+            f"<h1>{escape(report.title)}</h1>",
+            *(f'<p class="soft">{escape(line)}</p>' for line in report.about),
+            *_problems(report),
+            *_contents(report),
+            *(part for section in report.sections for part in _section(section)),
+            *_missing(report),
+            *_notes(report),
+            f"<script>\n{script}</script>\n</body>\n</html>\n",
+        ]
+    )
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^a-z]+", "-", heading.lower())
+
+
+def _contents(report: Report) -> Iterator[str]:
+    headings = [section.heading for section in report.sections] + (["Missing"] if report.lacks else []) + ["Notes"]
+    links = (f'<a href="#{_anchor(heading)}">{escape(heading)}</a>' for heading in headings)
+    yield f"<nav>{''.join(links)}</nav>"
+
+
+def _problems(report: Report) -> Iterator[str]:
+    if report.problems:
+        items = "".join(f"<li>{escape(line)}</li>" for line in report.problems)
+        yield f'<div class="problems"><strong>Refused or damaged: {len(report.problems)}</strong><ul>{items}</ul></div>'
+
+
+def _section(section: Section) -> Iterator[str]:
+    yield f'<section>\n<h2 id="{_anchor(section.heading)}">{escape(section.heading)}</h2>'
+    shown = [plot for plot in section.plots if plot.on_page]
+    tables = "\n".join(_table(table) for table in section.tables)
+    yield f"<details><summary>Show the table</summary>{tables}</details>" if section.folded else tables
+    if shown:
+        yield f'<div class="plots">{"".join(map(_figure, shown))}</div>'
+    yield "</section>"
+
+
+def _figure(plot: Plot) -> str:
+    data = base64.b64encode(image(plot.figure, "svg")).decode()
+    title = escape(plot.title)
+    return (
+        f'<figure><img alt="{title}" src="data:image/svg+xml;base64,{data}"><figcaption>{title}</figcaption></figure>'
+    )
+
+
+def _table(table: Table) -> str:
+    # Not <button>: Chromium leaves those out where it repeats a table's head on a printed page.
+    heads = "".join(
+        f'<th scope="col" class="{"text" if i < table.left else ""}" aria-sort="none">'
+        f'<span role="button" tabindex="0">{escape(header)}</span></th>'
+        for i, header in enumerate(table.headers)
+    )
+    notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
+    return (
+        f'<h3 id="{table.name}">{escape(table.title)}</h3>\n<div class="scroll" tabindex="0">'
+        f'<table class="sortable {"one" if table.left == 1 else "two"}"><thead><tr>{heads}</tr></thead>\n'
+        f"<tbody>\n{''.join(_rows(table))}</tbody></table></div>"
+    ) + (f'<ul class="notes">{notes}</ul>' if notes else "")
+
+
+def _rows(table: Table) -> Iterator[str]:
+    digits = [table.decimals.get(header, 2) for header in table.headers]
+    before = None
+    for row in table.rows:
+        block = ' class="block"' if table.left > 1 and before not in (None, row[0]) else ""
+        before = row[0]
+        cells = (_cell(entry, digits[i], i < table.left) for i, entry in enumerate(row))
+        yield f"<tr{block}>{''.join(cells)}</tr>\n"
+
+
+def _cell(entry: Entry, decimals: int, is_text: bool) -> str:
+    shown = text(entry, decimals)
+    kind = "text" if is_text else ""
+    if isinstance(entry, Cell) and entry.mark:
+        kind = "wrong" if entry.refused else "mark"
+    value = number(entry)
+    if value is None and not is_text and (match := _NUMBER.match(shown)):
+        value = float(match[0])
+    sort = "" if value is None else f' data-v="{value:.10g}"'
+    seeds = ""
+    if isinstance(entry, Cell) and entry.values:
+        seeds = "; ".join(f"seed {seed}: {one:.{decimals}f}" for seed, one in entry.values.items())
+        seeds = f' title="{seeds}"'
+    style = f' class="{kind}"' if kind else ""
+    return f"<td{style}{sort}{seeds}>{escape(shown)}</td>"
+
+
+def _missing(report: Report) -> Iterator[str]:
+    if report.lacks or report.unfinished:
+        yield '<section><h2 id="missing">Missing</h2>'
+        if report.unfinished:
+            items = "".join(f"<li>{escape(line)}</li>" for line in report.unfinished)
+            yield f"<p>Runs that have not come to their end:</p><ul>{items}</ul>"
+        for lack in report.lacks:
+            yield f"<p>{escape(lack.text())}</p><pre>{escape(lack.command())}</pre>"
+        yield "</section>"
+
+
+def _notes(report: Report) -> Iterator[str]:
+    items = "".join(f"<li>{escape(line)}</li>" for line in report.notes)
+    yield f'<section><h2 id="notes">Notes</h2><ul>{items}</ul></section>'

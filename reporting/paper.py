@@ -1,0 +1,119 @@
+"""The published numbers, from `paper/*.csv` (as printed; `paper/README.md` lists the misprints)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from reporting.names import PAPER_BACKBONE, PAPER_DATASETS, PAPER_METHODS
+from reporting.result import Key, Row
+from reporting.sweeps import Sweep
+from runs.environment import PROJECT
+
+FOLDER = PROJECT / "paper"
+# Rows of Tables 4, 5 and 9, by the setting and its value in this project.
+VARIANTS = {
+    "w/o L": "wo_L",
+    "w/o V": "wo_V",
+    "w/o DS1": "wo_DS1",
+    "w/o DS2": "wo_DS2",
+    "w/o RS": "wo_RS",
+    "MMRL-dagger": "biased",
+    "MMRL": "full",
+}
+REGULARIZERS = {"Cosine": "cos", "L1": "l1", "MSE": "mse"}
+
+
+def read(name: str, folder: Path = FOLDER) -> list[dict[str, str]]:
+    """The rows of a table. Raises FileNotFoundError naming the file."""
+    path = folder / f"{name}.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}: the published numbers come with the project")
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def our_name(method: str) -> str:
+    """A method's name here, from its name in the paper."""
+    return PAPER_METHODS.get(method, method)
+
+
+@cache
+def accuracies() -> dict[tuple[str, str, str, str, int], float]:
+    """Tables 1, 2, 3, 10 and 11: (protocol, method, dataset or `average`, base, new, hm or all, shots) -> percent."""
+    found: dict[tuple[str, str, str, str, int], float] = {}
+    for row in read("table1_base_to_novel"):
+        part = {"novel": "new"}.get(row["metric"], row["metric"])
+        found["base2new", our_name(row["method"]), row["dataset"], part, 16] = float(row["value"])
+    for name in ("table2_cross_dataset", "table3_domain_generalization"):
+        for row in read(name):
+            found.setdefault(("xd", our_name(row["method"]), row["dataset"], "all", 16), float(row["value"]))
+    for row in read("table10_11_few_shot"):
+        found["fewshot", our_name(row["method"]), row["dataset"], "all", int(row["shots"])] = float(row["accuracy"])
+    return found
+
+
+def published(key: Key, part: str = "") -> float | None:
+    """The published number beside a cell, by default of its own part; None where the paper has none.
+
+    The paper's numbers are of ViT-B/16, of methods in their default settings, and of ImageNet as cross-dataset source.
+    A log of another repository is taken for one of default settings.
+    """
+    row, protocol = key.row, key.protocol
+    other = row.variant and not row.foreign  # another repository's log names its own configuration
+    if key.backbone != PAPER_BACKBONE or other or (protocol == "xd" and key.source != "imagenet"):
+        return None
+    return accuracies().get((protocol, row.method, key.dataset, part or key.part, key.shots))
+
+
+@cache
+def ablations() -> dict[tuple[str, str, str], dict[str, float]]:
+    """Tables 4, 5, 8, 9 of MMRL: (setting, value as `plain_value` has it, data set or `average`) -> base, new, hm."""
+    found: dict[tuple[str, str, str], dict[str, float]] = {}
+    for name, column, setting, dataset, names in (
+        ("table4_variants", "variant", "VARIANT", "average", VARIANTS),
+        ("table4_rep_dim", "rep_dim", "REP_DIM", "average", {}),
+        ("table5_alpha", "alpha", "ALPHA", "average", {}),
+        ("table5_lambda_imagenet", "lambda", "REG_WEIGHT", "imagenet", {}),
+        ("table9_regularization", "regularization", "REGULARIZER", "average", REGULARIZERS),
+    ):
+        for row in read(name):
+            part = {"novel": "new"}.get(row["metric"], row["metric"])
+            value = plain_value(names.get(row[column], row[column]))
+            found.setdefault((setting, value, dataset), {})[part] = float(row["value"])
+    for row in read("table8_lambda"):
+        found.setdefault(("REG_WEIGHT", plain_value(row["lambda"]), row["dataset"]), {})["hm"] = float(row["hm"])
+    return found
+
+
+def plain_value(value: str) -> str:
+    """A setting's value so that `2`, `2.0` and `2.00` are one."""
+    try:
+        return f"{float(value):g}"
+    except ValueError:
+        return value
+
+
+def published_ablation(sweep: Sweep, value: str, dataset: str) -> dict[str, float]:
+    """The published base, new, hm of a setting's value, as far as there are any; the averages are over 11 data sets."""
+    if (sweep.method, sweep.backbone, sweep.shots) != ("MMRL", PAPER_BACKBONE, 16):
+        return {}
+    if dataset == "average" and set(sweep.datasets) != set(PAPER_DATASETS):
+        return {}
+    return ablations().get((sweep.short, plain_value(value), dataset), {})
+
+
+def costs() -> dict[Row, dict[str, str]]:
+    """Table 6 by method; `MMRL*` is MMRL with d_r = 32."""
+    rows = read("table6_cost")
+    return {
+        Row(our_name(row["method"].rstrip("*")), "+REP_DIM=32" if row["method"].endswith("*") else ""): row
+        for row in rows
+    }
+
+
+def has_published(keys: Sequence[Key]) -> bool:
+    """Whether the paper has a number for any of these cells."""
+    return any(published(key) is not None for key in keys)

@@ -1,0 +1,114 @@
+"""Curves: accuracy over shots (the paper's Figure 4), and over a swept setting (Figure 5)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from reporting.ablations import block_of, blocks
+from reporting.cells import Cell, Cells
+from reporting.plots.style import Plot, hollow, look, styled
+from reporting.result import Key, Row
+from reporting.sweeps import Sweep, Triple, as_number, sweeps
+from reporting.table import slug
+from reporting.tables import block_name, datasets_of, groups
+from reporting.wide import few_shot_cells
+
+PARTS = ("Base", "New", "HM")
+Curves = Mapping[Row, Mapping[int, Cell]]  # by number of shots
+
+
+def few_shot_plots(cells: Cells, keys: Sequence[Key]) -> Iterator[Plot]:
+    """A figure for each data set and their average, and one of all as in the paper; none below two numbers of shots."""
+    for backbone, some in groups(keys, "fewshot"):
+        names, shots = datasets_of(some), sorted({key.shots for key in some})
+        if len(shots) < 2:
+            continue
+        found = few_shot_cells(cells, some, names, shots)
+        titles = {name: block_name(name, names) for name in found}
+        for name, curves in found.items():
+            title = f"Few-shot, {titles[name]}, {backbone}"
+            yield Plot(slug("few_shot", backbone, name), title, shots_figure({titles[name]: curves}))
+        if len(found) > 1:
+            every = shots_figure({titles[name]: curves for name, curves in found.items()})
+            yield Plot(slug("few_shot", backbone, "all"), f"Few-shot, {backbone}", every, on_page=False)
+
+
+@styled
+def shots_figure(panels: Mapping[str, Curves]) -> Figure:
+    """Accuracy over shots: a panel for each data set, a line for each method, the standard deviation as bars."""
+    across = min(4, len(panels))
+    down = math.ceil(len(panels) / across)
+    rows = len(next(iter(panels.values())))
+    figure = Figure(figsize=(4.2 * across if across > 1 else 5, 3.2 * down + 0.25 * math.ceil(rows / 3)))
+    axes = figure.subplots(down, across, squeeze=False).flat
+    for axis, (name, curves) in zip(axes, panels.items(), strict=False):
+        shots = sorted({count for cells in curves.values() for count in cells})
+        for place, (row, cells) in enumerate(curves.items()):
+            there = {count: cell for count, cell in cells.items() if cell.center is not None}
+            _line(axis, [float(count) for count in there], list(there.values()), row.label, place)
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(shots, [str(count) for count in shots])
+        axis.minorticks_off()
+        axis.set(title=name, xlabel="shots per class", ylabel="accuracy, %")
+    for axis in list(axes)[len(panels) :]:
+        axis.remove()
+    _legend_below(figure)
+    return figure
+
+
+def _line(axis: Any, x: Sequence[float], cells: Sequence[Cell], label: str, place: int) -> None:
+    """A line with bars of one standard deviation; hollow markers where seeds are missing."""
+    y = [cell.center for cell in cells]
+    spread = [cell.spread or 0.0 for cell in cells]
+    style = look(place)
+    axis.errorbar(x, y, yerr=spread if any(spread) else None, label=label, capsize=2.5, elinewidth=0.8, **style)
+    lacking = [(a, b) for a, b, cell in zip(x, y, cells, strict=True) if not cell.complete]
+    if lacking:
+        axis.plot(*zip(*lacking, strict=True), **hollow(place))
+
+
+def _legend_below(figure: Figure) -> None:
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), handlelength=3.2)
+
+
+def ablation_plots(cells: Cells, keys: Sequence[Key]) -> Iterator[Plot]:
+    """Base, new and HM over each setting that has numbers, or lists by their first: on average and by data set."""
+    for sweep in sweeps(cells, keys):
+        if len(sweep.values) < 2 or any(as_number(value) is None for value in sweep.values):
+            continue
+        first, label = blocks(sweep)[0], axis_label(sweep)
+        for name in (name for name in blocks(sweep) if name not in sweep.own):
+            at = block_of(cells, sweep, name)
+            triples = {value: at(value) for value in sweep.values}
+            where = block_name(name, sweep.datasets)
+            title = f"{sweep.method}: {label}, {where}, {sweep.backbone}"
+            file = slug("ablation", sweep.method, sweep.short, sweep.backbone, name)
+            yield Plot(file, title, sweep_figure(triples, label, where), name == first)
+
+
+def axis_label(sweep: Sweep) -> str:
+    """What the horizontal axis of a sweep shows."""
+    is_list = any("," in value for value in sweep.values)
+    return f"first layer of {sweep.short}" if is_list else sweep.short
+
+
+@styled
+def sweep_figure(triples: Mapping[str, Triple], label: str, title: str) -> Figure:
+    """Base, new and HM by a setting's value; values stand at equal distances, as they often grow by factors."""
+    figure = Figure(figsize=(5, 3.6))
+    axis = figure.subplots()
+    ticks = [f"{as_number(value):g}" for value in triples]
+    for place, part in enumerate(PARTS):
+        cells = enumerate(triple[place] for triple in triples.values())
+        there = [(float(i), cell) for i, cell in cells if cell.center is not None]
+        _line(axis, [x for x, _ in there], [cell for _, cell in there], part, place)
+    axis.set_xticks(range(len(ticks)), ticks)
+    axis.set(title=title, xlabel=label, ylabel="accuracy, %")
+    _legend_below(figure)
+    return figure

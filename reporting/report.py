@@ -1,0 +1,179 @@
+"""A whole report: what was gathered, as sections of tables and plots, with what is wrong and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from reporting.ablations import ablations
+from reporting.cells import Cells
+from reporting.costs import cost_tables, runs_table
+from reporting.gather import Gathered
+from reporting.missing import Lack, missing
+from reporting.names import method_order
+from reporting.paper import has_published
+from reporting.plots.cost import cost_plots
+from reporting.plots.curves import ablation_plots, few_shot_plots
+from reporting.plots.radar import radar_plots
+from reporting.plots.style import Plot
+from reporting.plots.training import training_plots
+from reporting.result import Key, Result
+from reporting.table import Table
+from reporting.tables import base_to_new
+from reporting.wide import crossed, few_shot
+
+EMBEDDED = "embedded"  # the backbone that comes with the project
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for; empty lists ask for everything that there is."""
+
+    to: str = "MMRL"
+    paper: bool = False
+    protocols: Sequence[str] = ()
+    methods: Sequence[str] = ()
+    datasets: Sequence[str] = ()
+    seeds: Sequence[int] = ()
+    title: str = "Report"
+
+
+@dataclass
+class Section:
+    """Tables and plots under one heading; a folded one opens on demand."""
+
+    heading: str
+    tables: list[Table]
+    plots: list[Plot] = field(default_factory=list)
+    folded: bool = False
+
+
+@dataclass
+class Report:
+    """Everything that is written.
+
+    Attributes:
+        about: lines on what was read.
+        problems: refused cells and damaged files.
+        unfinished: runs that have a record and no result.
+    """
+
+    title: str
+    about: list[str]
+    sections: list[Section]
+    problems: list[str]
+    unfinished: list[str]
+    lacks: list[Lack]
+    notes: list[str]
+
+    @property
+    def tables(self) -> list[Table]:
+        """All tables, in order."""
+        return [table for section in self.sections for table in section.tables]
+
+    @property
+    def plots(self) -> list[Plot]:
+        """All plots, in order."""
+        return [plot for section in self.sections for plot in section.plots]
+
+
+def build(found: Gathered, asked: Asked, defaults: Mapping[str, Any]) -> Report:
+    """Make the report.
+
+    Args:
+        defaults: value of each setting where nothing sets it: older records lack settings that came later.
+
+    Raises:
+        ValueError: nothing of what is asked for is there.
+    """
+    results = [result for result in found.results if _is_asked(result.key, asked)]
+    expected = [key for key in found.expected if _is_asked(key, asked)]
+    if not results and not expected:
+        raise ValueError("no run here is of the protocols, methods and data sets that were asked for")
+    seeds = tuple(asked.seeds) or usual_seeds({result.seed for result in results})
+    cells = Cells(results, seeds, defaults)
+    keys = _with_asked([*cells.keys(), *expected], asked)
+    sections = [section for section in _sections(cells, keys, asked) if section.tables or section.plots]
+    counted = [result for key in cells.keys() for result in cells.results(key)]
+    sections.append(Section("Runs", [runs_table(sorted(counted, key=lambda r: str(r.path)))], folded=True))
+    return Report(
+        asked.title,
+        [*_label(results), found.summary(len(cells.notes)) + ".", _legend(seeds)],
+        sections,
+        [*cells.refusals, *found.damaged],
+        list(found.unfinished.values()),
+        missing(cells, keys),
+        [*_notes(cells, keys, asked, counted), *cells.notes, *found.notes],
+    )
+
+
+def _sections(cells: Cells, keys: Sequence[Key], asked: Asked) -> list[Section]:
+    to, paper = asked.to, asked.paper
+    sections = [
+        Section("Base to new", list(base_to_new(cells, keys, to, paper)), list(radar_plots(cells, keys))),
+        Section("Cross-dataset and domain generalisation", list(crossed(cells, keys, to, paper))),
+        Section("Few-shot", list(few_shot(cells, keys, to, paper)), list(few_shot_plots(cells, keys))),
+        Section("Ablations", list(ablations(cells, keys, paper)), list(ablation_plots(cells, keys))),
+        Section("Cost", list(cost_tables(cells, keys, paper)), list(cost_plots(cells, keys))),
+        Section("Training", [], list(training_plots(cells, keys))),
+    ]
+    return sections
+
+
+def usual_seeds(found: set[int]) -> tuple[int, ...]:
+    """The seeds that should be there: 1, 2, 3 as in the papers, or all that were found where there are others."""
+    return tuple(sorted(found)) if found - {1, 2, 3} else (1, 2, 3)
+
+
+def _is_asked(key: Key, asked: Asked) -> bool:
+    is_source = key.protocol == "xd" and key.dataset == key.source  # stands beside every target
+    return (
+        (not asked.protocols or key.protocol in asked.protocols)
+        and (not asked.methods or key.row.method in asked.methods)
+        and (not asked.datasets or key.dataset in asked.datasets or is_source)
+    )
+
+
+def _with_asked(keys: Sequence[Key], asked: Asked) -> list[Key]:
+    """The keys, and those of methods and data sets that were asked for by name and have not run."""
+    more = []
+    for key in [key for key in keys if not key.row.variant and not key.row.foreign]:
+        for method in asked.methods:
+            more.append(key._replace(row=key.row._replace(method=method)))
+        for name in asked.datasets:
+            more.append(key._replace(dataset=name, source=key.source if key.protocol == "xd" else name))
+    return list(dict.fromkeys([*keys, *more]))
+
+
+def _label(results: Sequence[Result]) -> list[str]:
+    """What keeps a reader from taking a demonstration for the paper's experiments."""
+    small = sum(result.key.backbone == EMBEDDED for result in results)
+    if not small:
+        return []
+    which = "All runs here are" if small == len(results) else f"{small} of the runs here (backbone: {EMBEDDED}) are"
+    return [f"{which} of the embedded suite: a small CLIP on small images, not the paper's CLIP or data."]
+
+
+def _legend(seeds: tuple[int, ...]) -> str:
+    return (
+        f"Mean ± standard deviation (n - 1) over seeds {', '.join(map(str, seeds))}; n is how many there are. HM is "
+        "that of the two means, and an average's HM that of the averages. Differences are paired by seed, with a 95 % "
+        "confidence interval (Student's t). ! marks a number that lacks seeds or data sets."
+    )
+
+
+def _notes(cells: Cells, keys: Sequence[Key], asked: Asked, counted: Sequence[Result]) -> list[str]:
+    notes = []
+    methods = sorted({key.row.method for key in keys}, key=method_order)
+    if asked.to not in methods and len(methods) > 1:
+        notes.append(f"No run of {asked.to} is here, so nothing is compared to it: --to takes {', '.join(methods)}.")
+    if asked.paper and not has_published(keys):
+        notes.append("The paper has no number for any of these cells: it has other data sets, backbones or settings.")
+    commits = {(result.record.get("commit") or {}).get("id", "none") for result in counted if result.record}
+    if len(commits) > 1:
+        notes.append(f"The runs were made by {len(commits)} commits of this project; the table of runs says which.")
+    dirty = sum(bool((result.record.get("commit") or {}).get("dirty")) for result in counted)
+    if dirty:
+        notes.append(f"{dirty} of {len(counted)} runs were made by code with changes that are in no commit.")
+    return notes

@@ -1,0 +1,219 @@
+"""The command as users type it, and the page in a browser."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from reporting import command
+from runs import record
+
+ROOT = Path(command.__file__).parents[1]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def report(*words: object) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, str(ROOT / "report.py"), *map(str, words)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def filled(runs):
+    """Runs of every protocol, some missing."""
+    for method, less in (("MMRL", 0.0), ("CoOp", 5.0)):
+        for seed in (1, 2):
+            cost = {"learned_parameters": 1000 * (1 + int(less)), "test_images_per_second": 10.0 + less}
+            runs.pair("dtd", 80.0 - less, 60.0 + seed - less, method=method, seed=seed, **cost)
+            runs.add("fewshot", "dtd", "all", 50.0 - less, method=method, seed=seed, shots=1)
+            runs.add("fewshot", "dtd", "all", 55.0 - less, method=method, seed=seed, shots=2)
+        runs.add("xd", "imagenet", "all", 70.0 - less, method=method)
+        runs.add("xd", "imagenet_r", "all", 75.0 - less, method=method, source="imagenet")
+    runs.pair("dtd", 79.0, 61.0, changes={"TRAINER.MMRL.ALPHA": 0.5})
+    return runs
+
+
+def test_it_writes_every_file_and_says_what_is_missing(filled, tmp_path):
+    done = report(filled.output, "--out", tmp_path / "out", "--paper", "--seeds", 1, 2)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "out"
+    assert "Read 22 records and 0 logs" in done.stdout and str(out / "report.html") in done.stdout
+    commands = re.findall(r"^  (python grid.py .*)$", done.stdout, re.MULTILINE)
+    assert len(commands) == 2 and all(line in (out / "report.md").read_text() for line in commands)
+    tables = sorted(path.stem for path in (out / "tables").glob("*.csv"))
+    assert tables == [
+        "ablation_mmrl_alpha_vit_b_16",
+        "ablations_cost_vit_b_16",
+        "base_to_new_vit_b_16",
+        "cost_vit_b_16",
+        "domain_generalisation_imagenet_vit_b_16",
+        "domain_generalisation_imagenet_vit_b_16_difference",
+        "few_shot_vit_b_16",
+        "few_shot_vit_b_16_difference",
+        "runs",
+    ]
+    for kind in ("md", "tex"):
+        assert sorted(path.stem for path in (out / "tables").glob(f"*.{kind}")) == tables
+    plots = sorted(path.name for path in (out / "plots").iterdir())
+    assert plots == sorted(f"{name}.{kind}" for name in PLOTS for kind in ("png", "svg"))
+    links = re.findall(r"\]\((.+?)\)", (out / "report.md").read_text())
+    assert links and all((out / link).is_file() for link in links)
+    with (out / "tables/runs.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 22
+
+
+PLOTS = (
+    "few_shot_vit_b_16_dtd",
+    "ablation_mmrl_alpha_vit_b_16_dtd",
+    "cost_learned_values_vit_b_16_cpu",
+    "cost_test_speed_vit_b_16_cpu",
+)
+
+
+def test_a_second_report_has_the_same_bytes(filled, tmp_path):
+    for name in ("a", "b"):
+        assert report(filled.output, "--out", tmp_path / name).returncode == 0
+    files = [path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()]
+    assert len(files) > 20
+    assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files)
+
+
+def test_damaged_files_are_named_counted_and_skipped(filled, tmp_path):
+    folder = filled.add("fewshot", "eurosat", "all", 50.0)
+    (folder / record.RECORD).write_text("{ not JSON")
+    (tmp_path / "output/elsewhere").mkdir()
+    (tmp_path / "output/elsewhere/log.txt").write_text("nothing\n")
+    done = report(filled.output, "--out", tmp_path / "out")
+    assert done.returncode == 1 and "2 files damaged and skipped" in done.stdout
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 2 and str(folder / record.RECORD) in lines[1] and "log.txt holds no result" in lines[0]
+    assert str(folder) in (tmp_path / "out/report.md").read_text()
+
+
+def test_mixed_settings_are_refused_with_the_difference_and_status_1(filled, tmp_path):
+    filled.add("fewshot", "dtd", "all", 50.0, seed=3, shots=1, hidden={"OPTIM.LR": 0.5})
+    done = report(filled.output, "--out", tmp_path / "out")
+    assert done.returncode == 1 and "OPTIM.LR: 0.001 -> 0.5" in done.stderr
+    assert "(mixed settings!)" in (tmp_path / "out/tables/few_shot_vit_b_16.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--seeds", "1", "2", "1"], "error: --seeds: given twice: 1"),
+        (["--methods", "MRML"], "error: unknown method MRML; did you mean MMRL or"),
+        (["--methods", "MMRL", "MMRL"], "error: method MMRL is given twice"),
+        (["--to", "CoOpp"], "error: unknown method CoOpp; did you mean CoOp or"),
+        (["--datasets", "dtb"], "error: unknown dataset dtb; did you mean dtd?"),
+        (["--protocols", "base2now"], "error: unknown protocol base2now; did you mean base2new?"),
+        (["--methods", "RPO", "--datasets", "dtd"], "error: no run here is of the protocols, methods and data sets"),
+    ],
+)
+def test_a_wrong_name_is_one_line(filled, tmp_path, words, line, monkeypatch, capsys):
+    import report as entry
+
+    monkeypatch.setattr(sys, "argv", ["report.py", str(filled.output), "--out", str(tmp_path / "out"), *words])
+    assert entry.main() == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(line) and printed.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["empty", "gone"])
+def test_a_folder_without_runs_is_one_line(tmp_path, name, monkeypatch, capsys):
+    import report as entry
+
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr(sys, "argv", ["report.py", str(tmp_path / name)])
+    assert entry.main() == 1
+    printed = capsys.readouterr().err
+    why = {"empty": f"there is no run in {tmp_path / name}", "gone": f"there is no folder {tmp_path / name}"}[name]
+    assert printed.startswith(f"error: {why}") and printed.count("\n") == 1
+
+
+def test_a_report_onto_a_file_is_one_line(filled, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    done = report(filled.output, "--out", tmp_path / "out")
+    assert done.returncode == 1 and done.stderr == f"error: cannot write into {tmp_path / 'out'}: it is a file\n"
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_other_names_of_methods_are_taken(filled, tmp_path, monkeypatch):
+    filled.pair("dtd", 70.0, 70.0, method="MultiModalAdapter")
+    words = [str(filled.output), "--out", str(tmp_path / "out"), "--methods", "MMA", "MMRL", "--to", "MMA"]
+    assert command.main(words, "summary") == 0
+    assert "HM - MultiModalAdapter" in (tmp_path / "out/tables/base_to_new_vit_b_16.md").read_text()
+
+
+class Addresses(HTMLParser):
+    """Collects what a page would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        assert tag not in ("link", "iframe", "object", "embed")
+
+
+@pytest.fixture
+def page(filled, tmp_path) -> Path:
+    out = tmp_path / "out"
+    assert command.main([str(filled.output), "--out", str(out), "--seeds", "1", "2"], "summary") == 0
+    return out / "report.html"
+
+
+def test_the_page_loads_nothing_but_itself(page):
+    parser = Addresses()
+    text = page.read_text(encoding="utf-8")
+    parser.feed(text)
+    images = [address for address in parser.found if not address.startswith("#")]
+    assert len(images) == len(PLOTS)
+    for address in images:
+        kind, data = address.split(",", 1)
+        assert kind == "data:image/svg+xml;base64" and b"</svg>" in base64.b64decode(data)
+    anchors = {address[1:] for address in parser.found if address.startswith("#")}
+    assert anchors <= set(re.findall(r'id="([^"]+)"', text)) and "missing" in anchors
+    assert not re.search(r"url\(|@import|fetch\(", text)
+
+
+PROBE = """<script>
+window.addEventListener("load", () => {
+  const table = document.querySelector("table.sortable");
+  const names = () => [...table.tBodies[0].rows].map((row) => row.cells[1].textContent).join(",");
+  const header = [...table.tHead.rows[0].cells].findIndex((cell) => cell.textContent === "HM");
+  const button = table.tHead.rows[0].cells[header].querySelector("[role=button]");
+  const orders = [names()];
+  for (let i = 0; i < 3; i += 1) { button.click(); orders.push(names()); }
+  const images = [...document.images].filter((image) => image.complete && image.naturalWidth > 100).length;
+  if (PHONE) document.body.style.width = "390px";
+  const wide = document.body.scrollWidth - document.body.clientWidth;
+  const result = document.createElement("p");
+  result.id = "probe";
+  result.textContent = `body=${document.body.offsetWidth} orders=${orders.join("|")} images=${images} wide=${wide}`;
+  document.body.append(result);
+});
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: apt-get install chromium runs this")
+@pytest.mark.parametrize(("window", "phone", "body"), [(1300, "false", 1280), (500, "true", 390)])
+def test_the_page_sorts_shows_its_plots_and_fits_in_a_browser(page, tmp_path, window, phone, body):
+    """Headless Chromium makes no window narrower than 500 pixels: a phone's width is the body's."""
+    probed = page.with_name("probed.html")
+    probe = PROBE.replace("PHONE", phone)
+    probed.write_text(page.read_text(encoding="utf-8").replace("</body>", f"{probe}</body>"), encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    options += [f"--window-size={window},900", "--virtual-time-budget=5000", "--dump-dom", probed.as_uri()]
+    done = subprocess.run([str(CHROMIUM), *options], capture_output=True, text=True, timeout=120)
+    found = re.search(r'<p id="probe">(.*?)</p>', done.stdout)
+    assert found, done.stderr[-2000:]
+    orders = "CoOp,MMRL|CoOp,MMRL|MMRL,CoOp|CoOp,MMRL"  # as it was, upwards, downwards, as it was
+    assert found[1] == f"body={body} orders={orders} images={len(PLOTS)} wide=0"
