@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from importlib import import_module
+from typing import Any
 
 _MODULES = {
     "ImageNet": "imagenet",
@@ -26,6 +27,13 @@ _MODULES = {
     "ImageNetA": "imagenet_a",
     "ImageNetR": "imagenet_r",
     "Digits": "digits",
+    "DrawnLetters": "drawn_letters",
+    "DrawnGreek": "drawn_greek",
+    "DrawnSymbols": "drawn_symbols",
+    "DrawnLettersV2": "drawn_letters_v2",
+    "DrawnLettersSketch": "drawn_letters_sketch",
+    "DrawnLettersA": "drawn_letters_a",
+    "DrawnLettersR": "drawn_letters_r",
     "ImageFolder": "imagefolder",
     "Table": "table",
 }
@@ -35,6 +43,14 @@ NAMES: tuple[str, ...] = tuple(_MODULES)
 
 OWN: tuple[str, ...] = ("ImageFolder", "Table")
 """Those of them that read the user's own data, wherever the configuration says it is."""
+
+WRITTEN: tuple[str, ...] = tuple(name for name in NAMES if name.startswith(("Digits", "Drawn")))
+"""Those that write themselves from what is installed; nothing is fetched."""
+
+
+def load(name: str) -> Any:
+    """The loader's class, by its registry name."""
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def load_all() -> None:

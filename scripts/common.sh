@@ -98,8 +98,8 @@ train() {
     local dataset=$1 folder=$2 task=$3 subsample=$4
     shift 4
     check_dataset "$dataset"
-    # Digits writes itself; a root that the user names must exist, so that a slip of the pen makes no folders.
-    [[ $dataset == digits && $DATA_IS_DEFAULT == yes ]] && mkdir -p "$DATA"
+    # These write themselves; a root that the user names must exist, so that a slip of the pen makes no folders.
+    [[ $dataset == @(digits|drawn_*) && $DATA_IS_DEFAULT == yes ]] && mkdir -p "$DATA"
     exec "$PYTHON" "$HERE/train.py" \
         --root "$DATA" \
         --seed "$SEED" \

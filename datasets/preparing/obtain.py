@@ -14,6 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from .. import WRITTEN, load
 from . import fetch, layout
 from .sources import Entry, Part, Source, Table
 from .unpack import unpack
@@ -85,8 +86,8 @@ class _Job:
                 self.own[path.name] = path
             elif not self.unpack_whole(path):
                 raise ValueError(f"{path} holds nothing that {self.entry.name} needs: its parts are {self.parts()}")
-        if self.entry.name == "Digits":
-            self.digits()
+        if self.entry.name in WRITTEN:
+            self.written()
         for part in self.entry.parts:
             if not part.spare and self.needs(part):
                 self.obtain(part)
@@ -210,11 +211,9 @@ class _Job:
         finally:
             shutil.rmtree(folder)
 
-    def digits(self) -> None:
-        from ..digits import write_once
-
+    def written(self) -> None:
         if not self.folder.exists():
-            write_once(str(self.folder))
+            load(self.entry.name).write_once(str(self.folder))
 
     def classnames(self) -> None:
         """The published class names: ImageNet's sorted WordNet ids beside open_clip's names of the same classes."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
+from .. import WRITTEN, load
 from ..files import Item, Splits, read_rows, read_split
 from . import fetch
 from .sources import Entry, Table
@@ -51,8 +54,8 @@ class _Check:
         missing = self.missing_parts()
         checks = {"ImageNet": self.imagenet, "ImageNetV2": self.numbered, "FGVCAircraft": self.aircraft}
         checks |= {"ImageNetSketch": self.variant, "ImageNetA": self.variant, "ImageNetR": self.variant}
-        if self.entry.name == "Digits":
-            self.digits()
+        if self.entry.name in WRITTEN:
+            self.written()
         elif not missing:
             checks.get(self.entry.name, self.split)()
         return self.problems
@@ -205,15 +208,22 @@ class _Check:
         elif fetch.mismatch(path, self.table.classnames):
             self.add(f"{path} is not the published one, names or order differ", f"move it away and {self.again}")
 
-    def digits(self) -> None:
+    def written(self) -> None:
         """The manifest that was written with the images."""
-        from ..digits import MANIFEST, describe
+        loader = load(self.entry.name)
+        problem = loader.problem(str(self.folder))
+        if problem:
+            self.add(f"{problem}{self.unlike_new(loader)}", f"move {self.folder} away and {self.again}")
 
-        manifest = self.folder / MANIFEST
-        if not manifest.is_file():
-            self.add(f"{MANIFEST} is missing", place=MANIFEST)
-        elif json.loads(manifest.read_text(encoding="utf-8")) != describe(str(self.images)):
-            self.add(f"{self.entry.images} does not agree with {MANIFEST}", f"move {self.folder} away and {self.again}")
+    def unlike_new(self, loader: Any) -> str:
+        """Which images are missing or too much, compared with those that would be written now; "" if none is."""
+        with tempfile.TemporaryDirectory() as folder:
+            loader.write_images(f"{folder}/{loader.images}")
+            wanted = set(sizes(Path(folder, loader.images), loader.classes))
+        found = set(sizes(self.images, loader.classes))
+        pairs = ((wanted - found, "missing"), (found - wanted, "too much"))
+        differs = [f"{some(sorted(names), 'image')} {what}" for names, what in pairs if names]
+        return f" ({'; '.join(differs)})" if differs else ""
 
 
 def names_digest(names: Iterable[str]) -> str:

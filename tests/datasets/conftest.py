@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -57,11 +58,17 @@ def touch():
 
 
 @pytest.fixture(scope="session")
-def make_tree():
-    """``make_tree(name, root)``: images and original annotations of a tiny dataset."""
+def make_tree(tmp_path_factory):
+    """``make_tree(name, root)``: images and original annotations of a tiny dataset; a drawn one is drawn once."""
+    drawn = tmp_path_factory.mktemp("drawn")
 
     def make(name, root):
-        TREES[name](Path(root))
+        if not name.startswith("Drawn"):
+            return TREES[name](Path(root))
+        folder = datasets.load(name).folder
+        if not (drawn / folder).is_dir():
+            datasets.load(name).write_once(str(drawn / folder))
+        shutil.copytree(drawn / folder, Path(root) / folder, dirs_exist_ok=True)
 
     return make
 

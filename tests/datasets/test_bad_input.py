@@ -106,7 +106,7 @@ def test_missing_folder(name, folder, config, rest, refused):
     refused(name, FileNotFoundError, message)
 
 
-@pytest.mark.parametrize("name", sorted({*datasets.NAMES} - {*datasets.OWN, "Digits"}))
+@pytest.mark.parametrize("name", sorted({*datasets.NAMES} - {*datasets.OWN, *datasets.WRITTEN}))
 def test_the_command_that_is_named_exists(name, build, tmp_path):
     """What the error of an empty root says can be typed: here with --verify, which fetches nothing."""
     with pytest.raises(FileNotFoundError) as caught:

@@ -11,6 +11,7 @@ import pytest
 import datasets
 
 PARTS = ("train_x", "val", "test")
+LETTERS = [f"capital_{letter}" for letter in "abdeghjkmqrt"]
 
 # name -> class names by label, sizes of train/val/test, one test item
 EXPECTED = {
@@ -62,14 +63,30 @@ EXPECTED = {
         (898, 359, 540),
         None,
     ),
+    "DrawnLetters": (LETTERS, (384, 96, 600), ["capital_b/040.png", 1, "capital_b"]),
+    "DrawnGreek": (
+        [f"greek_{name}" for name in "alpha beta gamma delta theta lambda mu xi pi sigma phi omega".split()],
+        (384, 96, 600),
+        ["greek_omega/089.png", 11, "greek_omega"],
+    ),
+    "DrawnSymbols": (
+        "anchor airplane umbrella cloud flag scales heart star music_note question_mark euro_sign percent_sign".split(),
+        (384, 96, 600),
+        ["music_note/040.png", 8, "music_note"],
+    ),
+    **{
+        f"DrawnLetters{variant}": (LETTERS, (600, 0, 600), ["capital_t/049.png", 11, "capital_t"])
+        for variant in ("V2", "Sketch", "A", "R")
+    },
 }
-SPLIT = [n for n in EXPECTED if not n.startswith("ImageNet") and n != "FGVCAircraft"]
 TEST_ONLY = ["ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"]
+TEST_ONLY += ["DrawnLettersV2", "DrawnLettersSketch", "DrawnLettersA", "DrawnLettersR"]
+SPLIT = sorted({*EXPECTED} - {*TEST_ONLY, "ImageNet", "FGVCAircraft"})
 
 
 def test_all_loaders_are_covered():
     assert set(EXPECTED) == set(datasets.NAMES) - set(datasets.OWN)
-    assert len(SPLIT) == 10
+    assert len(SPLIT) == 13
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -26,7 +26,7 @@ PUBLIC_DASSL = {"DATASET_REGISTRY", "DatasetBase", "Datum"}
 
 
 def test_every_config_names_a_loader():
-    assert len(CONFIGS) == 18
+    assert len(CONFIGS) == 25
     named = [yaml.safe_load(path.read_text()) for path in CONFIGS]
     for config in named:
         own = {"ImageFolder": {"FOLDER", "TEMPLATE"}, "Table": {"FOLDER", "TABLE", "TEMPLATE"}}
@@ -44,7 +44,7 @@ def test_config_and_module_have_one_name(path):
 
 
 def test_names_need_no_torch():
-    code = "import sys, datasets; assert len(datasets.NAMES) == 18; print('torch' in sys.modules)"
+    code = "import sys, datasets; assert len(datasets.NAMES) == 25; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
@@ -57,7 +57,7 @@ def test_loading_twice_is_harmless():
 
 def test_imports_only_public_dassl_and_itself():
     files = sorted((ROOT / "datasets").glob("*.py"))
-    assert len(files) == 27
+    assert len(files) == 37
     for path in files:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:

@@ -36,7 +36,14 @@ def recorder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "method"), [("digits", "MMRL"), ("caltech101", "MMA"), ("imagenet", "CoOp"), ("dtd", "ZeroshotCLIP2")]
+    ("dataset", "method"),
+    [
+        ("digits", "MMRL"),
+        ("drawn_letters_v2", "TCP"),
+        ("caltech101", "MMA"),
+        ("imagenet", "CoOp"),
+        ("dtd", "ZeroshotCLIP2"),
+    ],
 )
 def test_commands_are_those_of_the_scripts(recorder, dataset, method):
     options = ("OPTIM.LR", "0.1", "TRAIN.PRINT_FREQ", "3")
@@ -52,7 +59,7 @@ def test_commands_are_those_of_the_scripts(recorder, dataset, method):
         assert commands(protocol="fewshot", datasets=[dataset], shots=[shots]) == [
             recorder("fewshot/fewshot.sh", dataset, "7", str(shots), method, "--", *options)
         ]
-    for source in ("imagenet", "eurosat"):
+    for source in ("imagenet", "eurosat", "drawn_letters"):
         assert commands(protocol="xd", datasets=[dataset, "sun397"], source=source) == [
             recorder("xd/xd_train.sh", "7", method, "--", *options, SOURCE=source),
             recorder("xd/xd_test.sh", dataset, "7", method, "--", *options, SOURCE=source),

@@ -14,7 +14,7 @@ ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_de
 
 
 def test_every_dataset_is_here():
-    assert {*SPLIT, *OTHER, "ImageNet", "Digits"} == set(datasets.NAMES) - set(datasets.OWN)
+    assert {*SPLIT, *OTHER, "ImageNet", *datasets.WRITTEN} == set(datasets.NAMES) - set(datasets.OWN)
 
 
 def snapshot(folder):
@@ -95,8 +95,28 @@ def test_digits_are_written_here(server, prepare, load, tmp_path, capsys):
     assert (run.status, run.out[-1]) == (0, f"Digits: complete in {tmp_path}/digits")
     assert not server.requests and len(load("Digits", tmp_path)[2]) == 540
     capsys.readouterr()
-    next((tmp_path / "digits/images/one").iterdir()).unlink()
-    assert "does not agree with manifest.json: move" in prepare("Digits", "--root", tmp_path).out[0]
+    images = tmp_path / "digits/images"
+    (images / "one/0001.png").rename(images / "two/new.png")
+    start = f"Digits: {images} does not agree with manifest.json"
+    aside = f"move {tmp_path}/digits away and run python -m datasets.prepare Digits --root {tmp_path}"
+    differs = "1 image (one/0001.png) missing; 1 image (two/new.png) too much"
+    assert prepare("Digits", "--root", tmp_path, "--verify").out == [f"{start} ({differs}): {aside}"]
+    (images / "two/new.png").rename(images / "one/0001.png")
+    (images / "one/0001.png").write_bytes(b"")
+    assert prepare("Digits", "--root", tmp_path).out == [f"{start}: {aside}"]
+
+
+def test_drawn_data_are_drawn_here(server, prepare, load, tmp_path, capsys):
+    folder = tmp_path / "drawn_letters_v2"
+    run = prepare("drawn_letters_v2", "--root", tmp_path)
+    assert (run.status, run.out[-1]) == (0, f"DrawnLettersV2: complete in {folder}")
+    assert not server.requests and len(load("DrawnLettersV2", tmp_path)[2]) == 600
+    (folder / "manifest.json").write_text(
+        (folder / "manifest.json").read_text().replace('"version": 1', '"version": 0')
+    )
+    run = prepare("drawn_letters_v2", "--root", tmp_path)
+    assert run.status == 1
+    assert f"its pictures are of version 0, and this is version 1: move {folder} away and run" in run.out[0]
 
 
 def test_weights(server, prepare, tmp_path, monkeypatch):
