@@ -144,9 +144,11 @@ def execute(cfg: CfgNode, args: argparse.Namespace, built: list[Any], made_by: d
         if args.model_dir:
             with runtime_errors_as_the_users(args.model_dir):
                 trainer.load_model(args.model_dir, epoch=args.load_epoch)
+            trainer.tally.ready = time.monotonic()
         elif trainer.get_model_names():
             raise ValueError(f"--eval-only needs --model-dir: {cfg.TRAINER.NAME} has something to learn")
         trainer.test()
+        trainer.tally.testing_seconds = time.monotonic() - trainer.tally.ready  # with what is computed once before it
     elif not args.no_train:
         trainer.train()
     untested = rehearsal(args) or (cfg.TEST.NO_TEST and not args.eval_only)
@@ -227,13 +229,16 @@ def rehearsal(args: argparse.Namespace) -> bool:
 def attempt(this: Any, state: str, cfg: CfgNode, args: argparse.Namespace) -> int:
     """Start or go on with a run that is not done, and put what comes of it on record."""
     from dassl.engine import Preempted
+    from dassl.engine.trainer import choose_device
     from dassl.utils import setup_logger
     from runs import environment
     from runs.results import cost, save_predictions
 
     commit = environment.commit()
     if not rehearsal(args):
-        this.start(cfg.dump(), {"versions": environment.versions(), "commit": commit})
+        # A killed run leaves this record, so all that is known now is in it.
+        device = environment.device_name(choose_device(cfg.USE_CUDA))
+        this.start(cfg.dump(), {"versions": environment.versions(), "commit": commit, "device": device})
     setup_logger(cfg.OUTPUT_DIR)
     if state in ("running", "preempted", "failed"):
         print(f"An earlier attempt is unfinished ({state}): going on from what it saved")
@@ -247,7 +252,7 @@ def attempt(this: Any, state: str, cfg: CfgNode, args: argparse.Namespace) -> in
         return INTERRUPTED
     except Preempted:
         if not rehearsal(args):
-            this.preempt()
+            this.preempt(cost(built[0], this.started) if built else {})
         print(f"Stopped by SIGTERM (exit status {PREEMPTED}): the same command goes on here", file=sys.stderr)
         return PREEMPTED
     except Exception as error:

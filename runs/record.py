@@ -160,11 +160,11 @@ class Run:
         """Mark the run as failed, with the error's line."""
         self._close("failed", {"error": error, **facts})
 
-    def preempt(self) -> None:
+    def preempt(self, facts: Mapping[str, Any] = NONE) -> None:
         """Mark the run as stopped on request: what it needs to go on is saved."""
-        self._close("preempted", {})
+        self._close("preempted", facts)
 
-    def _close(self, status: str, facts: dict[str, Any]) -> None:
+    def _close(self, status: str, facts: Mapping[str, Any]) -> None:
         wall = round(time.monotonic() - self.started, 3)
         last = {"status": status, "finished": _now(), "wall_seconds": wall}
         # The bulky configuration stays at the end, where a reader of the file does not trip over it.

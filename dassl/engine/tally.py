@@ -22,7 +22,7 @@ class Tally:
     """Work of this process on one run; what a resumed run did before it was killed is not in it.
 
     Attributes:
-        training: labelled images of all steps; the seconds include loading, not the making of checkpoints between epochs.
+        training: labelled images of all steps; the seconds include loading, not checkpoints made between epochs.
         last_test: the last test's images; the seconds include loading, not what a method computes once before it.
         testing_seconds: all tests, those on the validation set included.
         ready: when the trainer was built, as `time.monotonic` has it.
