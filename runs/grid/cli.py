@@ -139,15 +139,17 @@ def part_of(text: str | None, environment: Any) -> tuple[int, int] | None:
     """Which part to take: `I/N`, or the place of this task in its Slurm array; None: everything.
 
     Raises:
-        ValueError: not of that form, or an array with gaps.
+        ValueError: not of that form, or an array with gaps, or one whose size is not known.
     """
     if text is not None:
         found = re.fullmatch(r"(\d+)/(\d+)", text)
         if not found:
             raise ValueError(f"--shard takes I/N, such as 1/8, not {text}")
         return int(found[1]), int(found[2])
-    if "SLURM_ARRAY_TASK_COUNT" not in environment:
+    if "SLURM_ARRAY_TASK_ID" not in environment:
         return None
+    if "SLURM_ARRAY_TASK_COUNT" not in environment:  # else every task would do everything
+        raise ValueError("this is a Slurm array, but SLURM_ARRAY_TASK_COUNT is not set: give --shard I/N")
     number, least, step, count = (
         int(environment.get(f"SLURM_ARRAY_TASK_{name}", default))
         for name, default in (("ID", 1), ("MIN", 1), ("STEP", 1), ("COUNT", 1))

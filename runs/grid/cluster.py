@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from runs.grid.pool import Outcome, Place, Pool, Program, gpus, share_cores
 JOBS = "grid_jobs"
 POLL = 2.0  # seconds between looks at the jobs
 TIMEOUTS = 20  # how often a job that reaches its time limit is queued again
+ARRAY = 1000  # jobs of one array: Slurm's MaxArraySize is 1001 unless a cluster says otherwise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,11 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def launch(args: argparse.Namespace, runs: Sequence[Run], place: Place, program: Program, report: Any) -> int:
-    """Submit the runs, wait for them, and report each. Returns 130 after Ctrl-C (Slurm's jobs go on), else 0.
+    """Submit the runs, wait for them, and report each.
+
+    Returns:
+        130 after Ctrl-C and 75 after SIGTERM, when local jobs save themselves and end while Slurm's go on; else 0.
 
     Raises:
-        ValueError: a wrong time, or Slurm is not there.
+        ValueError: a wrong time, Slurm is not there, or it was asked to start nothing after a failure.
     """
+    if args.launcher == "slurm" and not args.keep_going:
+        raise ValueError("--no-keep-going is not for --launcher slurm, where all jobs are submitted at once")
     folder = Path(place.output).absolute() / JOBS
     folder.mkdir(parents=True, exist_ok=True)
     paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -57,11 +64,21 @@ def launch(args: argparse.Namespace, runs: Sequence[Run], place: Place, program:
         for number, chain in enumerate(chains_of(runs), start=1)
     ]
     board = _Slurm(args, folder) if args.launcher == "slurm" else _Local(args, folder)
+    terminated = False
+
+    def stop(*_: Any) -> None:
+        nonlocal terminated
+        terminated = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
-        _watch(jobs, board, report)
+        _watch(jobs, board, report, args.keep_going)
     except KeyboardInterrupt:
-        print(board.interrupted())
-        return 130
+        print(board.interrupt())
+        return 75 if terminated else 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 
@@ -112,22 +129,28 @@ class _Slurm:
             "slurm_partition": args.partition,
             "slurm_gpus_per_node": (1 if args.gpus is None else args.gpus) or None,
             "slurm_cpus_per_task": args.cpus,
-            "slurm_array_parallelism": args.concurrency or 1000,
+            "slurm_array_parallelism": args.concurrency or ARRAY,
             "slurm_job_name": "grid",
             "slurm_time": minutes(args.time),
             "slurm_additional_parameters": {"requeue": True, **extra},
         }
         self._executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=TIMEOUTS)
         self._executor.update_parameters(**{key: value for key, value in wanted.items() if value is not None})
-        self.at_once = 0
+        self.at_once, self._concurrency = 0, args.concurrency
 
     def submit(self, jobs: Sequence[Job]) -> list[Any]:
-        """Submit them as one array."""
+        """Submit them as an array, or as several that share what may run at a time."""
         from submitit.core.utils import FailedJobError
 
+        arrays = [jobs[start : start + ARRAY] for start in range(0, len(jobs), ARRAY)]
+        if self._concurrency:
+            self._executor.update_parameters(slurm_array_parallelism=max(1, self._concurrency // len(arrays)))
+        handles: list[Any] = []
         try:
-            with self._executor.batch():
-                return [self._executor.submit(job) for job in jobs]
+            for array in arrays:
+                with self._executor.batch():
+                    handles += [self._executor.submit(job) for job in array]
+            return handles
         except FailedJobError as error:
             raise ValueError(f"sbatch refused: {' '.join(str(error).split())}") from error
 
@@ -137,8 +160,8 @@ class _Slurm:
         known = set(done.stdout.split())
         return {handle.job_id for handle in handles if done.returncode or handle.job_id in known}
 
-    def interrupted(self) -> str:
-        """What Ctrl-C means for the jobs."""
+    def interrupt(self) -> str:
+        """Leave the jobs to go on. Returns what to say."""
         return "The jobs go on: squeue shows them, --list how far the runs are, scancel ends them"
 
 
@@ -156,6 +179,7 @@ class _Local:
         self._executor = submitit.LocalExecutor(folder, max_num_timeout=TIMEOUTS)
         self._executor.update_parameters(timeout_min=minutes(args.time))
         self._next = 0
+        self._handles: list[Any] = []
 
     def submit(self, jobs: Sequence[Job]) -> list[Any]:
         """Start them."""
@@ -166,19 +190,28 @@ class _Local:
                 self._executor.update_parameters(gpus_per_node=self._wanted, visible_gpus=visible)
                 self._next += self._wanted
             handles.append(self._executor.submit(job))
+            self._handles.append(handles[-1])
         return handles
 
     def alive(self, handles: Sequence[Any]) -> set[str]:
         """The ids of those that are not over."""
         return {handle.job_id for handle in handles if not handle.done()}
 
-    def interrupted(self) -> str:
-        """What Ctrl-C means for the jobs."""
-        return "Interrupted: the same command goes on"
+    def interrupt(self) -> str:
+        """End the jobs; their runs save themselves once these are gone. Returns what to say."""
+        for handle in self._handles:
+            if not handle.done():
+                handle.cancel()
+        while not all(handle.done() for handle in self._handles):
+            time.sleep(0.05)
+        return "Stopped: the same command goes on"
 
 
-def _watch(jobs: Sequence[Job], board: Any, report: Callable[[Outcome], None]) -> None:
-    """Keep `board.at_once` jobs going (0: submit all at once), and report the runs of each that is over."""
+def _watch(jobs: Sequence[Job], board: Any, report: Callable[[Outcome], None], keep_going: bool) -> None:
+    """Keep `board.at_once` jobs going (0: submit all at once), and report the runs of each that is over.
+
+    After a failure, those that wait are reported as not started unless it is to `keep_going`.
+    """
     waiting = list(jobs)
     open_jobs: list[tuple[Job, Any]] = []
     while waiting or open_jobs:
@@ -192,8 +225,13 @@ def _watch(jobs: Sequence[Job], board: Any, report: Callable[[Outcome], None]) -
         alive = board.alive([handle for _, handle in open_jobs])
         for job, handle in [pair for pair in open_jobs if pair[1].job_id not in alive]:
             open_jobs.remove((job, handle))
-            for outcome in job.read() or _silent(job, handle):
+            outcomes = job.read() or _silent(job, handle)
+            for outcome in outcomes:
                 report(outcome)
+            if not keep_going and any(outcome.status for outcome in outcomes):
+                for run in [run for other in waiting for run in other.runs]:
+                    report(Outcome(run, None, "not started"))
+                waiting = []
 
 
 def _silent(job: Job, handle: Any) -> list[Outcome]:

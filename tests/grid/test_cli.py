@@ -78,9 +78,12 @@ def test_parts_are_those_of_a_slurm_array(call, monkeypatch):
 
 @pytest.mark.parametrize(
     ("array", "line"),
-    [({"ID": 7, "MIN": 1, "STEP": 1, "COUNT": 3}, "task 7 is not in an array without gaps: give --shard I/3")],
+    [
+        ({"ID": 7, "MIN": 1, "STEP": 1, "COUNT": 3}, "task 7 is not in an array without gaps: give --shard I/3"),
+        ({"ID": 1}, "this is a Slurm array, but SLURM_ARRAY_TASK_COUNT is not set: give --shard I/N"),
+    ],
 )
-def test_an_array_with_gaps(call, monkeypatch, array, line):
+def test_an_array_without_a_place_for_this_task(call, monkeypatch, array, line):
     for name, value in array.items():
         monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
     assert call("fewshot", "--datasets", "dtd", "--list") == (1, "", f"error: {line}\n")

@@ -24,16 +24,18 @@ def launch(tmp_path, fake_train, monkeypatch):
     """Carry out a grid through a launcher; returns the status and (status, line) of each run."""
     monkeypatch.setattr(cluster, "POLL", 0.1)
 
-    def run(grids, *words):
+    def run(grids, *words, keep_going=True):
         parser = argparse.ArgumentParser()
         cluster.add_arguments(parser)
         args = parser.parse_args(words)
-        args.jobs = None
+        args.jobs, args.keep_going = None, keep_going
         found, runs = {}, expand(grids)
         place = Place(str(tmp_path / "data"), str(tmp_path / "runs"))
         status = cluster.launch(args, runs, place, Program(fake_train.main), lambda one: found.update({one.run: one}))
+        run.statuses.append(status)
         return status, [(found[run].status, found[run].line) for run in runs]
 
+    run.statuses = []
     return run
 
 
@@ -71,6 +73,29 @@ def test_local_jobs_and_one_that_is_preempted(launch, fake_train, tmp_path, monk
     assert (folder(tmp_path, grids) / "saved").exists() and len(submitted) == 2
 
 
+def test_local_jobs_start_nothing_after_a_failure_if_asked(launch, fake_train):
+    grids = [Grid("fewshot", ["digits"], seeds=[1, fake_train.FAIL, 2])]
+    assert launch(grids, "--launcher", "local", keep_going=False) == (
+        0,
+        [(0, ""), (1, "error: a line about it"), (None, "not started")],
+    )
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_local_jobs_end_with_the_grid_and_their_runs_save_themselves(launch, fake_train, tmp_path, number, status):
+    grids = [Grid("fewshot", ["digits"], seeds=[fake_train.HANG])]
+    before = signal.getsignal(signal.SIGTERM)
+    when(folder(tmp_path, grids) / "hangs", lambda: os.kill(os.getpid(), number))
+    with pytest.raises(KeyError):  # no outcome was reported
+        launch(grids, "--launcher", "local")
+    (found,) = launch.statuses
+    deadline = time.monotonic() + 60
+    while not (folder(tmp_path, grids) / "saved").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert found == status and (folder(tmp_path, grids) / "saved").exists()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 def preempt_local(handle):
     (task,) = children(handle._process.pid)
     os.kill(task, signal.SIGUSR2)
@@ -82,20 +107,22 @@ def children(process: int) -> list[int]:
 
 
 SBATCH = """
-import os, re, subprocess, sys
+import glob, os, re, subprocess, sys
 bin, script = os.path.dirname(__file__), sys.argv[1]
+number = 77 + len(glob.glob(f"{bin}/*.batch"))
+open(f"{bin}/{number}.batch", "w").close()
 array = re.search("--array=0-([0-9]+)%([0-9]+)", open(script).read())
 for task in range(int(array[1]) + 1 if array else 1):
-    name = f"77_{task}" if array else "77"
-    more = {"SLURM_ARRAY_JOB_ID": "77", "SLURM_ARRAY_TASK_ID": str(task)} if array else {}
+    name = f"{number}_{task}" if array else str(number)
+    more = {"SLURM_ARRAY_JOB_ID": str(number), "SLURM_ARRAY_TASK_ID": str(task)} if array else {}
     open(f"{bin}/{name}.queued", "w").close()
     loop = f"while [ -e {bin}/{name}.queued ]; do mv {bin}/{name}.queued {bin}/{name}.runs; bash {script}; done"
     command = f"{loop}; rm {bin}/{name}.runs"
-    names = {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1", "SLURM_NODEID": "0",
+    names = {"SLURM_JOB_ID": str(number), "SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1", "SLURM_NODEID": "0",
              "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "FAKE_NAME": name, **more}
     subprocess.Popen(["bash", "-c", command], env={**os.environ, **names}, start_new_session=True,
                      stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-print("Submitted batch job 77")
+print(f"Submitted batch job {number}")
 """
 SRUN = """
 import os, sys
@@ -108,7 +135,7 @@ os.execvp(words[0], words)
 SQUEUE = """
 import glob, os
 assert __import__("sys").argv[1:] == ["--noheader", "--array", "--format=%i"]
-for path in glob.glob(f"{os.path.dirname(__file__)}/77*.*"):
+for path in glob.glob(f"{os.path.dirname(__file__)}/7*.*"):
     print(os.path.basename(path).split(".")[0]) if path.endswith(("queued", "runs")) else None
 """
 SCONTROL = """
@@ -148,6 +175,20 @@ def test_slurm_jobs_are_an_array_and_a_preempted_one_goes_on(launch, slurm, fake
     for option in ("partition=gpu", "time=120", "gpus-per-node=1", "cpus-per-task=3", "array=0-1%2", "account=us"):
         assert f"#SBATCH --{option}" in lines
     assert "#SBATCH --requeue" in lines
+
+
+def test_many_jobs_are_several_arrays_that_share_the_places(launch, slurm, fake_train, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "ARRAY", 2)
+    grids = [Grid("fewshot", ["digits"], seeds=[0, 1, 2, 6])]
+    assert launch(grids, "--launcher", "slurm", "--concurrency", "3") == (0, [(0, "")] * 4)
+    scripts = sorted((tmp_path / "runs" / cluster.JOBS).glob("*_submission.sh"))
+    assert [path.name for path in scripts] == ["77_submission.sh", "78_submission.sh"]
+    assert all("#SBATCH --array=0-1%1" in path.read_text().splitlines() for path in scripts)
+
+
+def test_slurm_starts_all_at_once_so_a_failure_cannot_hold_any_back(launch, slurm):
+    with pytest.raises(ValueError, match="--no-keep-going is not for --launcher slurm"):
+        launch([Grid("fewshot", ["digits"], seeds=[1])], "--launcher", "slurm", keep_going=False)
 
 
 def test_a_job_that_leaves_no_word(launch, slurm, fake_train, tmp_path):
