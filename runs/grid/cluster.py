@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,8 @@ class _Local:
                 visible = [self._found[(self._next + i) % len(self._found)] for i in range(self._wanted)]
                 self._executor.update_parameters(gpus_per_node=self._wanted, visible_gpus=visible)
                 self._next += self._wanted
-            handles.append(self._executor.submit(job))
+            with _interruptible():
+                handles.append(self._executor.submit(job))
             self._handles.append(handles[-1])
         return handles
 
@@ -205,6 +207,18 @@ class _Local:
         while not all(handle.done() for handle in self._handles):
             time.sleep(0.05)
         return "Stopped: the same command goes on"
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Jobs are ended by SIGINT. A process in a script's background ignores it, and what it starts would do so too."""
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _watch(jobs: Sequence[Job], board: Any, report: Callable[[Outcome], None], keep_going: bool) -> None:

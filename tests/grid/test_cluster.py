@@ -81,8 +81,26 @@ def test_local_jobs_start_nothing_after_a_failure_if_asked(launch, fake_train):
     )
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
-def test_local_jobs_end_with_the_grid_and_their_runs_save_themselves(launch, fake_train, tmp_path, number, status):
+@pytest.fixture
+def sigint():
+    """Set what SIGINT does in this process: it is ignored where a script has started it in the background."""
+    before = signal.getsignal(signal.SIGINT)
+    yield lambda handler: signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "handler"),
+    [
+        (signal.SIGTERM, 75, signal.default_int_handler),
+        (signal.SIGTERM, 75, signal.SIG_IGN),
+        (signal.SIGINT, 130, signal.default_int_handler),
+    ],
+)
+def test_local_jobs_end_with_the_grid_and_their_runs_save_themselves(
+    launch, fake_train, tmp_path, sigint, number, status, handler
+):
+    sigint(handler)
     grids = [Grid("fewshot", ["digits"], seeds=[fake_train.HANG])]
     before = signal.getsignal(signal.SIGTERM)
     when(folder(tmp_path, grids) / "hangs", lambda: os.kill(os.getpid(), number))
