@@ -87,6 +87,7 @@ def test_a_killed_run_is_named_stops_nothing_and_goes_on(place):
     assert place.record("test_new", 1)["accuracy"] == place.record("test_new", 2)["accuracy"]
 
 
+@pytest.mark.slow
 def test_runs_save_themselves_when_the_grid_is_stopped_or_killed(place):
     """SIGTERM to grid.py, then SIGKILL to it: its run is `preempted` both times, and no process is left behind."""
     words = ["--seeds", "1", "--", "OPTIM.MAX_EPOCH", "200", "TRAIN.PRINT_FREQ", "1"]

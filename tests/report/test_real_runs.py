@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from reporting import command
 
 ROOT = Path(command.__file__).parents[1]
@@ -17,6 +19,7 @@ def call(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_a_real_run_is_read_and_the_command_for_the_missing_one_is_grids(tmp_path):
     data, output = tmp_path / "data", tmp_path / "my output"
     data.mkdir()
