@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import struct
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch.nn.functional import normalize
 from clip import clip, weights
 from clip.model import CLIP
 from clip.weights import read_state_dict, resolve
+from tests.damage import damages
 
 DIGITS = "zero one two three four five six seven eight nine".split()
 PATH = resolve("embedded")
@@ -56,15 +56,10 @@ def test_file_is_small_half_precision_and_says_what_it_is():
 
 def test_damage_is_noticed(tmp_path, monkeypatch):
     """200 flipped bits and 50 cuts of a copy where the file is looked for; safetensors holds no checksum itself."""
-    copy, whole, dice = tmp_path / PATH.name, PATH.read_bytes(), random.Random(0)
+    copy, whole = tmp_path / PATH.name, PATH.read_bytes()
     monkeypatch.setattr(weights, "__file__", str(tmp_path / "weights.py"))
     line = f"{copy} is damaged or missing: it is not the file that comes with this project; get that again "
-    for number in range(250):
-        damaged = bytearray(whole)
-        if number < 200:
-            damaged[dice.randrange(len(whole))] ^= 1 << dice.randrange(8)
-        else:
-            del damaged[dice.randrange(len(whole)) :]
+    for _, damaged in damages(whole):
         copy.write_bytes(damaged)
         with pytest.raises(ValueError) as caught:
             weights.find("embedded")

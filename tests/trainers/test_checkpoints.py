@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import random
 import re
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 
 import train
 from dassl.engine.resume import Resumable
+from tests.damage import damages
 from trainers import checkpoints
 from trainers.atomic import write_bytes
 from trainers.mmrl_settings import Settings
@@ -65,13 +65,8 @@ def test_every_damage_is_noticed(tmp_path):
     """200 flipped bits and 50 cuts of one file: an error that names it, each time."""
     path = tmp_path / "model-3.safetensors"
     checkpoints.save(path, tensors(), ABOUT)
-    whole, dice = path.read_bytes(), random.Random(0)
-    for number in range(250):
-        content = bytearray(whole)
-        if number < 200:
-            content[dice.randrange(len(whole))] ^= 1 << dice.randrange(8)
-        else:
-            del content[dice.randrange(len(whole)) :]
+    whole = path.read_bytes()
+    for _, content in damages(whole):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="^cannot load checkpoint .*model-3.safetensors: damaged"):
             checkpoints.read(path)
@@ -80,20 +75,15 @@ def test_every_damage_is_noticed(tmp_path):
 @pytest.mark.parametrize("name", ["model.pth.tar-7", "keys_4shots.pt"])
 def test_damage_to_official_files_is_noticed_or_without_effect(name, tmp_path):
     """Dassl's form and Tip-Adapter's cache: 200 flipped bits and 50 cuts are refused, or read as written."""
-    path, dice, refused = tmp_path / name, random.Random(0), 0
+    path, refused = tmp_path / name, 0
     is_cache = name.endswith(".pt")
     torch.save(tensors()["b.weight"] if is_cache else {"state_dict": tensors(), "epoch": 7, "optimizer": {}}, path)
     read = read_tensor if is_cache else checkpoints.read
     whole, sound = path.read_bytes(), str(read(path))
-    for number in range(250):
-        content = bytearray(whole)
-        if number < 200:
-            content[dice.randrange(len(whole))] ^= 1 << dice.randrange(8)
-        else:
-            del content[dice.randrange(len(whole)) :]
+    for cut, content in damages(whole):
         path.write_bytes(content)
         try:
-            assert str(read(path)) == sound and number < 200
+            assert str(read(path)) == sound and not cut
         except ValueError as error:
             assert re.match(rf"cannot load (checkpoint )?{path}: damaged, or not a (checkpoint|tensor)", str(error))
             refused += 1
