@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,20 +13,15 @@ import train
 from clip.model import CLIP, build_model
 from runs import config
 from tests.reference import toy
+from tests.reference.agreement import golden_agrees, loss_and_gradients_agree
 from tests.reference.plain_adapters import PlainCLIPAdapter
-from tools import golden
 from trainers import features
 from trainers.clipadapter import CLIPAdapterModel
 from trainers.features import text_features
 
-GOLDEN = Path(__file__).parent / "data"
 CONFIGS = Path(train.__file__).parent / "configs"
 word = st.integers(1, 59)
 names = st.lists(st.lists(word, min_size=1, max_size=4), min_size=1, max_size=5)
-
-
-def relative(a, b):
-    return ((a - b).norm() / b.norm().clamp_min(1e-3)).item()
 
 
 @settings(max_examples=20, deadline=None)
@@ -55,23 +48,14 @@ def test_float64_equals_the_equations(names, ratio, reduction, batch, seed):
     expected.backward()
     loss, scores = model.loss(images, labels)
     loss.backward()
-    assert abs(loss.item() - expected.item()) <= 1e-9 * max(1, abs(expected.item()))
-    for name, value in model.named_parameters():
-        assert relative(value.grad, learned[name].grad) <= 1e-9, name
+    loss_and_gradients_agree(loss, model, expected, learned)
     assert torch.allclose(model.scores(images, model.class_features()), plain.logits(learned, images), atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["clip_adapter"])
 def test_golden(name):
     """The authors' public code on the same weights (float32): features 1e-4, losses 1e-5, gradients 1e-3."""
-    setting = json.loads((GOLDEN / f"{name}.json").read_text())
-    found = golden.recompute(setting)
-    with np.load(GOLDEN / f"{name}.npz") as expected:
-        assert set(expected.files) <= set(found)
-        for key in expected.files:
-            want, got = expected[key].astype(np.float64), found[key].astype(np.float64)
-            bound = 1e-3 if key.startswith(("grad/", "gradnorm/")) else 1e-5 if key == "loss0" else 1e-4
-            assert np.linalg.norm(got - want) <= bound * np.linalg.norm(want), key
+    golden_agrees(name)
 
 
 def test_published_numbers_of_parameters():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from clip import tokenize
 from clip.model import CLIP, build_model
 from dassl.config import get_cfg_default
 from tests.reference import toy
+from tests.reference.agreement import GOLDEN, golden_agrees, loss_and_gradients_agree, relative, setting_of
 from tests.reference.plain_coop import PlainCoCoOp, PlainCoOp, PlainKgCoOp, PlainProGrad
 from tools import golden
 from tools.goldens.coop import named
@@ -28,7 +27,6 @@ from trainers.coop import CoOpModel
 from trainers.kgcoop import KgCoOpModel
 from trainers.prograd import ProGradModel, aligned
 
-GOLDEN = Path(__file__).parent / "data"
 METHODS = ["CoOp", "CoCoOp", "KgCoOp", "ProGrad"]
 TEMPLATE = "a {} it is."
 WORDS = ["dog", "x", "polka-dotted", "inline_skate", "zebra", "yellow-bellied sapsucker", "a", "photo of"]
@@ -77,11 +75,6 @@ def sides(method, seed, names, context):
     return ours.double(), plain
 
 
-def relative(a, b):
-    """Relative error in norm; the floor is for gradients that are exactly zero (one class, equal names)."""
-    return ((a - b).norm() / b.norm().clamp_min(1e-3)).item()
-
-
 def compare(method, seed, names, context, batch):
     ours, plain = sides(method, seed, names, context)
     learned = {name: value.detach().clone().requires_grad_() for name, value in ours.named_parameters()}
@@ -90,9 +83,7 @@ def compare(method, seed, names, context, batch):
     expected.backward()
     loss, logits = ours.loss(images, labels)
     loss.backward()
-    assert abs(loss.item() - expected.item()) <= 1e-9 * max(1, abs(expected.item()))
-    for name, value in ours.named_parameters():
-        assert relative(value.grad, learned[name].grad) <= 1e-9, name
+    loss_and_gradients_agree(loss, ours, expected, learned)
     with torch.no_grad():
         want = plain.logits(learned, images)
         assert torch.allclose(logits, want, rtol=1e-9, atol=1e-9)
@@ -146,29 +137,16 @@ def test_aligned_gradient_of_tiny_and_of_broken_gradients():
         assert not torch.isfinite(aligned(g_a, torch.tensor([broken, 1.0]), 1.0)).all()
 
 
-def golden_setting(method):
-    return json.loads((GOLDEN / f"{method.lower()}.json").read_text())
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_golden(method):
     """The methods' public code on the same weights (float32)."""
-    found = golden.recompute(golden_setting(method))
-    bounds = {"loss0": 1e-5, "loss": 1e-5, "grad": 1e-3, "gradnorm": 1e-3, "grad_xe": 1e-3, "grad_kl": 1e-3}
-    bounds |= {"eval_logits": 5e-4, "final": 5e-4, "cosine": 1e-3, "init": 0.0}
-    with np.load(GOLDEN / f"{method.lower()}.npz") as expected:
-        assert set(expected.files) <= set(found)
-        for key in expected.files:
-            want, got = expected[key].astype(np.float64), found[key].astype(np.float64)
-            assert got.shape == want.shape
-            bound = bounds.get(key.split("/")[0], 1e-4)
-            assert np.linalg.norm(got - want) <= bound * np.linalg.norm(want), key
+    golden_agrees(method.lower(), eval_logits=5e-4, final=5e-4, cosine=1e-3, init=0.0)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_golden_of_the_plain_reference(method):
     """The references that everything is measured against agree with the public code too."""
-    setting = golden_setting(method)
+    setting = setting_of(method.lower())
     weights, model = clip_weights(setting["clip"]), golden.model_of(setting)
     learned = dict(model.named_parameters())
     tokens, lengths = token_ids(model.prompts.context.text, setting["classes"])

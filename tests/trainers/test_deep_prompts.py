@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,18 +16,17 @@ from clip import tokenize
 from clip.model import CLIP, build_model
 from runs import config
 from tests.reference import toy
+from tests.reference.agreement import golden_agrees, loss_and_gradients_agree
 from tests.reference.plain_maple import PlainMaPLe
 from tests.reference.plain_metaprompt import PlainMetaPrompt
 from tests.reference.plain_promptsrc import PlainPromptSRC, teacher_of
 from tests.reference.plain_provp import PlainProVP
-from tools import golden
 from trainers import promptsrc
 from trainers.maple import MaPLeModel
 from trainers.metaprompt import MetaPromptModel
 from trainers.promptsrc import PromptSRCModel, Settings
 from trainers.provp import ProVPModel
 
-GOLDEN = Path(__file__).parent / "data"
 CONFIGS = Path(train.__file__).parent / "configs"
 SRC = "vit_b16_c2_ep%d_batch4_4+4ctx"
 METHODS = ["MaPLe", "PromptSRC", "ProVP", "Meta_B2N"]
@@ -72,11 +69,6 @@ def sides(method, clip_model, weights, names, count, depths):
     return ours.double(), plain
 
 
-def relative(a, b):
-    """Relative error in norm; the floor is for gradients that are exactly zero (one class, equal names)."""
-    return ((a - b).norm() / b.norm().clamp_min(1e-3)).item()
-
-
 @settings(max_examples=60, deadline=None)
 @given(
     method=st.sampled_from(METHODS),
@@ -99,9 +91,7 @@ def test_float64_equals_the_equations(method, seed, towers, depths, names, count
         want.backward()
         loss, logits = ours.loss(images, labels)
         loss.backward()
-    assert abs(loss.item() - want.item()) <= 1e-9 * max(1, abs(want.item()))
-    for name, value in ours.named_parameters():
-        assert relative(value.grad, learned[name].grad) <= 1e-9, name
+    loss_and_gradients_agree(loss, ours, want, learned)
     with torch.no_grad():
         expected = plain.logits(learned, images)
         assert torch.allclose(logits, expected, rtol=1e-9, atol=1e-9)
@@ -113,15 +103,7 @@ def test_float64_equals_the_equations(method, seed, towers, depths, names, count
 )
 def test_golden(name):
     """The authors' public code on the same weights (float32)."""
-    found = golden.recompute(json.loads((GOLDEN / f"{name}.json").read_text()))
-    with np.load(GOLDEN / f"{name}.npz") as expected:
-        assert set(expected.files) <= set(found)
-        for key in expected.files:
-            want, got = expected[key].astype(np.float64), np.asarray(found[key], np.float64)
-            kind = key.removeprefix("copy_restore/").split("/")[0]
-            bound = {"loss0": 1e-5, "loss": 1e-5, "grad": 1e-3, "gradnorm": 1e-3, "gradsub": 1e-3}.get(kind, 1e-4)
-            bound = {"gradnorm_layer": 1e-3, "eval_logits": 5e-4, "eval_logits_gpa": 1e-3}.get(kind, bound)
-            assert got.shape == want.shape and np.linalg.norm(got - want) <= bound * np.linalg.norm(want), key
+    golden_agrees(name, eval_logits=5e-4, eval_logits_gpa=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -16,19 +14,14 @@ import trainers
 from clip.model import CLIP, build_model
 from runs import config
 from tests.reference import toy
+from tests.reference.agreement import golden_agrees, loss_and_gradients_agree, relative
 from tests.reference.plain_mma import PlainMMA
-from tools import golden
 from trainers import mma
 from trainers.mma import MMAModel, Settings
 
-GOLDEN = Path(__file__).parent / "data"
 CONFIGS = Path(train.__file__).parent / "configs"
 word = st.integers(1, 59)
 names = st.lists(st.lists(word, min_size=1, max_size=6), min_size=1, max_size=5)
-
-
-def relative(a, b):
-    return ((a - b).norm() / b.norm().clamp_min(1e-3)).item()
 
 
 @settings(max_examples=20, deadline=None)
@@ -61,9 +54,7 @@ def test_float64_equals_the_equations(names, before, places, dim, scale, batch, 
     want.backward()
     loss, scores = model.loss(images, labels)
     loss.backward()
-    assert abs(loss.item() - want.item()) <= 1e-9 * max(1, abs(want.item()))
-    for name, value in model.named_parameters():
-        assert relative(value.grad, learned[name].grad) <= 1e-9, name
+    loss_and_gradients_agree(loss, model, want, learned)
     with torch.no_grad():
         expected = plain.logits(learned, images)
         assert torch.allclose(scores, expected)
@@ -85,14 +76,7 @@ def test_gradients_are_those_of_scale_one():
 
 def test_golden():
     """The authors' public code on the same weights (float32): features 1e-4, losses 1e-5, gradients 1e-3."""
-    found = golden.recompute(json.loads((GOLDEN / "multimodaladapter.json").read_text()))
-    with np.load(GOLDEN / "multimodaladapter.npz") as expected:
-        assert set(expected.files) <= set(found) and len(expected.files) > 100
-        for key in expected.files:
-            want, got = expected[key].astype(np.float64), found[key].astype(np.float64)
-            bound = {"loss0": 1e-5, "losses": 1e-4, "eval_logits": 5e-4}.get(key, 1e-4)
-            bound = 1e-3 if key.startswith(("grad/", "gradnorm/")) else bound
-            assert np.linalg.norm(got - want) <= bound * np.linalg.norm(want), key
+    golden_agrees("multimodaladapter", eval_logits=5e-4)
 
 
 def test_number_of_learned_parameters_is_the_papers():

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -13,6 +10,7 @@ from hypothesis import strategies as st
 
 from clip.model import build_model
 from tests.reference import toy
+from tests.reference.agreement import GOLDEN, golden_agrees, loss_and_gradients_agree, setting_of
 from tests.reference.plain_mmrl import PlainMMRL
 from tools import golden
 from tools.goldens.recipe import clip_weights, images_of
@@ -20,7 +18,6 @@ from trainers import mmrl
 from trainers.mmrl import MMRLModel, Settings
 from trainers.templates import TEMPLATES
 
-GOLDEN = Path(__file__).parent / "data"
 word = st.integers(1, 59)
 names = st.lists(st.lists(word, min_size=1, max_size=6), min_size=1, max_size=6)
 
@@ -32,11 +29,6 @@ def build(monkeypatch, ids, weights, cfg, dtype):
     return model.to(dtype)
 
 
-def relative(a, b):
-    """Relative error in norm; the floor is for gradients that are exactly zero (equal names, alpha 0 or 1)."""
-    return ((a - b).norm() / b.norm().clamp_min(1e-3)).item()
-
-
 def compare(model, weights, ids, cfg, images, labels, loss_tolerance, grad_tolerance):
     learned = {name: value.detach().clone().requires_grad_() for name, value in model.named_parameters()}
     plain = PlainMMRL(weights, ids, cfg.rep_layers[0], cfg.alpha, cfg.reg_weight)
@@ -44,9 +36,7 @@ def compare(model, weights, ids, cfg, images, labels, loss_tolerance, grad_toler
     expected.backward()
     loss, scores = model.loss(images, labels)
     loss.backward()
-    assert abs(loss.item() - expected.item()) <= loss_tolerance * max(1, abs(expected.item()))
-    for name, value in model.named_parameters():
-        assert relative(value.grad, learned[name].grad) <= grad_tolerance, name
+    loss_and_gradients_agree(loss, model, expected, learned, loss_tolerance, grad_tolerance)
     with torch.no_grad():
         both = plain.probabilities(learned, images, both=True)
         alone = plain.probabilities(learned, images, both=False)
@@ -96,20 +86,13 @@ def test_float32_at_the_paper_layout(monkeypatch):
 @pytest.mark.parametrize("name", ["mmrl_paper_layout", "mmrl_late_insert"])
 def test_golden(name):
     """The authors' public code on the same weights (float32): features 1e-4, losses 1e-5, gradients 1e-3."""
-    setting = json.loads((GOLDEN / f"{name}.json").read_text())
-    found = golden.recompute(setting)
-    with np.load(GOLDEN / f"{name}.npz") as expected:
-        assert set(expected.files) <= set(found)
-        for key in expected.files:
-            want, got = expected[key].astype(np.float64), found[key].astype(np.float64)
-            bound = 1e-5 if key == "losses" else 1e-3 if key.startswith(("grad/", "gradnorm/")) else 1e-4
-            assert np.linalg.norm(got - want) <= bound * np.linalg.norm(want), key
+    golden_agrees(name, losses=1e-5)
 
 
 @pytest.mark.parametrize("name", ["mmrl_paper_layout", "mmrl_late_insert"])
 def test_golden_of_the_plain_reference(name):
     """The reference that everything is measured against agrees with the authors' code too."""
-    setting = json.loads((GOLDEN / f"{name}.json").read_text())
+    setting = setting_of(name)
     weights = clip_weights(setting["clip"])
     learned = dict(golden.model_of(setting).named_parameters())
     prompts = mmrl.fill(TEMPLATES[setting["dataset"]], setting["classes"])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from clip.class_prompts import ClassPrompts
 from clip.model import CLIP, build_model
 from tests.reference import toy
+from tests.reference.agreement import loss_and_gradients_agree
 from tests.reference.plain_mmrl import PlainMMRL
 from trainers import checkpoints, mmrl
 from trainers.mmrl import MMRLModel, Settings
@@ -24,11 +25,6 @@ def toy_model(cfg, weights, ids):
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(mmrl, "prompt_tokens", lambda prompts: ids)
         return MMRLModel(build_model(weights, torch.float32).double(), ["unused"] * len(ids), cfg).double()
-
-
-def relative(a, b):
-    """Relative error in norm; the floor is for gradients that are exactly zero."""
-    return ((a - b).norm() / b.norm().clamp_min(1e-3)).item()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -69,9 +65,7 @@ def test_float64_equals_the_equations(
     want.backward()
     loss, scores = model.loss(images, labels)
     loss.backward()
-    assert abs(loss.item() - want.item()) <= 1e-9 * max(1, abs(want.item()))
-    for name, value in model.named_parameters():
-        assert relative(value.grad, learned[name].grad) <= 1e-9, name
+    loss_and_gradients_agree(loss, model, want, learned)
     with torch.no_grad():
         probabilities = {both: plain.probabilities(learned, images, both) for both in (True, False)}
         assert torch.allclose(scores.softmax(-1) if variant == "wo_V" else scores, probabilities[True], atol=1e-9)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -15,12 +13,11 @@ import train
 from clip.model import CLIP, build_model
 from runs import config
 from tests.reference import toy
+from tests.reference.agreement import golden_agrees, loss_and_gradients_agree
 from tests.reference.plain_mmrlpp import PlainMMRLpp
-from tools import golden
 from trainers import mmrl
 from trainers.mmrlpp import LowRank, MMRLppModel, PlusSettings, SharedLearner
 
-GOLDEN = Path(__file__).parent / "data"
 CONFIGS = Path(train.__file__).parent / "configs"
 word = st.integers(1, 59)
 names = st.lists(st.lists(word, min_size=1, max_size=6), min_size=1, max_size=6)
@@ -30,10 +27,6 @@ def settings_of(layers, rep_dim=8, k=2, alpha=0.7, weight=2.0, beta=0.6, rank=3,
     return PlusSettings(
         alpha, weight, tuple(layers), rep_dim, k, fusion, beta=beta, res_lora_dim=rank, proj_lora_dim=rank + 1
     )
-
-
-def relative(a, b):
-    return ((a - b).norm() / b.norm().clamp_min(1e-3)).item()
 
 
 @settings(max_examples=20, deadline=None)
@@ -70,12 +63,8 @@ def test_float64_equals_the_equations(names, before, after, depths, k, beta, bat
     want.backward()
     loss, scores = model.loss(images, labels)
     loss.backward()
-    assert abs(loss.item() - want.item()) <= 1e-9 * max(1, abs(want.item()))
-    for name, value in model.named_parameters():
-        # Text maps of layers after J have no gradient where beta is 0, nor have others where the tokens cannot matter.
-        expected = learned[name].grad if learned[name].grad is not None else torch.zeros_like(value)
-        found = value.grad if value.grad is not None else torch.zeros_like(value)
-        assert relative(found, expected) <= 1e-9, name
+    # Text maps of layers after J have no gradient where beta is 0, nor have others where the tokens cannot matter.
+    loss_and_gradients_agree(loss, model, want, learned)
     with torch.no_grad():
         f = plain.features(learned, images)
         alone, rep = 100 * f["f_c"] @ f["w"].t(), 100 * f["f_r"] @ f["w"].t()
@@ -88,13 +77,7 @@ def test_float64_equals_the_equations(names, before, after, depths, k, beta, bat
 
 def test_golden():
     """The authors' public code on the same weights (float32): features 1e-4, losses 1e-5, gradients 1e-3."""
-    found = golden.recompute(json.loads((GOLDEN / "mmrlpp.json").read_text()))
-    with np.load(GOLDEN / "mmrlpp.npz") as expected:
-        assert set(expected.files) <= set(found)
-        for key in expected.files:
-            want, got = expected[key].astype(np.float64), found[key].astype(np.float64)
-            bound = 1e-5 if key == "losses" else 1e-3 if key.startswith(("grad/", "gradnorm/")) else 1e-4
-            assert np.linalg.norm(got - want) <= bound * np.linalg.norm(want), key
+    golden_agrees("mmrlpp", losses=1e-5)
 
 
 def test_number_of_learned_parameters():

@@ -14,6 +14,7 @@ import train
 from clip.model import CLIP, build_model
 from runs import config
 from tests.reference import toy
+from tests.reference.agreement import relative
 from tests.reference.plain_proda import PlainProDA
 from trainers import context
 from trainers.proda import ProDAModel, mean_cosine, positions_of, prompts_of_step
@@ -27,10 +28,6 @@ def tokens_of(text):
     ids = {"X": 58, ".": 59}
     words = [ids[part] if part in ids else int(part) for part in text.replace(".", " .").split()]
     return toy.prompt_ids([words], [], [])
-
-
-def relative(a, b):
-    return ((a - b).norm() / b.norm().clamp_min(1e-3)).item()
 
 
 @settings(max_examples=20, deadline=None)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,13 +13,12 @@ import train
 from clip.model import build_model
 from runs import config
 from tests.reference import toy
+from tests.reference.agreement import golden_agrees, relative
 from tests.reference.plain_adapters import PlainTipAdapter
-from tools import golden
 from trainers import features, tipadapter
 from trainers.features import Features, image_features, text_features
 from trainers.tip_cache import TipAdapterFModel, TipAdapterModel, search
 
-GOLDEN = Path(__file__).parent / "data"
 CONFIGS = Path(train.__file__).parent / "configs"
 word = st.integers(1, 59)
 names = st.lists(st.lists(word, min_size=1, max_size=4), min_size=1, max_size=5)
@@ -31,10 +28,6 @@ def text_of(clip_model, templates, monkeypatch):
     """Class features of ready-made token ids, one ``[C, 77]`` for each template."""
     monkeypatch.setattr(features, "prompt_tokens", lambda prompts: templates[int(prompts[0])])
     return text_features(clip_model, [""], [f"{i}{{}}" for i in range(len(templates))])
-
-
-def relative(a, b):
-    return ((a - b).norm() / b.norm().clamp_min(1e-3)).item()
 
 
 @settings(max_examples=20, deadline=None)
@@ -104,14 +97,7 @@ def test_search_is_the_plain_double_loop(seed, classes, images, steps):
 @pytest.mark.parametrize("name", ["tip_adapter", "tip_adapter_f"])
 def test_golden(name):
     """The authors' public code on the same weights (float32): features 1e-4, losses 1e-5, gradients 1e-3."""
-    setting = json.loads((GOLDEN / f"{name}.json").read_text())
-    found = golden.recompute(setting)
-    with np.load(GOLDEN / f"{name}.npz") as expected:
-        assert set(expected.files) <= set(found)
-        for key in expected.files:
-            want, got = expected[key].astype(np.float64), found[key].astype(np.float64)
-            bound = 1e-3 if key.startswith(("grad/", "gradnorm/")) else 1e-5 if key == "loss0" else 1e-4
-            assert np.linalg.norm(got - want) <= bound * np.linalg.norm(want), key
+    golden_agrees(name)
 
 
 @pytest.mark.parametrize(
