@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 from . import _MODULES, OWN
-from .preparing import obtain, sources
+from .preparing import checks, obtain, sources
 from .preparing.sources import Entry, Source, Table
 from .preparing.verify import Problem, verify
 
@@ -93,7 +93,7 @@ class Weights:
         path = self.folder / self.source.file
         if not path.is_file():
             return [Problem(f"{path} is missing", f"run python -m datasets.prepare {self.name}")]
-        problem = obtain.fetch.mismatch(path, self.source)
+        problem = checks.mismatch(path, self.source)
         advice = f"move it away and run python -m datasets.prepare {self.name}"
         return [Problem(f"{path} {problem}", advice)] if problem else []
 

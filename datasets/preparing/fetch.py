@@ -6,27 +6,22 @@ Data goes to ``NAME.incomplete``, which stays when a download fails, so that the
 from __future__ import annotations
 
 import errno
-import hashlib
 import http.client
 import os
 import re
 import shutil
-import tarfile
 import time
 import urllib.error
 import urllib.request
-import zipfile
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from .checks import CHUNK_BYTES, byte_bar, is_archive, mismatch, require
 from .sources import DRIVE, Source
 
 TIMEOUT_SECONDS = 30
 RETRIES = 2
 RETRY_SECONDS = 2.0
-CHUNK_BYTES = 1 << 20
 # GitHub's interface for contents by their id gives the bytes themselves if asked so; other servers ignore it.
 HEADERS = {
     "User-Agent": "datasets.prepare",
@@ -68,43 +63,6 @@ def fetch(source: Source, folder: Path) -> Path:
         return target
     kept = f"; what came is kept in {part}, the next try goes on from there" if _size(part) else ""
     raise ConnectionError("; ".join(reasons) + kept)
-
-
-def require(path: Path, source: Source) -> None:
-    """ValueError unless the file has the size and the hash of the table."""
-    problem = mismatch(path, source)
-    if problem:
-        raise ValueError(f"{path} {problem}: it is damaged or another version; move it away and fetch it again")
-
-
-def mismatch(path: Path, source: Source) -> str | None:
-    """What is wrong with a file, in words; None if nothing is, as far as the table knows."""
-    size = path.stat().st_size
-    if source.size is not None and size != source.size:
-        return f"has {size} bytes instead of {source.size}"
-    if source.digest is None:
-        return None
-    kind, expected = source.digest
-    found = digest(path, kind)
-    return None if found == expected else f"has the {kind} {found} instead of {expected}"
-
-
-def digest(path: Path, kind: str) -> str:
-    """Hexadecimal sha256, md5 or git blob id of a file."""
-    size = path.stat().st_size
-    sums = {"sha256": hashlib.sha256, "md5": hashlib.md5, "blob": hashlib.sha1}[kind]()
-    if kind == "blob":
-        sums.update(b"blob %d\0" % size)
-    with path.open("rb") as file, _bar(f"checking {path.name}", size, delay=1) as bar:
-        while chunk := file.read(CHUNK_BYTES):
-            sums.update(chunk)
-            bar.update(len(chunk))
-    return sums.hexdigest()
-
-
-def is_archive(path: Path) -> bool:
-    """Whether the file looks like a zip or tar archive, whatever its name says."""
-    return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
 
 
 def _obtain(url: str, part: Path, source: Source) -> None:
@@ -225,7 +183,7 @@ def _extent(response: Any, have: int) -> tuple[int, int | None]:
 
 
 def _copy(response: Any, url: str, part: Path, start: int, total: int | None) -> None:
-    with part.open("r+b" if part.exists() else "xb") as file, _bar(part.stem, total, initial=start) as bar:
+    with part.open("r+b" if part.exists() else "xb") as file, byte_bar(part.stem, total, initial=start) as bar:
         file.truncate(start)
         _write_validator(url, part, response)
         file.seek(start)
@@ -297,9 +255,3 @@ def _from_drive(file_id: str, part: Path, source: Source) -> None:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
-
-
-def _bar(label: str, total: int | None, initial: int = 0, delay: float = 0) -> tqdm:
-    return tqdm(
-        total=total, initial=initial, desc=label, delay=delay, unit="B", unit_scale=True, unit_divisor=1024, leave=False
-    )

@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .. import WRITTEN, load
-from . import fetch, layout
+from . import checks, fetch, layout
 from .sources import Entry, Part, Source, Table
 from .unpack import unpack
 from .verify import NAMES_FILE, verify
@@ -82,7 +82,7 @@ class _Job:
         for path in archives:
             known = self.entry.archives.get(path.name)
             if known:
-                fetch.require(path, known)
+                checks.require(path, known)
                 self.own[path.name] = path
             elif not self.unpack_whole(path):
                 raise ValueError(f"{path} holds nothing that {self.entry.name} needs: its parts are {self.parts()}")
@@ -195,7 +195,7 @@ class _Job:
             for part in self.entry.parts:
                 for give in part.gives if self.needs(part) else ():
                     here = layout.find(staging, [Path(give).name, *part.aliases])
-                    if here and not (give in checked and fetch.mismatch(here, checked[give])):
+                    if here and not (give in checked and checks.mismatch(here, checked[give])):
                         self.place(here, give)
                         placed = True
         return placed

@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import WRITTEN, load
 from ..files import Item, Splits, read_rows, read_split
-from . import fetch
+from . import checks
 from .sources import Entry, Table
 
 NAMES_FILE = "classnames.txt"
@@ -89,7 +89,7 @@ class _Check:
         path = self.folder / self.split_name
         aside = f"move {path} away and {self.again}"
         assert self.entry.split is not None  # its name is not empty
-        difference = fetch.mismatch(path, self.entry.split)
+        difference = checks.mismatch(path, self.entry.split)
         if difference:
             self.add(f"{self.split_name} is not the published one: it {difference}", aside)
         try:
@@ -205,7 +205,7 @@ class _Check:
         path = next((folder / NAMES_FILE for folder in folders if (folder / NAMES_FILE).is_file()), None)
         if path is None:
             self.add(f"{NAMES_FILE} is missing", place=NAMES_FILE)
-        elif fetch.mismatch(path, self.table.classnames):
+        elif checks.mismatch(path, self.table.classnames):
             self.add(f"{path} is not the published one, names or order differ", f"move it away and {self.again}")
 
     def written(self) -> None:

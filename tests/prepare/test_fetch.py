@@ -15,7 +15,7 @@ from dataclasses import replace
 import pytest
 import requests
 
-from datasets.preparing import fetch
+from datasets.preparing import checks, fetch
 from datasets.preparing.sources import Source
 
 DATA = bytes(range(256)) * 4000
@@ -149,9 +149,9 @@ def test_other_hashes(kind, source, server, tmp_path):
         fetch.fetch(known, tmp_path)
     (tmp_path / "a").write_bytes(b"what is up, doc?")
     if kind == "blob":  # the example of git's own book
-        assert fetch.digest(tmp_path / "a", kind) == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"
+        assert checks.digest(tmp_path / "a", kind) == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"
     else:
-        assert fetch.digest(tmp_path / "a", kind) == hashlib.md5(b"what is up, doc?").hexdigest()
+        assert checks.digest(tmp_path / "a", kind) == hashlib.md5(b"what is up, doc?").hexdigest()
 
 
 def test_another_size_is_not_even_downloaded(source, server, tmp_path):
