@@ -6,8 +6,11 @@ names, also inside texts; the ids are the same, and so is everything else.
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Iterable
 from functools import lru_cache
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING
 
 import regex
@@ -62,7 +65,13 @@ class SimpleTokenizer:
 
 @lru_cache(maxsize=1)
 def _open_clip_tokenizer() -> OpenClipTokenizer:
-    # Imported on first use: open_clip takes half a second, and much of clip/ does without text.
-    from open_clip.tokenizer import SimpleTokenizer as OpenClipTokenizer
-
-    return OpenClipTokenizer()
+    """On first use, as much of clip/ does without text; alone, as the package imports all its models, for a second."""
+    if "open_clip" in sys.modules:
+        return importlib.import_module("open_clip.tokenizer").SimpleTokenizer()
+    package = importlib.util.find_spec("open_clip")
+    spec = package and PathFinder.find_spec("open_clip.tokenizer", package.submodule_search_locations)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError("open_clip is not installed: pip install -r requirements.txt", name="open_clip")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.SimpleTokenizer()

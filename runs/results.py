@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from dassl.evaluation import macro_f1
 from runs.environment import device_name, peak_memory
 from trainers.atomic import write_bytes
 
@@ -84,8 +85,6 @@ def test_results(trainer: Any) -> dict[str, Any]:
     Raises:
         ValueError: nothing was tested.
     """
-    from sklearn.metrics import f1_score
-
     true, predicted = trainer.evaluator._y_true, trainer.evaluator._y_pred
     if not true:
         raise ValueError("the test set is empty: nothing was tested")
@@ -94,7 +93,7 @@ def test_results(trainer: Any) -> dict[str, Any]:
     correct = hits.total()
     return {
         "accuracy": 100.0 * correct / len(true),
-        "macro_f1": 100.0 * float(f1_score(true, predicted, average="macro", labels=sorted(totals))),
+        "macro_f1": macro_f1(true, predicted),
         "total": len(true),
         "correct": correct,
         "per_class": [

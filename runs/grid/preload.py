@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sklearn.metrics  # noqa: F401
-
+import clip
 import dassl.engine  # noqa: F401
 import datasets
 import runs.results  # noqa: F401
@@ -12,3 +11,4 @@ import trainers
 datasets.load_all()
 for _name in trainers.METHODS:
     trainers.load(_name)
+clip.tokenize("")  # reads the vocabulary
