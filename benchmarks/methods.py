@@ -46,7 +46,10 @@ def options() -> argparse.ArgumentParser:
 
 
 def evaluated_per_second(case: Any, weights: Path, repeats: int) -> float:
-    """Images per second of our evaluation, without autograd, in batches of 100."""
+    """Images per second of our evaluation, without autograd, in batches of 100.
+
+    On a CPU one batch takes half a minute, so it is measured once and without a turn before it.
+    """
     import dataclasses
 
     import torch
@@ -64,7 +67,10 @@ def evaluated_per_second(case: Any, weights: Path, repeats: int) -> float:
 
     with torch.no_grad(), autocast(case.precision, torch.device(case.device)):
         kept = side.class_features()
-    score()
+    if case.device == "cpu":
+        repeats = 1
+    else:
+        score()
     return EVALUATED / alternate({"ours": score}, repeats, case.device, f"{case.method}, evaluation")["ours"]
 
 
