@@ -29,7 +29,8 @@ demo-full: $(VENV)/ready ## all four protocols on the embedded suite, 5 methods,
 	@mkdir -p "$(DATA)"
 	@$(THREADS) $(RUN) grid.py --suite scripts/demo_full.yaml --jobs 2 --root "$(DATA)" --output "$(OUTPUT)/demo_full" \
 		$(if $(METHODS),--methods $(METHODS)); status=$$?; [ $$status -le 1 ] || exit $$status; \
-	$(RUN) report.py "$(OUTPUT)/demo_full" --out "$(OUTPUT)/demo_full_report" || exit $$?; exit $$status
+	$(RUN) report.py "$(OUTPUT)/demo_full" --out "$(OUTPUT)/demo_full_report" --title "The embedded suite" || exit $$?; \
+	exit $$status
 
 test: $(VENV)/ready ## run the default test suite
 	$(THREADS) $(RUN) -m pytest -n auto

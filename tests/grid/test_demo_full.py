@@ -71,7 +71,7 @@ def checkout(tmp_path):
 
 
 GRID = "1 grid.py --suite scripts/demo_full.yaml --jobs 2 --root {data} --output {output}/demo_full"
-REPORT = " report.py {output}/demo_full --out {output}/demo_full_report"
+REPORT = " report.py {output}/demo_full --out {output}/demo_full_report --title The embedded suite"
 
 
 def test_make_runs_the_suite_and_then_the_report(checkout, monkeypatch):
