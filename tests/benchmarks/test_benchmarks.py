@@ -268,7 +268,7 @@ def test_a_table_marks_what_was_not_measured():
 
 
 @pytest.mark.parametrize("name", cases.METHODS)
-def test_every_method_has_a_row_and_both_sides_agree(name, capsys):
+def test_every_method_has_a_row_and_both_sides_agree(name, products, capsys):
     """On a tiny CLIP; the check that both sides give the same loss and gradients is in the measurement itself."""
     args = methods.options().parse_args(["--methods", name, "--classes", "5", "--repeats", "1", "--no-memory"])
     rows = methods.run(args, WIDE)

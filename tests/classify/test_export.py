@@ -79,6 +79,7 @@ def test_the_files_say_what_they_are(exported):
     assert [value.name for value in model.graph.output] == ["probabilities"]
 
 
+@pytest.mark.slow
 def test_the_text_tower_stays_behind(exported):
     names = torch.export.load(exported / "classifier.pt2").state_dict
     assert any("visual" in name for name in names) and not any("token_embedding" in name for name in names)

@@ -121,6 +121,7 @@ def test_every_caption_is_made_of_stored_words():
         assert torch.isin(clip.tokenize(texts[::5]).long(), captions.ids).all()
 
 
+@pytest.mark.slow
 def test_script_runs_through_and_its_file_loads(tmp_path):
     from tools.pretrain_embedded import Steps, pretrain, save
 

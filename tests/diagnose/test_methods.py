@@ -16,7 +16,9 @@ DRAWN = {"MMRL", "ZeroshotCLIP2", "CoOp", "MaPLe", "PLOT"}  # the rest shows not
 ABOUT = {"method": "M", "dataset": "D", "split": "test"}
 
 
-@pytest.mark.parametrize("method", trainers.METHODS)
+@pytest.mark.parametrize(
+    "method", [name if name in DRAWN else pytest.param(name, marks=pytest.mark.slow) for name in trainers.METHODS]
+)
 def test_every_method(method, make_trainer, tmp_path, capsys):
     trainer = make_trainer(method, "OPTIM.MAX_EPOCH", 1)
     trainer.train()

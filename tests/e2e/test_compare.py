@@ -27,6 +27,7 @@ def compare(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_one_table_from_one_command_and_nothing_twice(compare, tmp_path):
     done = compare("digits", "ZeroshotCLIP ZeroshotCLIP2", "1")
     assert done.returncode == 0, done.stderr

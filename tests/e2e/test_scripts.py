@@ -112,6 +112,7 @@ def test_another_configuration_in_a_used_folder_is_refused(trained):
     assert trained.record(trained.folder("train_base")) == before
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(trained):
     """SIGKILL after the first of two epochs; the resumed run learns bit for bit what an uninterrupted one does."""
     options = [*SHORT, "SEED", "1"]  # the run of `trained`, in the folder of seed 2

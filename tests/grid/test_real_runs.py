@@ -66,6 +66,7 @@ def place(tmp_path) -> Place:
     return Place(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_named_stops_nothing_and_goes_on(place):
     words = ["--seeds", "1", "2", *SAME]
     grid = place.start("--launcher", "local", "--concurrency", "2", *words)

@@ -32,7 +32,12 @@ def rows_of(table):
     return {row[0].split("`")[1]: row for row in rows}
 
 
-@pytest.mark.parametrize("method", trainers.METHODS)
+OFTEN = {"MMRL", "CoOp", "MaPLe", "TipAdapter", "LinearProbe", "ZeroshotCLIP"}  # one of each kind
+
+
+@pytest.mark.parametrize(
+    "method", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in trainers.METHODS]
+)
 def test_a_methods_rows_are_what_is_found(method, one_thread):
     """All that can be found by trying, on the CPU; times are those of the committed file."""
     one = {method: probing.probe(method, probing.torch.device("cpu"))}
