@@ -267,7 +267,12 @@ def test_a_table_marks_what_was_not_measured():
     assert [cell.strip() for cell in text.splitlines()[-1].strip("|").split("|")] == ["1,234", "-"]
 
 
-@pytest.mark.parametrize("name", cases.METHODS)
+OFTEN = {"MMRL", "CoOp", "MaPLe", "TipAdapterF", "PLOT"}  # the others' references are in the tests of their trainers
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in cases.METHODS]
+)
 def test_every_method_has_a_row_and_both_sides_agree(name, products, capsys):
     """On a tiny CLIP; the check that both sides give the same loss and gradients is in the measurement itself."""
     args = methods.options().parse_args(["--methods", name, "--classes", "5", "--repeats", "1", "--no-memory"])

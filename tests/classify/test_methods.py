@@ -22,7 +22,13 @@ OTHERS = [
 ]
 
 
-@pytest.fixture(scope="module", params=OTHERS)
+OFTEN = {"CoOp", "CoCoOp", "MaPLe", "PLOT", "TipAdapter", "LinearProbe", "MMRLpp"}  # the rest is scored as one of these
+
+
+@pytest.fixture(
+    scope="module",
+    params=[name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in OTHERS],
+)
 def run(request, tmp_path_factory, data):
     """A short run of a method, and its name."""
     return trained(request.param, tmp_path_factory.mktemp(request.param) / "run", data, *QUICK), request.param
