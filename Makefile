@@ -33,7 +33,7 @@ demo-full: $(VENV)/ready ## all four protocols on the embedded suite, 5 methods,
 	exit $$status
 
 test: $(VENV)/ready ## run the default test suite
-	$(THREADS) $(RUN) -m pytest -n auto --dist worksteal
+	$(THREADS) $(RUN) -m pytest -n auto
 
 lint: $(VENV)/ready-dev ## ruff and mypy
 	$(RUN) -m ruff check .

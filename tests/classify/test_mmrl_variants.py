@@ -12,7 +12,10 @@ from .conftest import BASE, NEW, evaluation, trained
 QUICK = ["OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "2", "DATASET.SUBSAMPLE_CLASSES", "base"]
 
 
-@pytest.mark.parametrize("variant", ["wo_L", "wo_V", "wo_RS", "biased", "wo_DS1", "wo_DS2"])
+@pytest.mark.parametrize(
+    "variant",
+    ["wo_V", "wo_DS2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("wo_L", "wo_RS", "biased", "wo_DS1"))],
+)
 def test_its_classifier_gets_the_trainers_scores(variant, tmp_path, data):
     folder = trained("MMRL", tmp_path / "run", data, *QUICK, "TRAINER.MMRL.VARIANT", variant)
     for subsample, classes in (("base", BASE), ("new", NEW)):
