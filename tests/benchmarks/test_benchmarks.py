@@ -14,6 +14,7 @@ import torch
 
 from benchmarks import cases, common, inference, measure, memory, methods, train_step
 from clip import tokenize
+from tests.often import some_often
 from trainers.templates import TEMPLATES, fill
 
 TINY = cases.Size(embed=16, res=16, patch=8, vision=(64, 4), text=(64, 4))
@@ -270,9 +271,7 @@ def test_a_table_marks_what_was_not_measured():
 OFTEN = {"MMRL", "CoOp", "MaPLe", "TipAdapterF", "PLOT"}  # the others' references are in the tests of their trainers
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in cases.METHODS]
-)
+@pytest.mark.parametrize("name", some_often(cases.METHODS, OFTEN))
 def test_every_method_has_a_row_and_both_sides_agree(name, products, capsys):
     """On a tiny CLIP; the check that both sides give the same loss and gradients is in the measurement itself."""
     args = methods.options().parse_args(["--methods", name, "--classes", "5", "--repeats", "1", "--no-memory"])

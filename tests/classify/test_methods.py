@@ -7,6 +7,7 @@ import torch
 
 import trainers
 from classify import load_classifier
+from tests.often import some_often
 
 from .conftest import BASE, CONFIGS, NEW, evaluation, trained
 
@@ -25,10 +26,7 @@ OTHERS = [
 OFTEN = {"CoOp", "CoCoOp", "MaPLe", "PLOT", "TipAdapter", "LinearProbe", "MMRLpp"}  # the rest is scored as one of these
 
 
-@pytest.fixture(
-    scope="module",
-    params=[name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in OTHERS],
-)
+@pytest.fixture(scope="module", params=some_often(OTHERS, OFTEN))
 def run(request, tmp_path_factory, data):
     """A short run of a method, and its name."""
     return trained(request.param, tmp_path_factory.mktemp(request.param) / "run", data, *QUICK), request.param

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from classify import load_classifier
+from tests.often import some_often
 
 from .conftest import BASE, NEW, evaluation, trained
 
@@ -13,8 +14,7 @@ QUICK = ["OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "2", "DATASET.SUBSAMPLE_CL
 
 
 @pytest.mark.parametrize(
-    "variant",
-    ["wo_V", "wo_DS2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("wo_L", "wo_RS", "biased", "wo_DS1"))],
+    "variant", some_often(["wo_L", "wo_V", "wo_RS", "biased", "wo_DS1", "wo_DS2"], ["wo_V", "wo_DS2"])
 )
 def test_its_classifier_gets_the_trainers_scores(variant, tmp_path, data):
     folder = trained("MMRL", tmp_path / "run", data, *QUICK, "TRAINER.MMRL.VARIANT", variant)

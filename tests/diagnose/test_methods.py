@@ -10,15 +10,14 @@ import torch
 import trainers
 from diagnose import load, measure, write
 from diagnose.observe import FROZEN, REPRESENTATION, observe
+from tests.often import some_often
 
 TWO_FEATURES = {"MMRL", "MMRLpp"}
 DRAWN = {"MMRL", "ZeroshotCLIP2", "CoOp", "MaPLe", "PLOT"}  # the rest shows nothing that these do not
 ABOUT = {"method": "M", "dataset": "D", "split": "test"}
 
 
-@pytest.mark.parametrize(
-    "method", [name if name in DRAWN else pytest.param(name, marks=pytest.mark.slow) for name in trainers.METHODS]
-)
+@pytest.mark.parametrize("method", some_often(trainers.METHODS, DRAWN))
 def test_every_method(method, make_trainer, tmp_path, capsys):
     trainer = make_trainer(method, "OPTIM.MAX_EPOCH", 1)
     trainer.train()
