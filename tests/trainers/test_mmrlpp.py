@@ -64,7 +64,7 @@ def test_float64_equals_the_equations(names, before, after, depths, k, beta, bat
     loss, scores = model.loss(images, labels)
     loss.backward()
     # Text maps of layers after J have no gradient where beta is 0, nor have others where the tokens cannot matter.
-    loss_and_gradients_agree(loss, model, want, learned)
+    loss_and_gradients_agree(loss, model, want, learned, unseen=True)
     with torch.no_grad():
         f = plain.features(learned, images)
         alone, rep = 100 * f["f_c"] @ f["w"].t(), 100 * f["f_r"] @ f["w"].t()
