@@ -7,7 +7,6 @@ names, also inside texts; the ids are the same, and so is everything else.
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib.machinery import PathFinder
@@ -66,8 +65,6 @@ class SimpleTokenizer:
 @lru_cache(maxsize=1)
 def _open_clip_tokenizer() -> OpenClipTokenizer:
     """On first use, as much of clip/ does without text; alone, as the package imports all its models, for a second."""
-    if "open_clip" in sys.modules:
-        return importlib.import_module("open_clip.tokenizer").SimpleTokenizer()
     package = importlib.util.find_spec("open_clip")
     spec = package and PathFinder.find_spec("open_clip.tokenizer", package.submodule_search_locations)
     if spec is None or spec.loader is None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import clip
+from clip import simple_tokenizer
 from clip.simple_tokenizer import SimpleTokenizer
 
 TEMPLATES = [
@@ -111,6 +112,15 @@ def test_decode_marks_bytes_that_are_no_text(tokenizer):
     assert tokenizer.decode([tokenizer.encoder[tokenizer.byte_encoder[0xFF]]]) == "\ufffd"
 
 
-def test_importing_clip_leaves_open_clip_alone():
-    code = "import sys, clip; raise SystemExit('open_clip' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_a_start_and_its_tokens_need_neither_open_clip_nor_sklearn():
+    """Each takes a second to import."""
+    code = "import sys, clip, dassl.engine, runs.results; clip.tokenize('a'); print(sorted({*sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "'dassl.engine'" in done.stdout and "'ftfy'" in done.stdout
+    assert not any(f"'{name}'" in done.stdout for name in ("open_clip", "timm", "sklearn"))
+
+
+def test_without_open_clip_it_is_said(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="^open_clip is not installed: pip install -r requirements.txt$"):
+        simple_tokenizer._open_clip_tokenizer.__wrapped__()
