@@ -67,11 +67,9 @@ def evaluated_per_second(case: Any, weights: Path, repeats: int) -> float:
 
     with torch.no_grad(), autocast(case.precision, torch.device(case.device)):
         kept = side.class_features()
-    if case.device == "cpu":
-        repeats = 1
-    else:
-        score()
-    return EVALUATED / alternate({"ours": score}, repeats, case.device, f"{case.method}, evaluation")["ours"]
+    repeats, warm_up = (1, 0) if case.device == "cpu" else (repeats, 1)
+    seconds = alternate({"ours": score}, repeats, case.device, f"{case.method}, evaluation", warm_up)
+    return EVALUATED / seconds["ours"]
 
 
 def measure(case: Any, weights: Path, args: argparse.Namespace) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import argparse
 import ast
 import json
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,10 +71,11 @@ def proofs() -> dict[str, Proof]:
 
 @dataclass(frozen=True)
 class Times:
-    """What ``benchmarks/methods.py --json`` wrote: a row by method, and the machine; both empty without a file."""
+    """What ``benchmarks/methods.py --json`` wrote: a row by method, the machine, its command; empty without a file."""
 
     rows: Mapping[str, Any] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
+    command: Sequence[str] = ()
 
     @classmethod
     def read(cls, path: Path) -> Times:
@@ -82,7 +84,7 @@ class Times:
             return cls()
         try:
             file = json.loads(path.read_text(encoding="utf-8"))
-            found = cls({row["method"]: row for row in file["rows"]}, file["machine"])
+            found = cls({row["method"]: row for row in file["rows"]}, file["machine"], file["command"])
             for text in (found.said(), *map(timed, found.rows.values())):
                 assert text
         except (ValueError, KeyError, TypeError) as problem:
@@ -99,7 +101,7 @@ class Times:
         size = f"{one['classes']} classes, batch {one['batch']}, {one['precision']}"
         return (
             f"Times: ms per training image of ours and of the plain reference, ViT-B/16, {size}, on {'; '.join(facts)} "
-            f"({MEASURE}). A dash: not measured."
+            f"(`{shlex.join(['python', *self.command])}`). A dash: not measured."
         )
 
 

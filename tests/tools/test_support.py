@@ -7,6 +7,7 @@ import json
 import pytest
 
 import trainers
+from tests.often import some_often
 from tools import probing, support
 
 
@@ -35,9 +36,7 @@ def rows_of(table):
 OFTEN = {"MMRL", "CoOp", "MaPLe", "TipAdapter", "LinearProbe", "ZeroshotCLIP"}  # one of each kind
 
 
-@pytest.mark.parametrize(
-    "method", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in trainers.METHODS]
-)
+@pytest.mark.parametrize("method", some_often(trainers.METHODS, OFTEN))
 def test_a_methods_rows_are_what_is_found(method, one_thread):
     """All that can be found by trying, on the CPU; times are those of the committed file."""
     one = {method: probing.probe(method, probing.torch.device("cpu"))}
@@ -83,7 +82,10 @@ def test_what_a_method_cannot_do_is_said():
     assert "`PLOT`" in short and short.count("| no ") == 2
 
 
-MACHINE = {"processor": "A processor", "threads": 2, "torch": "2.15.0", "accelerator": None}
+ABOUT = {
+    "command": ["benchmarks/methods.py", "--repeats", "2"],
+    "machine": {"processor": "A processor", "threads": 2, "torch": "2.15.0", "accelerator": None},
+}
 
 
 def cells_of(table, last):
@@ -95,7 +97,7 @@ def test_times_are_those_of_the_file(tmp_path):
     row = {"method": "CoOp", "classes": 50, "batch": 4, "precision": "fp32"}
     row |= {"ms_per_image": 12.34, "plain_ms": 400.0, "faster": 8.1}
     path = tmp_path / "methods.json"
-    path.write_text(json.dumps({"machine": MACHINE, "rows": [row, {**row, "method": "MMRL", "plain_ms": None}]}))
+    path.write_text(json.dumps({**ABOUT, "rows": [row, {**row, "method": "MMRL", "plain_ms": None}]}))
     measured = support.Times.read(path)
     of = {method: found() for method in ("CoOp", "MMRL", "PLOT")}
     table, short = support.full_table(of, measured), support.short_table(of, measured)
@@ -103,7 +105,11 @@ def test_times_are_those_of_the_file(tmp_path):
     assert cells_of(short, 1) == [["12.3 (100)"], ["12.3 (-)"], ["-"]]
     for text in (table, short):
         assert "50 classes, batch 4, fp32, on A processor, 2 threads; torch 2.15.0" in text
-        assert "A dash: not measured." in text and "not measured yet" not in text
+        assert (
+            "(`python benchmarks/methods.py --repeats 2`)" in text
+            and "A dash: not measured." in text
+            and "not measured yet" not in text
+        )
 
 
 def test_without_the_file_dashes_say_that_nothing_was_measured(tmp_path):
