@@ -80,7 +80,7 @@ def test_results(trainer: Any) -> dict[str, Any]:
 
     Returns:
         accuracy and macro_f1 in percent, unrounded (macro_f1 over the classes that occur, as Dassl has it);
-        total and correct; per class its name, total and correct.
+        total and correct; per class its name, total and correct; the trainer's notes by kind, if it made any.
 
     Raises:
         ValueError: nothing was tested.
@@ -100,4 +100,5 @@ def test_results(trainer: Any) -> dict[str, Any]:
             {"class": name, "total": totals[label], "correct": hits[label]}
             for label, name in sorted(trainer.lab2cname.items())
         ],
+        **({"notes": dict(notes)} if (notes := getattr(trainer, "notes", {})) else {}),
     }

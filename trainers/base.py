@@ -96,6 +96,7 @@ class CLIPTrainer(SavingTrainer):
     def build_model(self) -> None:
         """Load CLIP, build the method, its optimiser and schedule."""
         cfg = self.cfg
+        self.notes: dict[str, str] = {}
         self.precision = effective_precision(self.precision_of(cfg), self.device)
         self.trained_on = cfg.DATASET.NAME
         checkpoint = find(cfg.MODEL.BACKBONE.NAME)
@@ -120,6 +121,11 @@ class CLIPTrainer(SavingTrainer):
         print(f"Learned parameters: {learned:,}")
         self.build_optim()
         self.register_model(self.registered_name, self.model, self.optim, self.sched)
+
+    def note(self, kind: str, line: str) -> None:
+        """Say once what a reader of the result should know, and keep it for the run's record under ``kind``."""
+        print(f"note: {line}")
+        self.notes[kind] = line
 
     def prepare_method(self) -> None:
         """Hook: what the method needs of the training data before its optimiser is built."""
