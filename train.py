@@ -117,15 +117,18 @@ def identify(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
     return identity
 
 
-def execute(cfg: CfgNode, args: argparse.Namespace, built: list[Any], made_by: dict[str, Any]) -> dict[str, Any]:
+def execute(
+    cfg: CfgNode, args: argparse.Namespace, this: Any, built: list[Any], made_by: dict[str, Any]
+) -> dict[str, Any]:
     """Build, train or load, and test. Puts the trainer into `built` once it exists. Returns the test's results.
 
-    `made_by` is what checkpoints say of this program.
+    `made_by` is what checkpoints say of this program; `this` is the run, on whose record the data are put.
     """
     import datasets
     import trainers
     from dassl.engine import build_trainer
     from dassl.utils import set_random_seed
+    from runs import data
     from runs.results import test_results
 
     if cfg.SEED >= 0:
@@ -139,11 +142,18 @@ def execute(cfg: CfgNode, args: argparse.Namespace, built: list[Any], made_by: d
     trainer.made_by = made_by
     trainer.tally.ready = time.monotonic()
     built.append(trainer)
+    if not rehearsal(args):
+        data.settle(this, trainer, cfg)
+    for line in (remarks := data.remarks(trainer, cfg)).values():
+        print(f"note: {line}")
+    trainer.notes = {**getattr(trainer, "notes", {}), **remarks}
 
     if args.eval_only:
         if args.model_dir:
             with runtime_errors_as_the_users(args.model_dir):
                 trainer.load_model(args.model_dir, epoch=args.load_epoch)
+            if trained := getattr(trainer, "trained_classes", None):
+                this.add({"data": {**this.data, "trained_on": trained}})
             trainer.tally.ready = time.monotonic()
         elif trainer.get_model_names():
             raise ValueError(f"--eval-only needs --model-dir: {cfg.TRAINER.NAME} has something to learn")
@@ -204,11 +214,19 @@ def one_line(error: BaseException) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
+def plan(cfg: CfgNode, args: argparse.Namespace, seen: dict[str, Any] | None = None) -> Any:
+    """The run (`runs.record.Run`) that `args` describe; `seen` is what several share of their data."""
+    from runs import config, data, record
+
+    identity, defaults = identify(cfg, args), config.identity_defaults(cfg)
+    return record.Run(cfg.OUTPUT_DIR, identity, describe(cfg, args), defaults, data.Sight(cfg, seen))
+
+
 def run(cfg: CfgNode, args: argparse.Namespace) -> int:
     """Carry out the run in its folder, with its record. Returns the exit status."""
-    from runs import config, files, record
+    from runs import files, record
 
-    this = record.Run(cfg.OUTPUT_DIR, identify(cfg, args), describe(cfg, args), config.identity_defaults(cfg))
+    this = plan(cfg, args)
     this.state()  # a refused run leaves no trace, so this comes before the folder is touched
     this.directory.mkdir(parents=True, exist_ok=True)
     with files.lock(this.directory / record.LOCK):
@@ -246,7 +264,7 @@ def attempt(this: Any, state: str, cfg: CfgNode, args: argparse.Namespace) -> in
     built: list[Any] = []
     try:
         with stops_on_sigterm(built):
-            results = execute(cfg, args, built, {"version": environment.project_version(), "commit": commit})
+            results = execute(cfg, args, this, built, {"version": environment.project_version(), "commit": commit})
     except KeyboardInterrupt:
         print("Interrupted: the same command goes on from what was saved last", file=sys.stderr)
         return INTERRUPTED

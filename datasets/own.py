@@ -73,9 +73,9 @@ class OwnLoader(Loader):
         print(f"{self.name}: class names and their order are from {path}")
         return read_names(path)
 
-    def select(self, splits: Splits, shots: int, seed: int, subset: str) -> Splits:
+    def select(self, splits: Splits, shots: int, seed: int) -> Splits:
         """As elsewhere; of images for testing only nothing is drawn."""
-        return super().select(splits, -1 if splits.train is splits.test else shots, seed, subset)
+        return super().select(splits, -1 if splits.train is splits.test else shots, seed)
 
     def complete(self, parts: dict[str, list[Item]]) -> Splits:
         """The three lists from those that are given (module's docstring), checked; what was made is said.

@@ -23,7 +23,7 @@ ABOUT = (
     "run_id attempts started finished config_hash config_file config status"
 ).split()
 COST = "wall_seconds peak_memory learned_parameters phase_seconds ms_per_training_image test_images_per_second".split()
-RESULT = "accuracy macro_f1 total correct per_class predictions".split()
+RESULT = "data accuracy macro_f1 total correct per_class predictions".split()
 QUICK = ["OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "2", "DATASET.SUBSAMPLE_CLASSES"]
 
 
@@ -125,7 +125,7 @@ def test_a_test_of_a_model_says_whose_it_is(finished, data, tmp_path):
 def test_a_run_that_fails_while_it_trains(data, tmp_path, capsys):
     status, content = call(data, tmp_path / "run", *QUICK, "base", "OPTIM.LR", "1e30", "OPTIM.WARMUP_EPOCH", "0")
     assert (status, content["status"]) == (1, "failed") and content["error"].startswith("the loss is nan at epoch 1, ")
-    assert set(content) == {*ABOUT, *COST, "error"} and content["finished"]
+    assert set(content) == {*ABOUT, *COST, "data", "error"} and content["finished"]
     assert content["learned_parameters"] > 0 and content["test_images_per_second"] is None
 
 
@@ -156,7 +156,7 @@ def test_a_run_that_is_stopped(data, tmp_path, at_the_second_step, capsys):
     at_the_second_step(lambda: os.kill(os.getpid(), signal.SIGTERM))
     status, content = call(data, tmp_path / "run", *QUICK, "base")
     assert (status, content["status"]) == (75, "preempted")
-    assert set(content) == {*ABOUT, *COST} and content["ms_per_training_image"] > 0
+    assert set(content) == {*ABOUT, *COST, "data"} and content["ms_per_training_image"] > 0
     status, content = call(data, tmp_path / "run", *QUICK, "base")
     assert (status, content["status"], content["attempts"]) == (0, "success", 2)
 
@@ -167,6 +167,6 @@ def test_a_run_that_is_killed_leaves_what_was_known(data, tmp_path, at_the_secon
     at_the_second_step(lambda: left.append(record.read(tmp_path / "run")))
     assert call(data, tmp_path / "run", *QUICK, "base")[0] == 0
     (content,) = left
-    assert set(content) == set(ABOUT)
+    assert set(content) == {*ABOUT, "data"}
     assert (content["status"], content["finished"], content["attempts"]) == ("running", None, 1)
     assert content["config_hash"] and content["versions"] and content["device"]
