@@ -63,15 +63,16 @@ def _dataset(folder: Path, content: Mapping[str, Any]) -> str:
 
 
 def _source(folder: Path, content: Mapping[str, Any]) -> str:
-    """The data set that a cross-dataset run's model was trained on; "" where the run tested no other run's model."""
-    model = content.get("model_dir")
-    if not model:
+    """The data set that a cross-dataset run's model was trained on; "" for an older run that tests its own model."""
+    model, loader = content.get("model_dir"), content.get("source")
+    if not model and not loader:
         return ""
-    loader = content.get("source")  # none: an older record, or a model of another repository
-    name = _name(loader, content.get("source_config"), Path(model)) if loader else dataset_in_path(Path(model))
+    place = Path(model or folder)
+    # Without a loader it is an older record, or a model of another repository.
+    name = _name(loader, content.get("source_config"), place) if loader else dataset_in_path(place)
     if not name:
         raise NoResult(
-            f"{folder} does not say on which data its model was trained: {model} is not where the scripts would put it "
+            f"{folder} does not say on which data its model was trained: {place} is not where the scripts would put it "
             "(docs/report.md)"
         )
     return name
