@@ -123,6 +123,13 @@ def test_a_configuration_that_names_other_data_gives_no_command(runs):
     )
 
 
+def test_where_one_data_set_lies_is_not_carried_over_to_another(runs):
+    runs.add("fewshot", "imagefolder", "all", 80.0, hidden={"DATASET.FOLDER": "animals", "OPTIM.MAX_EPOCH": 2})
+    report = build(gather([runs.output]), Asked(datasets=["imagefolder", "dtd"], seeds=(1,)), defaults())
+    (lack,) = report.lacks
+    assert (lack.datasets, lack.options) == (("dtd",), (("OPTIM.MAX_EPOCH", "2"),))
+
+
 @pytest.mark.parametrize("facts", [{"status": "failed", "error": "out of memory"}, {"status": "running"}])
 def test_an_unfinished_run_is_named_with_why_and_is_missing(runs, facts):
     folder = runs.add("fewshot", "dtd", "all", 80.0, method="CoOp", **facts)
