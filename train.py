@@ -73,9 +73,11 @@ def describe(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
     """What the record says of the run before it starts."""
     from runs.record import read
 
+    this = {"dataset": cfg.DATASET.NAME, "dataset_config": Path(args.dataset_config_file).stem or None}
+    trained = (read(args.model_dir) or {}) if args.model_dir else this
     return {
         "method": cfg.TRAINER.NAME,
-        "dataset": cfg.DATASET.NAME,
+        **this,
         "protocol": cfg.TASK,
         "subsample": cfg.DATASET.SUBSAMPLE_CLASSES,
         "shots": cfg.DATASET.NUM_SHOTS,
@@ -83,7 +85,8 @@ def describe(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
         "split": cfg.TEST.SPLIT,
         "mode": "eval" if args.eval_only else "train",
         "model_dir": args.model_dir or None,
-        "source": (read(args.model_dir) or {}).get("dataset") if args.model_dir else cfg.DATASET.NAME,
+        "source": trained.get("dataset"),
+        "source_config": trained.get("dataset_config"),
         "backbone": cfg.MODEL.BACKBONE.NAME,
         "settings": Path(args.config_file).stem or None,
     }

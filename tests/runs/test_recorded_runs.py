@@ -19,8 +19,8 @@ from trainers.mmrl import MMRL
 
 CONFIGS = Path(train.__file__).parent / "configs"
 ABOUT = (
-    "method dataset protocol subsample shots seed split mode model_dir source backbone settings versions commit device "
-    "run_id attempts started finished config_hash config_file config status"
+    "method dataset dataset_config protocol subsample shots seed split mode model_dir source source_config backbone "
+    "settings versions commit device run_id attempts started finished config_hash config_file config status"
 ).split()
 COST = "wall_seconds peak_memory learned_parameters phase_seconds ms_per_training_image test_images_per_second".split()
 RESULT = "data accuracy macro_f1 total correct per_class predictions".split()
@@ -65,6 +65,7 @@ def test_a_finished_run_has_every_field(finished):
     assert list(facts.values()) == ["MMRL", "Digits", "B2N", "base", 2, 1, "test"]
     assert (content["status"], content["mode"], content["model_dir"]) == ("success", "train", None)
     assert (content["source"], content["backbone"], content["settings"]) == ("Digits", "embedded", "embedded")
+    assert (content["dataset_config"], content["source_config"]) == ("digits", "digits")
     assert content["accuracy"] == 100 * content["correct"] / content["total"] and content["total"] == 271
     assert sum(row["correct"] for row in content["per_class"]) == content["correct"]
     assert content["versions"]["torch"] == torch.__version__.split("+")[0] or "+" in content["versions"]["torch"]
@@ -117,6 +118,7 @@ def test_a_test_of_a_model_says_whose_it_is(finished, data, tmp_path):
     status, content = call(data, tmp_path / "new", "--eval-only", "--model-dir", str(folder), *QUICK, "new")
     assert status == 0 and set(content) == {*ABOUT, *COST, *RESULT}
     assert (content["mode"], content["model_dir"], content["source"]) == ("eval", str(folder), "Digits")
+    assert (content["dataset_config"], content["source_config"]) == ("digits", "digits")
     assert content["config"]["run.model"] == trained["run_id"]
     assert content["ms_per_training_image"] is None and content["phase_seconds"]["training"] < 0.2
     assert [row["class"] for row in content["per_class"]] == ["five", "six", "seven", "eight", "nine"]
