@@ -25,7 +25,7 @@ def test_the_runs_own_classes_get_the_trainers_scores_bit_for_bit(mmrl_run, fusi
     paths, scores = evaluation(mmrl_run, "base", "TRAINER.MMRL.FUSION", fusion)
     classifier = load_classifier(mmrl_run, device="cpu")
     assert classifier.classes == BASE and classifier.about["seen"] is True
-    found = classifier.predict(paths, batch_size=250)
+    found = classifier.predict(paths, batch_size=len(scores[0]))
     wanted = torch.cat(scores if fusion == "probs" else [batch.softmax(dim=-1) for batch in scores])
     assert torch.equal(found, wanted) and found.dtype == torch.float32
     assert torch.allclose(found.sum(dim=-1), torch.ones(len(paths)))
@@ -37,7 +37,7 @@ def test_new_classes_get_the_class_features_scores_bit_for_bit(mmrl_run, capsys)
     classifier = load_classifier(mmrl_run, NEW, device="cpu")
     note = "note: these are not exactly the classes trained on, so all of them are scored as new classes\n"
     assert capsys.readouterr().out == note and classifier.about["seen"] is False
-    assert torch.equal(classifier.predict(paths, 250), torch.cat([batch.softmax(dim=-1) for batch in scores]))
+    assert torch.equal(classifier.predict(paths, len(scores[0])), torch.cat([batch.softmax(dim=-1) for batch in scores]))
 
 
 @pytest.mark.parametrize("classes", ["base", "new"])
@@ -46,9 +46,9 @@ def test_a_zero_shot_run_gets_the_trainers_scores(zero_shot_run, mmrl_run, class
     classifier = load_classifier(zero_shot_run, BASE if classes == "base" else None, device="cpu")
     assert classifier.classes == (BASE if classes == "base" else NEW) and classifier.about["seen"] is None
     wanted = torch.cat([batch.softmax(dim=-1) for batch in scores])
-    assert torch.equal(classifier.predict(paths, 250), wanted)
+    assert torch.equal(classifier.predict(paths, len(scores[0])), wanted)
     alone = zero_shot("embedded", classifier.classes, device="cpu", template="a photo of the digit {}.")
-    assert torch.equal(alone.predict(paths, 250), wanted)
+    assert torch.equal(alone.predict(paths, len(scores[0])), wanted)
 
 
 def test_the_same_classes_in_another_order_are_still_those_trained_on(mmrl_run, digits):
