@@ -92,7 +92,7 @@ def image_size(path: str | os.PathLike[str], reading: Reading = AS_STORED) -> tu
 
 
 def to_rgb(image: Image.Image, upright: bool = False) -> Image.Image:
-    """Return a copy in RGB, 8 bits a channel. ValueError for 32-bit pixels that cannot be scaled."""
+    """Return a copy in RGB, 8 bits a channel. OSError for 32-bit pixels that cannot be scaled."""
     image.load()
     turn = TURNS.get(orientation(image)) if upright else None
     narrow = _eight_bits(image)
@@ -114,7 +114,7 @@ def opened(path: str | os.PathLike[str], reading: Reading = AS_STORED) -> Iterat
         with Image.open(path) as image:
             pixels = image.width * image.height
             if pixels > reading.max_megapixels * 1e6:
-                raise ValueError(_too_many(pixels, reading))
+                raise OSError(_too_many(pixels, reading))
             if image.mode in ("I", "F"):
                 _range(image)
             yield image
@@ -149,7 +149,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode == "F" or image.mode == "I" and not _is_sixteen_bit(image):
         low, high = _range(image)
         if not (pixels.min() >= low and pixels.max() <= high):  # nor for NaN
-            raise ValueError(f"it has pixels outside of the range that it states, {low:g} to {high:g}")
+            raise OSError(f"it has pixels outside of the range that it states, {low:g} to {high:g}")
         greys = np.rint((pixels.astype(np.float64) - low) * (255 / (high - low)))
     else:
         greys = pixels >> (_tag(image, BITS, 16) - 8)  # TIFF has 12 bits as well
@@ -177,13 +177,13 @@ def _is_sixteen_bit(image: Image.Image) -> bool:
 
 
 def _range(image: Image.Image) -> tuple[float, float]:
-    """Return what is black and what is white in an image of 32 bits. ValueError where nothing says it."""
+    """Return what is black and what is white in an image of 32 bits. OSError where nothing says it."""
     if image.mode == "I" and _is_sixteen_bit(image):
         return 0, 65535
     low, high = _tag(image, SMIN, _tag(image, MIN, 0)), _tag(image, SMAX, _tag(image, MAX, None))
     if high is None or not low < high:
         kind = "float" if image.mode == "F" else "integer"
-        raise ValueError(
+        raise OSError(
             f"its {kind} pixels have no stated range, so nothing says which is white: save it with 8 or 16 bits, or as "
             "TIFF with the tags SMinSampleValue and SMaxSampleValue"
         )
@@ -230,6 +230,21 @@ def image_suffixes() -> tuple[str, ...]:
     register_plugins()
     known = Image.registered_extensions()
     return tuple(sorted({*HEIF_SUFFIXES, *(suffix for suffix, kind in known.items() if kind not in NOT_DECODED)}))
+
+
+def is_image_file(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file has the suffix of an image or, without a suffix, the content of one."""
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix:
+        return suffix in image_suffixes()
+    register_plugins()
+    try:
+        with Image.open(path) as image:
+            return image.format not in NOT_DECODED
+    except Image.DecompressionBombError:  # which is told when it is read
+        return True
+    except BROKEN:
+        return False
 
 
 @cache
