@@ -6,7 +6,6 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from functools import cache
 from pathlib import Path
 
 from dassl.utils.images import is_image_file
@@ -68,8 +67,11 @@ def _files(matches: list[str], left_out: dict[str, str], recursive: bool) -> Ite
     """Files among a pattern's matches; notes why others are left out, if there is a file."""
     others: dict[str, str] = {}
     files = []
+    looping = {
+        folder for folder in {os.path.dirname(match) for match in matches} if recursive and _in_loop(Path(folder))
+    }
     for match in matches:
-        if recursive and _in_loop(Path(match).parent):
+        if os.path.dirname(match) in looping:
             others[match] = SEEN
         elif os.path.isfile(match):
             files.append(match)
@@ -82,7 +84,6 @@ def _files(matches: list[str], left_out: dict[str, str], recursive: bool) -> Ite
     return iter(files)
 
 
-@cache
 def _in_loop(folder: Path) -> bool:
     """Whether a path goes through a link to a folder that it has come through."""
     links = (place for place in (folder, *folder.parents) if place.is_symlink())
