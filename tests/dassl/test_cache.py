@@ -171,12 +171,18 @@ def test_each_file_is_decoded_once(cfg: CfgNode, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(("start", "workers"), [("fork", 2), ("spawn", 1)])
 def test_processes_share_what_any_of_them_decoded(tmp_path: Path, start: str, workers: int) -> None:
     items = image_files(tmp_path, 12)
+    for item in items:
+        with Image.open(item.impath) as image:
+            exif = image.getexif()
+            exif[274] = 6
+            image.save(item.impath, exif=exif)
     cfg = loader_cfg(workers)
+    cfg.INPUT.READ = "upright"
     expected = list(epochs(training_loader(cfg, items), 3))
     loader = training_loader(cfg, items, cache_gb=1)
     loader.multiprocessing_context = start
     loaded = epochs(loader, 3)
-    pixels = read_image(items[5].impath).tobytes()
+    pixels = read_image(items[5].impath, Reading(upright=True)).tobytes()
     for number, value in enumerate(expected):
         assert torch.equal(next(loaded), value)
         if number == len(expected) // 3 - 1:  # from here on, images come in another order, to other workers

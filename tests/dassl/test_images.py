@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from dassl.config import get_cfg_default
+from dassl.data import DataManager, DatasetWrapper
 from dassl.data.check import check_images, fault
 from dassl.utils import images
 from dassl.utils.images import AS_STORED, Reading, image_size, read_image, to_rgb
@@ -293,3 +294,35 @@ def test_the_check_finds_damage_at_either_end(tmp_path, kind, capsys):
         "them out of the data)"
     )
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_no_list_is_left_out_of_the_check(cfg, tmp_path, part):
+    cfg.DATASET.ROOT = str(tmp_path)
+    DataManager(cfg)
+    broken = tmp_path / f"squares/{part}/green1.png"
+    broken.write_bytes(broken.read_bytes()[:48])  # its header is whole
+    with pytest.raises(OSError, match=rf"^cannot read image {broken}: .* \(1 of 36 images cannot be read: "):
+        DataManager(cfg)
+    with pytest.raises(OSError, match="cannot read image"):
+        DataManager(cfg, dataset_wrapper=type("Mine", (DatasetWrapper,), {}))
+    DataManager(cfg, dataset_wrapper=lambda *_, **__: [0, 1, 2])  # which may read something else
+    cfg.DATALOADER.CHECK_IMAGES = False
+    DataManager(cfg)
+
+
+def test_loaders_read_as_the_configuration_says(cfg, tmp_path):
+    cfg.DATASET.ROOT = str(tmp_path)
+    data = DataManager(cfg)
+    for item in (data.dataset.train_x[0], data.dataset.test[0]):
+        exif = Image.Exif()
+        exif[274] = 6
+        corners().save(item.impath, exif=exif)
+    for read, size in (("stored", (4, 3)), ("upright", (3, 4))):
+        cfg.INPUT.READ = read
+        for limit in (0.0, 1.0):
+            cfg.DATALOADER.CACHE_GB = limit
+            data = DataManager(cfg)
+            for loader in (data.train_loader_x, data.test_loader):
+                for _ in range(2):
+                    assert loader.dataset.read(loader.dataset.data_source[0].impath).size == size
