@@ -216,7 +216,7 @@ def _unidentified(path: str | os.PathLike[str]) -> str:
         start = file.read(12)
     if not start:
         return "it is empty (0 bytes)"
-    if start[4:8] == b"ftyp":
+    if start[4:8] == b"ftyp" and not register_plugins():
         return NEEDS.get(start[8:12], "not an image file")
     return "not an image file"
 
