@@ -38,7 +38,8 @@ def test_new_classes_get_the_class_features_scores_bit_for_bit(mmrl_run, capsys)
     classifier = load_classifier(mmrl_run, NEW, device="cpu")
     note = "note: these are not exactly the classes trained on, so all of them are scored as new classes\n"
     assert capsys.readouterr().out == note and classifier.about["seen"] is False
-    assert torch.equal(classifier.predict(paths, len(scores[0])), torch.cat([batch.softmax(dim=-1) for batch in scores]))
+    wanted = torch.cat([batch.softmax(dim=-1) for batch in scores])
+    assert torch.equal(classifier.predict(paths, len(scores[0])), wanted)
 
 
 @pytest.mark.parametrize("classes", ["base", "new"])
