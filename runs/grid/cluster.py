@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from dassl import cores
 from runs.environment import PROJECT
 from runs.files import write_json
 from runs.grid.expand import Chain, chains_of
 from runs.grid.layout import Run
-from runs.grid.pool import Outcome, Place, Pool, Program, gpus, share_cores
+from runs.grid.pool import Outcome, Place, Pool, Program, gpus
 
 JOBS = "grid_jobs"
 POLL = 2.0  # seconds between looks at the jobs
@@ -92,7 +93,6 @@ class Job:
 
     def __call__(self) -> None:
         """Carry out the runs, and leave what came of them in the file `outcomes`."""
-        share_cores(1)
         found: list[Outcome] = []
         self._pool = Pool(self.program, self.place, [None])
         self._pool.run(self.runs, found.append)
@@ -176,7 +176,7 @@ class _Local:
         self._wanted = min(1 if args.gpus is None else args.gpus, len(found))
         self._found = [int(name) for name in found if name.isdigit()]
         self.at_once = args.concurrency or args.jobs or max(1, len(found))
-        share_cores(self.at_once)
+        os.environ.setdefault(cores.SHARE, str(max(1, cores.available() // self.at_once)))  # the jobs inherit it
         self._executor = submitit.LocalExecutor(folder, max_num_timeout=TIMEOUTS)
         self._executor.update_parameters(timeout_min=minutes(args.time))
         self._next = 0
