@@ -76,10 +76,12 @@ class Pool:
         program: what does a run.
         place: where data and runs lie.
         slots: one for each run at a time: the GPU it sees, or None to leave that as it is. They share the processors.
+        beside: how many pools share them too, this one included.
     """
 
-    def __init__(self, program: Program, place: Place, slots: Sequence[str | None]) -> None:
+    def __init__(self, program: Program, place: Place, slots: Sequence[str | None], beside: int = 1) -> None:
         self.program, self.place, self.slots = program, place, list(slots)
+        self._share = str(max(1, cores.available() // (len(self.slots) * beside)))
         self.stopping = False
         self._live: dict[Any, _Live] = {}
         self._context = _context(program.imports)
@@ -128,7 +130,7 @@ class Pool:
 
     def _start(self, run: Run, slot: str | None, folder: Path) -> None:
         console = folder / f"{time.monotonic_ns()}.txt"
-        environment = {cores.SHARE: str(max(1, cores.available() // len(self.slots)))}
+        environment = {cores.SHARE: self._share}
         environment |= {} if slot is None else {"CUDA_VISIBLE_DEVICES": slot}
         words = self.place.arguments(run)
         process = self._context.Process(target=_carry_out, args=(self.program.main, words, str(console), environment))

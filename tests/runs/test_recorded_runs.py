@@ -14,6 +14,7 @@ import torch
 import yaml
 
 import train
+from dassl.engine.trainer import choose_device
 from runs import config, record
 from trainers.mmrl import MMRL
 
@@ -73,6 +74,18 @@ def test_a_finished_run_has_every_field(finished):
     assert content["versions"]["torch"] == torch.__version__.split("+")[0] or "+" in content["versions"]["torch"]
     assert content["device"] == "cpu" or content["device"].startswith("cuda")
     assert content["peak_memory"]["bytes"] > 50_000_000
+
+
+def test_threads_are_chosen_before_anything_is_built(data, tmp_path, monkeypatch):
+    told = []
+
+    def choose(backbone, device):
+        told.append((backbone, device.type))
+        raise ValueError("that will do")
+
+    monkeypatch.setattr("runs.threads.choose_threads", choose)
+    status, content = call(data, tmp_path / "run", *QUICK, "base")
+    assert (status, content["error"], told) == (1, "that will do", [("embedded", choose_device(True).type)])
 
 
 def test_its_times_add_up(finished):
