@@ -21,7 +21,7 @@ from dassl.engine.trainer import choose_device
 from runs import record
 from runs.config import RESOLVED, merge, read_yaml
 from trainers import checkpoints
-from trainers.backbone import load_clip, weights_id
+from trainers.backbone import load_clip, unknowns, weights_id
 from trainers.base import PRECISIONS, Method, autocast, effective_precision
 from trainers.templates import TEMPLATES, template_of
 
@@ -103,6 +103,8 @@ def zero_shot(
     cfg = _default_cfg()
     cfg.TRAINER.NAME, cfg.MODEL.BACKBONE.NAME, cfg.DATASET.TEMPLATE = "ZeroshotCLIP", backbone, template
     build = _Build(cfg, names.check(classes), device, precision)
+    for line in unknowns(backbone, build.checkpoint).values():
+        print(f"note: {line}")
     side = build.method.clip_model.visual.input_resolution
     images = build.checkpoint.preprocess or OPENAI_IMAGES
     cfg.INPUT.SIZE, cfg.INPUT.INTERPOLATION, cfg.INPUT.TRANSFORMS = (side, side), images.interpolation, ("normalize",)

@@ -21,9 +21,9 @@ from typing import Any
 
 import torch
 
-from . import hugging_face, open_clip_models
+from . import finite, hugging_face, open_clip_models
 from .download import _MODELS, DEFAULT_ROOT, _download, _sha256
-from .model import CLIP, build_model
+from .model import CLIP, build_model, convert_weights
 from .shape import OPENAI, OPENAI_IMAGES, Computation, Preprocess, infer_shape
 from .state_dict import read_state_dict
 
@@ -49,9 +49,11 @@ class Checkpoint:
     architecture: str = ""
     shape: Mapping[str, Any] = field(default_factory=dict)
 
-    def build(self, dtype: torch.dtype) -> CLIP:
-        """CLIP from the file, as ``build_model`` does. Raises as ``read_state_dict`` does, and ValueError where
-        the tensors are not those of the architecture.
+    def build(self, dtype: torch.dtype, projections: bool = True) -> CLIP:
+        """CLIP from the file, as ``build_model`` does; ``projections`` as in ``convert_weights``.
+
+        Raises as ``read_state_dict`` does, and ValueError where the tensors are not those of the architecture, or have
+        values beyond the range of ``dtype``.
         """
         tensors = read_state_dict(self.path, self.computation)
         found = infer_shape(tensors, self.computation)
@@ -59,7 +61,13 @@ class Checkpoint:
         differs = [f"{key} is {mine}, not {value}" for key, mine, value in pairs if mine != value]
         if differs:
             raise ValueError(f"{self.path} does not hold a {self.architecture}: {'; '.join(differs)}")
-        return build_model(tensors, dtype, self.computation)
+        model = build_model(tensors, torch.float32, self.computation)
+        if dtype != torch.float32:
+            convert_weights(model, dtype, projections)
+            lack = finite.lack(model.state_dict())
+            if lack:
+                raise ValueError(f"{self.path}: in {str(dtype).removeprefix('torch.')}, {lack}: use fp32 or bf16")
+        return model
 
 
 def find(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Checkpoint:
