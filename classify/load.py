@@ -103,7 +103,7 @@ def zero_shot(
     cfg = _default_cfg()
     cfg.TRAINER.NAME, cfg.MODEL.BACKBONE.NAME, cfg.DATASET.TEMPLATE = "ZeroshotCLIP", backbone, template
     build = _Build(cfg, names.check(classes), device, precision)
-    for line in unknowns(backbone, build.checkpoint).values():
+    for line in unknowns(backbone, build.checkpoint, "as OpenAI's").values():
         print(f"note: {line}")
     side = build.method.clip_model.visual.input_resolution
     images = build.checkpoint.preprocess or OPENAI_IMAGES

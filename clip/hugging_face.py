@@ -150,7 +150,7 @@ def place(name: str, root: str | os.PathLike[str] | None = None) -> Place | None
             raise ValueError(f"{name!r} names no model of the hub: give hf:OWNER/NAME or hf:OWNER/NAME@REVISION")
         return Place(name, revision=match.group(1), root=None if root is None else Path(root).expanduser())
     path = Path(name).expanduser()
-    if path.is_dir():
+    if name and path.is_dir():
         return Place(name, folder=path)
     if path.name in WEIGHTS and path.is_file() and path.with_name(CONFIG).is_file():
         return Place(name, folder=path.parent, chosen=path)

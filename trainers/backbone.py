@@ -33,8 +33,11 @@ def weights_id(checkpoint: Checkpoint) -> str:
     return digest if checkpoint.computation == OPENAI else f"{digest} ({checkpoint.computation})"
 
 
-def unknowns(name: str, checkpoint: Checkpoint) -> dict[str, str]:
-    """What nobody can check of a checkpoint called ``name``, or does not hold here, in a line each by what it is of."""
+def unknowns(name: str, checkpoint: Checkpoint, images_as: str = "as INPUT says") -> dict[str, str]:
+    """What nobody can check of a checkpoint called ``name``, or does not hold here: a line each, by what it is of.
+
+    ``images_as``: how images are made where their kind is not known.
+    """
     found = {}
     if checkpoint.assumed:
         found["backbone"] = (
@@ -42,7 +45,7 @@ def unknowns(name: str, checkpoint: Checkpoint) -> dict[str, str]:
             "open_clip:ARCH:FILE, or Hugging Face's folder with its config.json"
         )
     if checkpoint.preprocess is None:
-        images = f"the images that {name} was trained on are not known: normalised and resized as INPUT says"
+        images = f"the images that {name} was trained on are not known: normalised and resized {images_as}"
     elif checkpoint.preprocess.squash:
         images = f"{name} was trained on images squashed to squares; a run crops them, as all of CoOp's family"
     else:

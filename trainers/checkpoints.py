@@ -23,7 +23,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
-from clip import finite
 from dassl.utils import load_checkpoint
 
 from .atomic import write_bytes
@@ -44,6 +43,8 @@ def save(path: PathLike, tensors: Mapping[str, Tensor], about: Mapping[str, Any]
 
     Raises FloatingPointError where a tensor is not finite: it is not saved.
     """
+    from clip import finite
+
     content = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     lack = finite.lack(content)
     if lack:
@@ -176,6 +177,8 @@ def load_learned(method: nn.Module, tensors: Mapping[str, Tensor], path: PathLik
 
     ``method.is_frozen(key)`` says which other tensors a file may hold: those of frozen CLIP in official checkpoints.
     """
+    from clip import finite
+
     wanted = method.state_dict()
     problems = [f"{key} is missing" for key in wanted if key not in tensors]
     problems += [

@@ -38,7 +38,7 @@ def images_of(name: str) -> dict[str, Any]:
         return {"SIZE": (side, side), "PIXEL_MEAN": MEAN, "PIXEL_STD": STD, "INTERPOLATION": "bicubic"}
     if name.startswith("open_clip:"):
         return _of_open_clip(name)
-    if name.startswith("hf:") or Path(name).expanduser().exists():
+    if name.startswith("hf:") or name and Path(name).expanduser().exists():
         return _of_hugging_face(name)
     return {}
 

@@ -155,3 +155,10 @@ def test_wrong_arguments(words, monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         inspect_run.main()
     assert end.value.code == 2 and "error: " in capsys.readouterr().err
+
+
+def test_scores_that_are_not_finite(base_run, call, tmp_path, monkeypatch):
+    monkeypatch.setattr("trainers.mmrl.MMRLModel.fuse", lambda *args: args[1] * float("nan"))
+    status, out, err = call(inspect_run, base_run, "--out", tmp_path / "out")
+    assert (status, out) == (1, "") and not (tmp_path / "out").exists()
+    assert "error: MMRL gives 271 of 271 images of the test set scores that are NaN or infinite, first " in err
