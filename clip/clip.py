@@ -42,8 +42,8 @@ def load(
         download_root: where downloads are kept; by default ``~/.cache/clip``, and where open_clip and huggingface_hub
             keep theirs.
 
-    Preprocessing is the checkpoint's where that is known (OpenAI's models, open_clip's PRETRAINED, Hugging Face's), else
-    OpenAI's.
+    Preprocessing is the checkpoint's where that is known (OpenAI's models, open_clip's PRETRAINED, Hugging Face's),
+    else OpenAI's.
 
     Raises ValueError for an unknown name, a file that is not a CLIP, or ``jit=True``; FileNotFoundError for a
     missing file; RuntimeError or ConnectionError where a download fails.

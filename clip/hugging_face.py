@@ -228,7 +228,7 @@ def _side(size: Any) -> int | None:
 
 def _download(where: Place, file: str) -> Path | None:
     """A file of a repository, None where it has no such file. Raises ValueError or ConnectionError in one line."""
-    from huggingface_hub import hf_hub_download, utils
+    from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache, utils
 
     repository = where.name.removeprefix(PREFIX).partition("@")[0]
     try:
@@ -243,9 +243,12 @@ def _download(where: Place, file: str) -> Path | None:
             f"{where.name}: the hub has no such model, or it is private: look at the name, or hf auth login"
         ) from error
     except utils.EntryNotFoundError as error:
-        if isinstance(error, utils.LocalEntryNotFoundError):
-            raise _unreachable(where, file, error) from error
-        return None
+        if not isinstance(error, utils.LocalEntryNotFoundError):
+            return None
+        # Without a network: whether the repository has the file is known from an earlier call, or not at all.
+        if try_to_load_from_cache(repository, file, where.root, where.revision) is _CACHED_NO_EXIST:
+            return None
+        raise _unreachable(where, file, error) from error
     except utils.HFValidationError as error:
         raise ValueError(f"{where.name}: {' '.join(str(error).split())}") from error
     except Exception as error:  # of httpx, of requests: whatever the hub's package uses

@@ -38,7 +38,8 @@ def images_of(name: str) -> dict[str, Any]:
         return {"SIZE": (side, side), "PIXEL_MEAN": MEAN, "PIXEL_STD": STD, "INTERPOLATION": "bicubic"}
     if name.startswith("open_clip:"):
         return _of_open_clip(name)
-    if name.startswith("hf:") or name and Path(name).expanduser().exists():
+    path = Path(name).expanduser()
+    if name.startswith("hf:") or name and (path.is_dir() or path.with_name("config.json").is_file()):
         return _of_hugging_face(name)
     return {}
 

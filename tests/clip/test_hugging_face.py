@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import clip
 from clip.hugging_face import place
@@ -383,6 +383,17 @@ def test_a_repository_without_a_configuration(hub, tmp_path):
     (hub / "config.json").unlink()
     with pytest.raises(ValueError, match="^hf:someone/clip has no config.json, .*; open_clip's models are open_clip:"):
         find("hf:someone/clip", tmp_path / "cache")
+
+
+def test_a_model_that_is_here_needs_no_network(hub, tmp_path, monkeypatch):
+    """Also where the repository lacks a file that it may have: it holds no safetensors, and says nothing of images."""
+    (hub / "preprocessor_config.json").unlink()
+    torch.save(load_file(hub / "model.safetensors"), hub / "pytorch_model.bin")
+    (hub / "model.safetensors").unlink()
+    checkpoint = find("hf:someone/clip", tmp_path / "cache")
+    assert checkpoint.path.name == "pytorch_model.bin" and checkpoint.preprocess is None
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert find("hf:someone/clip", tmp_path / "cache") == checkpoint
 
 
 def test_no_network_is_one_line(monkeypatch, tmp_path):
