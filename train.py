@@ -51,7 +51,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--config-file", default="", metavar="FILE", help="the method's settings (configs/trainers/METHOD/*.yaml)")
     add("--dataset-config-file", default="", metavar="FILE", help="the dataset (configs/datasets/*.yaml)")
     add("--trainer", default="", metavar="NAME", help="the method, such as MMRL or ZeroshotCLIP")
-    add("--backbone", default="", metavar="NAME", help="CLIP: ViT-B/16, open_clip:ARCH/PRETRAINED, or a weights file")
+    add(
+        "--backbone",
+        default="",
+        metavar="NAME",
+        help="CLIP: ViT-B/16, open_clip:ARCH/PRETRAINED, hf:OWNER/NAME, or a weights file",
+    )
     add("--head", default="", metavar="NAME", help="head on the backbone, for trainers that have one")
     add("--eval-only", action="store_true", help="test only")
     add("--model-dir", default="", metavar="DIR", help="with --eval-only: folder of the run whose model is tested")

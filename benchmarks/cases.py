@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks.sides import Learned, Side
-from clip.weights import read_state_dict
+from clip.state_dict import read_state_dict
 from tests.reference import toy
 from tests.reference.plain_clip import PlainCLIP
 from trainers.base import autocast, compiled, effective_precision, load_clip

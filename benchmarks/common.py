@@ -96,7 +96,7 @@ def write_json(path: Path | None, machine: Mapping[str, Any], rows: Sequence[Map
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"command": sys.argv, "machine": machine, "rows": rows}, indent=1)
+    text = json.dumps({"command": sys.argv, "machine": machine, "rows": rows}, indent=1, allow_nan=False)
     unfinished = path.with_name(path.name + ".incomplete")
     unfinished.write_text(text + "\n", encoding="utf-8")
     os.replace(unfinished, path)

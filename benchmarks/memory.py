@@ -30,7 +30,7 @@ def peak_of_step(case: Any, side: str, weights: Path, threads: int) -> dict[str,
     """
     job = {"case": dataclasses.asdict(case), "side": side, "weights": str(weights), "threads": threads}
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.memory", json.dumps(job)],
+        [sys.executable, "-m", "benchmarks.memory", json.dumps(job, allow_nan=False)],
         cwd=ROOT,
         env=os.environ | ENVIRONMENT,
         capture_output=True,
@@ -100,4 +100,4 @@ def _kilobytes(path: Path, key: str) -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_child(json.loads(sys.argv[1]))))
+    print(json.dumps(_child(json.loads(sys.argv[1])), allow_nan=False))

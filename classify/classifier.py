@@ -82,6 +82,8 @@ class Classifier:
             progress: show a bar where stderr is a terminal.
             on_error: called with the number of an image that cannot be read and its error; the row is then NaN.
                 Without it, such an image raises OSError naming the file.
+
+        Raises FloatingPointError, naming the first image, where probabilities are not finite.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
@@ -96,7 +98,9 @@ class Classifier:
                             raise error
                         on_error(i, error)
                 if good:
-                    out[list(good)] = self.probabilities(torch.stack(list(good.values())))
+                    found = self.probabilities(torch.stack(list(good.values())))
+                    self._check(found, [items[i] for i in good])
+                    out[list(good)] = found
                 bar.update(len(batch))
         return out
 
@@ -107,6 +111,18 @@ class Classifier:
         values, indices = probabilities.topk(min(k, len(self.classes)), dim=-1)
         rows = zip(indices.tolist(), values.tolist(), strict=True)
         return [[(self.classes[i], p) for i, p in zip(*row, strict=True)] for row in rows]
+
+    def _check(self, probabilities: Tensor, items: Sequence[ImageLike]) -> None:
+        sound = probabilities.isfinite().all(dim=1).tolist()
+        if all(sound):
+            return
+        item = items[sound.index(False)]
+        name = item if isinstance(item, str | os.PathLike) else "an image"
+        method, precision = self.about["method"], self.about["precision"]
+        raise FloatingPointError(
+            f"{method} gives {name} probabilities that are NaN or infinite: nothing is predicted; its training "
+            f"diverged, or {precision} is too coarse: use the precision fp32"
+        )
 
     def _autocast(self) -> Any:
         return autocast(self.about["precision"], self.device)

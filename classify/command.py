@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 # What a user can mend; everything else is a fault of the program and shows its traceback.
-USER_ERRORS = (ValueError, OSError)
+USER_ERRORS = (ValueError, OSError, FloatingPointError)
 INTERRUPTED = 130
 
 

@@ -23,7 +23,7 @@ from runs import record
 from runs.config import RESOLVED, merge, read_yaml
 from runs.threads import choose_threads
 from trainers import checkpoints
-from trainers.backbone import load_clip, weights_id
+from trainers.backbone import load_clip, unknowns, weights_id
 from trainers.base import PRECISIONS, Method, autocast, effective_precision
 from trainers.templates import TEMPLATES, template_of
 
@@ -106,6 +106,8 @@ def zero_shot(
     cfg.TRAINER.NAME, cfg.MODEL.BACKBONE.NAME, cfg.DATASET.TEMPLATE = "ZeroshotCLIP", backbone, template
     cfg.INPUT.READ = UPRIGHT
     build = _Build(cfg, names.check(classes), device, precision)
+    for line in unknowns(backbone, build.checkpoint, "as OpenAI's").values():
+        print(f"note: {line}")
     side = build.method.clip_model.visual.input_resolution
     images = build.checkpoint.preprocess or OPENAI_IMAGES
     cfg.INPUT.SIZE, cfg.INPUT.INTERPOLATION, cfg.INPUT.TRANSFORMS = (side, side), images.interpolation, ("normalize",)

@@ -58,8 +58,8 @@ def export(classifier: Classifier, out: str | os.PathLike[str], formats: list[st
     Each file is loaded again and compared with PyTorch, on noise and on photographs, alone and three at once; none is
     left that differs by more than 1e-4 in any probability. Returns the content of ``classifier.json``.
 
-    Raises ValueError where torch's exporter cannot, a program differs, a package is missing, or ``out`` holds
-    files of an earlier export that would not be replaced.
+    Raises ValueError where probabilities are not finite, torch's exporter cannot, a program differs, a package is
+    missing, or ``out`` holds files of an earlier export that would not be replaced.
     """
     if ONNX in formats:
         check_packages()
@@ -70,6 +70,11 @@ def export(classifier: Classifier, out: str | os.PathLike[str], formats: list[st
     folder.mkdir(parents=True, exist_ok=True)
     program = Program(classifier).eval()
     samples = sample_images(classifier)
+    with torch.no_grad():
+        sound = bool(program(samples).isfinite().all())
+    if not sound:
+        method = classifier.about["method"]
+        raise ValueError(f"{method} gives probabilities that are NaN or infinite: nothing is exported; train it again")
     about = describe(classifier)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".incomplete-") as place:
         exported = trace(program, samples)

@@ -47,9 +47,7 @@ def write_json(path: str, rows: Rows, model: dict[str, Any], classes: Sequence[s
 
     An image is ``{"image": path, "top": [{"class": ..., "probability": ...}, ...]}``.
     """
-    lines = [
-        json.dumps({"image": image, "top": [{"class": c, "probability": p} for c, p in top]}, ensure_ascii=False)
-        for image, top in rows
-    ]
-    head = json.dumps({"model": model, "classes": list(classes)}, ensure_ascii=False)
+    tops = [{"image": image, "top": [{"class": c, "probability": p} for c, p in top]} for image, top in rows]
+    lines = [json.dumps(one, ensure_ascii=False, allow_nan=False) for one in tops]
+    head = json.dumps({"model": model, "classes": list(classes)}, ensure_ascii=False, allow_nan=False)
     write_text(Path(path), f'{head[:-1]}, "images": [\n' + ",\n".join(lines) + "\n]}\n")

@@ -34,16 +34,19 @@ def load(
     """A CLIP model in evaluation mode and its image preprocessing (PIL image to ``[3, n, n]``).
 
     Args:
-        name: one of ``available_models()``, ``open_clip:ARCH/PRETRAINED``, ``open_clip:ARCH:FILE``, or the path of
-            a weights file, taken as trained like OpenAI's (see ``clip.weights``).
+        name: one of ``available_models()``, ``open_clip:ARCH/PRETRAINED``, ``open_clip:ARCH:FILE``, ``hf:OWNER/NAME``,
+            or the path of a folder of Hugging Face's or of a weights file, a bare one taken as trained like OpenAI's
+            (see ``clip.weights``).
         device: by default CUDA where there is one, else the CPU. Weights are half on CUDA, float32 elsewhere.
         jit: only False is allowed; of OpenAI's traced programs the weights are read, nothing is run.
-        download_root: where downloads are kept; by default ``~/.cache/clip``.
+        download_root: where downloads are kept; by default ``~/.cache/clip``, and where open_clip and huggingface_hub
+            keep theirs.
 
-    Preprocessing is the checkpoint's where that is known (OpenAI's models, open_clip's PRETRAINED), else OpenAI's.
+    Preprocessing is the checkpoint's where that is known (OpenAI's models, open_clip's PRETRAINED, Hugging Face's),
+    else OpenAI's.
 
     Raises ValueError for an unknown name, a file that is not a CLIP, or ``jit=True``; FileNotFoundError for a
-    missing file; RuntimeError where a download fails.
+    missing file; RuntimeError or ConnectionError where a download fails.
     """
     if jit:
         raise ValueError("clip.load(jit=True) is not supported: use jit=False, which gives the same features")

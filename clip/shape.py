@@ -74,9 +74,10 @@ def infer_shape(state_dict: Mapping[str, Tensor], computation: Computation = OPE
                 "vision_layers": tuple(_count(sd, rf"visual\.layer{i}\.(\d+)\.") for i in (1, 2, 3, 4)),
             }
     except KeyError as missing:
+        first = ", ".join(list(sd)[:3])
         raise ValueError(
-            f"this is not a CLIP state dict: it has no {missing.args[0]!r}; give the weights of a CLIP ViT or ResNet "
-            "under OpenAI's names"
+            f"this is not a CLIP state dict: it has no {missing.args[0]!r} (its first keys: {first}); "
+            "give the weights of a CLIP ViT or ResNet under the names of OpenAI, open_clip or Hugging Face"
         ) from None
     return shape
 

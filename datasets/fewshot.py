@@ -93,7 +93,7 @@ def lists_digest(splits: Splits) -> str:
     drawn = splits[:1] if splits.val is splits.test else splits[:2]
     digest = hashlib.sha256()
     for items in drawn:
-        digest.update(json.dumps(items, separators=(",", ":")).encode())
+        digest.update(json.dumps(items, separators=(",", ":"), allow_nan=False).encode())
     return digest.hexdigest()
 
 
@@ -195,9 +195,9 @@ def _save(path: str, belonging: Belonging, records: list[dict[str, Any]], done: 
 
 def write(path: str, header: dict[str, Any], records: list[dict[str, Any]]) -> None:
     """Write a split file with its checksum, atomically; the folder is made."""
-    body = "".join(f"{json.dumps(record)}\n" for record in records)
+    body = "".join(f"{json.dumps(record, allow_nan=False)}\n" for record in records)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    write_atomically(path, f"{json.dumps({**header, 'sha256': _checksum(header, body)})}\n{body}")
+    write_atomically(path, f"{json.dumps({**header, 'sha256': _checksum(header, body)}, allow_nan=False)}\n{body}")
 
 
 def read(path: str) -> Selection:
@@ -233,7 +233,7 @@ def _source_at_least(path: str) -> Any:
 
 
 def _checksum(header: dict[str, Any], body: str) -> str:
-    return hashlib.sha256(f"{json.dumps(header, sort_keys=True)}\n{body}".encode()).hexdigest()
+    return hashlib.sha256(f"{json.dumps(header, sort_keys=True, allow_nan=False)}\n{body}".encode()).hexdigest()
 
 
 def _record(line: str, place: str, source: str) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def _read_part(path: str, data: dict[str, Any], part: str) -> list[Item]:
 
 def write_split(path: str, splits: Splits) -> None:
     """Save lists in the form (to the byte) of the published split files."""
-    write_atomically(path, json.dumps(splits._asdict(), indent=4, separators=(",", ": ")))
+    write_atomically(path, json.dumps(splits._asdict(), indent=4, separators=(",", ": "), allow_nan=False))
 
 
 def write_atomically(path: str, text: str) -> None:

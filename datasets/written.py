@@ -66,7 +66,7 @@ class WrittenLoader(FolderLoader):
         try:
             cls.write_images(images)
             manifest = describe(images, cls.classes) | cls.made(images)
-            write_atomically(os.path.join(partial, MANIFEST), json.dumps(manifest, indent=4))
+            write_atomically(os.path.join(partial, MANIFEST), json.dumps(manifest, indent=4, allow_nan=False))
             os.rename(partial, folder)
             print(f"{cls.__name__}: wrote {manifest['images']} images to {folder}")
         except OSError:

@@ -42,7 +42,7 @@ def plain(method: str, dataset: str, cfg: str, protocol: str) -> Settings | None
 
 def as_json(settings: Settings) -> Settings:
     """Settings as a record has them: lists for tuples."""
-    return json.loads(json.dumps(dict(settings)))
+    return json.loads(json.dumps(dict(settings), allow_nan=False))
 
 
 def changed(key: Key, settings: Settings) -> dict[str, Any]:

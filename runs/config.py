@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -180,7 +181,7 @@ def merge_pairs(cfg: CfgNode, pairs: Iterable[tuple[str, Any]], source: str = "c
 
 def coerce(value: Any, default: Any, where: str) -> Any:
     """`value` as the type of `default`: text is read as a Python literal, an int serves as a float, a list as a
-    tuple and back; nothing else changes type. Raises ValueError naming `where`.
+    tuple and back; nothing else changes type. Raises ValueError naming `where`, also for NaN and infinity.
     """
     wanted = type(default)
     if wanted is str:
@@ -188,6 +189,8 @@ def coerce(value: Any, default: Any, where: str) -> Any:
             return value
         raise ValueError(f"{where} must be text, not {value!r}")
     decoded = _literal(value, wanted)
+    if isinstance(decoded, float) and not math.isfinite(decoded):
+        raise ValueError(f"{where} must be a finite number, not {value!r}")
     if default is None or type(decoded) is wanted and wanted not in (list, tuple):
         return decoded
     if wanted is float and type(decoded) is int:

@@ -29,8 +29,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically, one key a line."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    """Write JSON atomically, one key a line. ValueError naming the file for NaN and infinity, which JSON has not."""
+    try:
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"cannot write {path}: {error}") from error
+    write_text(path, text + "\n")
 
 
 @contextmanager

@@ -43,11 +43,12 @@ def read(directory: str | Path) -> dict[str, Any] | None:
     path = Path(directory) / RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
+        sound = isinstance(record, dict) and record.pop("checksum", None) == digest(record)
     except FileNotFoundError:
         return None
-    except ValueError as error:  # not JSON, or not even text
+    except ValueError as error:  # not JSON (NaN is none), or not even text
         raise DamagedRecord(f"{path} is damaged ({error})") from error
-    if not isinstance(record, dict) or record.pop("checksum", None) != digest(record):
+    if not sound:
         raise DamagedRecord(f"{path} is damaged (its checksum does not fit)")
     return record
 
@@ -58,8 +59,8 @@ def write(directory: Path, record: dict[str, Any]) -> None:
 
 
 def digest(content: dict[str, Any]) -> str:
-    """SHA-256 over JSON content, whatever the order of its keys; 64 hex digits."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    """SHA-256 over JSON content, whatever the order of its keys; 64 hex digits. ValueError for NaN: JSON has none."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def check_config(directory: str | Path, record: dict[str, Any]) -> None:
@@ -106,8 +107,8 @@ class Run:
     ) -> None:
         self.directory = Path(directory)
         self._same_data = same_data
-        self.identity: dict[str, Any] = json.loads(json.dumps(identity))
-        self.defaults: dict[str, Any] = json.loads(json.dumps(dict(defaults)))
+        self.identity: dict[str, Any] = json.loads(json.dumps(identity, allow_nan=False))
+        self.defaults: dict[str, Any] = json.loads(json.dumps(dict(defaults), allow_nan=False))
         self.about = about
         self._record: dict[str, Any] = {}
         self.started, self.cpu_started = time.monotonic(), cpu_seconds()

@@ -147,6 +147,18 @@ def test_nothing_is_unpickled_and_no_error_is_hidden():
     assert not found
 
 
+def test_json_that_is_written_is_json():
+    """Python writes NaN and infinity unless it is told not to."""
+    found = [
+        f"{path}:{node.lineno}"
+        for path, nodes in trees()
+        for node in nodes
+        if isinstance(node, ast.Call) and re.fullmatch(r"json\.dumps?", ast.unparse(node.func))
+        if not any(word.arg == "allow_nan" and ast.unparse(word.value) == "False" for word in node.keywords)
+    ]
+    assert not found
+
+
 def method_configs() -> list[Path]:
     return [
         path for path in sorted(CONFIGS.rglob("*.yaml")) if path.parent.name != "datasets" and path.stem != "datasets"

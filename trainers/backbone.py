@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from clip.model import CLIP, convert_weights
+from clip.model import CLIP
 from clip.shape import OPENAI
 from clip.weights import Checkpoint, find
 
@@ -22,10 +22,8 @@ def load_clip(source: Checkpoint | str | os.PathLike[str], precision: str, devic
     ``Checkpoint.build`` do.
     """
     checkpoint = source if isinstance(source, Checkpoint) else find(source)
-    model = checkpoint.build(torch.float32)
-    low = {"fp16": torch.float16, "amp": torch.float16, "bf16": torch.bfloat16}.get(precision)
-    if low is not None:
-        convert_weights(model, low, projections=precision == "fp16")
+    low = {"fp16": torch.float16, "amp": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
+    model = checkpoint.build(low, projections=precision == "fp16")
     return model.requires_grad_(False).to(device)
 
 
@@ -35,25 +33,36 @@ def weights_id(checkpoint: Checkpoint) -> str:
     return digest if checkpoint.computation == OPENAI else f"{digest} ({checkpoint.computation})"
 
 
+def unknowns(name: str, checkpoint: Checkpoint, images_as: str = "as INPUT says") -> dict[str, str]:
+    """What nobody can check of a checkpoint called ``name``, or does not hold here: a line each, by what it is of.
+
+    ``images_as``: how images are made where their kind is not known.
+    """
+    found = {}
+    if checkpoint.assumed:
+        found["backbone"] = (
+            f"{name} does not say how it computes: taken as {checkpoint.computation}; for another way give "
+            "open_clip:ARCH:FILE, or Hugging Face's folder with its config.json"
+        )
+    if checkpoint.preprocess is None:
+        images = f"the images that {name} was trained on are not known: normalised and resized {images_as}"
+    elif checkpoint.preprocess.squash:
+        images = f"{name} was trained on images squashed to squares; a run crops them, as all of CoOp's family"
+    else:
+        return found
+    return {**found, "backbone_images": images}
+
+
 def check_input(node: Any, name: str, checkpoint: Checkpoint, side: int) -> None:
     """Compare ``cfg.INPUT`` with the images that ``checkpoint``, called ``name``, was trained on, ``side`` x ``side``.
 
-    Raises ValueError with the options to add where they differ; prints what nobody can check.
+    Raises ValueError with the options to add where they differ.
     """
-    if checkpoint.assumed:
-        print(
-            f"Note: {name} does not say how it computes: taken as {checkpoint.computation}; "
-            "for another way give open_clip:ARCH:FILE"
-        )
     wanted: dict[str, Any] = {"SIZE": (side, side)}
-    if checkpoint.preprocess is None:
-        print("Note: the images that these weights were trained on are not known: normalised and resized as INPUT says")
-    else:
+    if checkpoint.preprocess is not None:
         wanted["PIXEL_MEAN"] = list(checkpoint.preprocess.mean)
         wanted["PIXEL_STD"] = list(checkpoint.preprocess.std)
         wanted["INTERPOLATION"] = checkpoint.preprocess.interpolation
-        if checkpoint.preprocess.squash:
-            print(f"Note: {name} was trained on images squashed to squares; a run crops them, as all of CoOp's family")
     options = [f'INPUT.{key} "{value}"' for key, value in wanted.items() if not same(node[key], value)]
     if options:
         raise ValueError(f"{name} was trained on other images than INPUT describes: add {' '.join(options)}")

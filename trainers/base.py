@@ -20,7 +20,7 @@ from clip.weights import find
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
-from .backbone import check_input, load_clip, weights_id
+from .backbone import check_input, load_clip, unknowns, weights_id
 from .saving import SavingTrainer
 
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
@@ -106,6 +106,8 @@ class CLIPTrainer(SavingTrainer):
             f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME}, precision: {self.precision}, weights: {self.weights})"
         )
         clip_model = load_clip(checkpoint, self.precision, self.device)
+        for kind, line in unknowns(cfg.MODEL.BACKBONE.NAME, checkpoint).items():
+            self.note(kind, line)
         check_input(cfg.INPUT, cfg.MODEL.BACKBONE.NAME, checkpoint, clip_model.visual.input_resolution)
         with self.autocast():
             self.model = self.build_method(cfg, clip_model, list(self.dm.dataset.classnames)).to(self.device)

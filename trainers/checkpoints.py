@@ -39,12 +39,22 @@ _UNREADABLE = (SafetensorError, OSError, RuntimeError, ValueError, TypeError, Lo
 
 
 def save(path: PathLike, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write tensors and what they are (plain JSON values) to ``path``, atomically; OSError names it."""
+    """Write tensors and what they are (plain JSON values) to ``path``, atomically; OSError names it.
+
+    Raises FloatingPointError where a tensor is not finite: it is not saved.
+    """
+    from clip import finite
+
     content = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    lack = finite.lack(content)
+    if lack:
+        raise FloatingPointError(
+            f"{lack}, so {path} is not written: training diverged; lower OPTIM.LR or use PREC fp32"
+        )
     facts = {**about, "format": FORMAT}
     facts["digest"] = digest(content, facts)
     # One entry only: safetensors writes several in any order, and equal content shall make equal files.
-    write_bytes(path, serialised(content, {"about": json.dumps(facts, sort_keys=True)}))
+    write_bytes(path, serialised(content, {"about": json.dumps(facts, sort_keys=True, allow_nan=False)}))
 
 
 def read(path: PathLike) -> tuple[dict[str, Tensor], About]:
@@ -62,10 +72,10 @@ def read(path: PathLike) -> tuple[dict[str, Tensor], About]:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        found = about.pop("digest")
+        sound = about.pop("digest") == digest(tensors, about)
     except _UNREADABLE as error:
         raise ValueError(f"cannot load checkpoint {path}: damaged, or not a checkpoint") from error
-    if found != digest(tensors, about):
+    if not sound:
         raise ValueError(f"cannot load checkpoint {path}: damaged (its checksum does not fit)")
     if about.get("format", 0) > FORMAT:
         raise ValueError(f"cannot load checkpoint {path}: a newer version of this project wrote it; update")
@@ -83,7 +93,7 @@ def _read_dassl(path: Path) -> tuple[dict[str, Tensor], About]:
 
 def digest(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
     """SHA-256 over names, types, shapes and values of tensors and over ``about``; 64 hex digits."""
-    total = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    total = hashlib.sha256(json.dumps(about, sort_keys=True, allow_nan=False).encode())
     for name in sorted(tensors):
         value = tensors[name].contiguous()
         total.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
@@ -161,10 +171,14 @@ def _of(folder: Path, label: int | str) -> Path:
 
 
 def load_learned(method: nn.Module, tensors: Mapping[str, Tensor], path: PathLike) -> None:
-    """Load exactly the learned tensors; raises ValueError listing keys that are missing, unknown or ill-shaped.
+    """Load exactly the learned tensors.
+
+    Raises ValueError listing keys that are missing, unknown or ill-shaped, or naming tensors that are not finite.
 
     ``method.is_frozen(key)`` says which other tensors a file may hold: those of frozen CLIP in official checkpoints.
     """
+    from clip import finite
+
     wanted = method.state_dict()
     problems = [f"{key} is missing" for key in wanted if key not in tensors]
     problems += [
@@ -176,7 +190,11 @@ def load_learned(method: nn.Module, tensors: Mapping[str, Tensor], path: PathLik
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         raise ValueError(f"{path} does not fit this run: {'; '.join(problems[:3])}{more}")
-    method.load_state_dict({key: tensors[key] for key in wanted})
+    learned = {key: tensors[key] for key in wanted}
+    lack = finite.lack(learned)
+    if lack:
+        raise ValueError(f"{path}: {lack}: its training diverged; load an earlier epoch, or train again")
+    method.load_state_dict(learned)
 
 
 def check_fits(path: PathLike, about: Mapping[str, Any], mine: Mapping[str, Any], node: str, settings: tuple) -> None:

@@ -1,9 +1,13 @@
-"""The images that CLIP's weights were trained on, as far as their name tells: no file is read. Needs torch for
-open_clip's names only, so that a run's configuration is quick to resolve."""
+"""The images that CLIP's weights were trained on, as far as their name tells, or Hugging Face's ``config.json``.
+
+No weights are read. Needs torch for open_clip's and Hugging Face's only, so that a run's configuration is quick to
+resolve.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 MEAN = [0.48145466, 0.4578275, 0.40821073]  # RGB in [0, 1], OpenAI's
@@ -19,7 +23,8 @@ def follow_checkpoint(cfg: Any, given: Collection[str]) -> None:
     """Set what ``cfg.INPUT`` says of size, statistics and interpolation to the checkpoint's, in place.
 
     Keys in ``given`` (dotted) stay: where they do not fit, building the model refuses them. So do all where the name
-    tells nothing, as a file's. Raises ValueError for a name that open_clip does not know.
+    tells nothing, as a bare file's. Raises ValueError for a name that open_clip or the hub does not know, OSError where
+    the hub cannot be reached.
     """
     for key, value in images_of(cfg.MODEL.BACKBONE.NAME).items():
         if f"INPUT.{key}" not in given and not same(cfg.INPUT[key], value):
@@ -31,8 +36,15 @@ def images_of(name: str) -> dict[str, Any]:
     if name in SIDES:
         side = SIDES[name]
         return {"SIZE": (side, side), "PIXEL_MEAN": MEAN, "PIXEL_STD": STD, "INTERPOLATION": "bicubic"}
-    if not name.startswith("open_clip:"):
-        return {}
+    if name.startswith("open_clip:"):
+        return _of_open_clip(name)
+    path = Path(name).expanduser()
+    if name.startswith("hf:") or name and (path.is_dir() or path.with_name("config.json").is_file()):
+        return _of_hugging_face(name)
+    return {}
+
+
+def _of_open_clip(name: str) -> dict[str, Any]:
     from clip import open_clip_models
 
     arch, tag, is_file = open_clip_models.split(name)
@@ -40,9 +52,26 @@ def images_of(name: str) -> dict[str, Any]:
     size = {"SIZE": (known.side, known.side)}
     if is_file:
         return size
-    images = open_clip_models.pretrained_use(known, tag)[1]
-    statistics = {"PIXEL_MEAN": list(images.mean), "PIXEL_STD": list(images.std)}
-    return {**size, **statistics, "INTERPOLATION": images.interpolation}
+    return size | _statistics(open_clip_models.pretrained_use(known, tag)[1])
+
+
+def _of_hugging_face(name: str) -> dict[str, Any]:
+    from clip import hugging_face
+
+    place = hugging_face.place(name)
+    if place is None:
+        return {}
+    model = place.model()
+    size = {"SIZE": (model.side, model.side)}
+    return size if model.preprocess is None else size | _statistics(model.preprocess)
+
+
+def _statistics(images: Any) -> dict[str, Any]:
+    return {
+        "PIXEL_MEAN": list(images.mean),
+        "PIXEL_STD": list(images.std),
+        "INTERPOLATION": images.interpolation,
+    }
 
 
 def same(given: Any, wanted: Any) -> bool:

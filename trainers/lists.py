@@ -71,7 +71,9 @@ class Lists:
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the lists into a run's folder, so that a later difference can be told image by image."""
-        content = json.dumps({name: getattr(self, name) for name in (*PARTS, "all_classnames", "root")})
+        content = json.dumps(
+            {name: getattr(self, name) for name in (*PARTS, "all_classnames", "root")}, allow_nan=False
+        )
         write_bytes(Path(folder) / FILE, gzip.compress(content.encode(), compresslevel=3, mtime=0))
 
 

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from clip.archives import UNREADABLE, read_saved
+from clip.finite import is_finite
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_lr_scheduler, build_optimizer
@@ -150,6 +151,8 @@ def read_tensor(path: Path) -> Tensor:
         raise ValueError(f"cannot load {path}: damaged, or not a tensor") from error
     if not isinstance(found, Tensor):
         raise ValueError(f"cannot load {path}: it holds a {type(found).__name__}, not a tensor")
+    if not is_finite(found):
+        raise ValueError(f"cannot load {path}: it holds NaN or infinity; build the cache again")
     return found.detach()
 
 

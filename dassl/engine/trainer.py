@@ -21,6 +21,7 @@ from dassl.utils.torchtools import count_num_param, load_pretrained_weights
 from .base import TrainerBase
 from .rolling import RollingFile
 from .simple_net import SimpleNet
+from .soundness import Soundness
 
 __all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
 
@@ -136,7 +137,7 @@ class SimpleTrainer(TrainerBase):
     def test(self, split: str | None = None) -> float:
         """Evaluate on "val" or "test" (default TEST.SPLIT) and return the first result, the accuracy.
 
-        Without validation images, "val" means "test".
+        Without validation images, "val" means "test". Raises FloatingPointError where scores are not finite.
         """
         self.set_model_mode("eval")
         self.evaluator.reset()
@@ -146,11 +147,15 @@ class SimpleTrainer(TrainerBase):
         else:
             split, loader = "test", self.test_loader
         print(f"Evaluate on the *{split}* set")
+        soundness = Soundness()
         with self.tally.test() as test:
             for batch in tqdm(loader, disable=None):  # None: a bar only on a terminal
                 images, labels = self.parse_batch_test(batch)
-                self.evaluator.process(self.model_inference(images), labels)
+                scores = self.model_inference(images)
+                soundness.look(scores, batch)
+                self.evaluator.process(scores, labels)
                 test.images += len(labels)
+        soundness.check(self.cfg.TRAINER.NAME, split)
         results = self.evaluator.evaluate()
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)

@@ -41,10 +41,10 @@ def read_json(fpath: str | os.PathLike[str]) -> Any:
 
 
 def write_json(obj: Any, fpath: str | os.PathLike[str]) -> None:
-    """Write `obj` as JSON, creating the folder."""
+    """Write `obj` as JSON, creating the folder; ValueError for NaN and infinity, which JSON has not."""
     mkdir_if_missing(os.path.dirname(os.path.abspath(fpath)))
     with open(fpath, "w", encoding="utf-8") as file:
-        json.dump(obj, file, indent=4, separators=(",", ": "))
+        json.dump(obj, file, indent=4, separators=(",", ": "), allow_nan=False)
 
 
 def listdir_nohidden(path: str | os.PathLike[str], sort: bool = False) -> list[str]:

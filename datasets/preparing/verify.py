@@ -228,7 +228,7 @@ class _Check:
 
 def names_digest(names: Iterable[str]) -> str:
     """First 16 digits of the SHA-256 over class names as JSON, in the order of labels."""
-    return hashlib.sha256(json.dumps(list(names), separators=(",", ":")).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(list(names), separators=(",", ":"), allow_nan=False).encode()).hexdigest()[:16]
 
 
 def some(names: list[str], what: str) -> str:

@@ -158,3 +158,10 @@ def test_missing_packages_are_named_before_any_work(call, mmrl_run, tmp_path, mo
     status, _, err = call(export, "--model-dir", mmrl_run, "--out", tmp_path / "out")
     assert (status, err) == (1, "error: ONNX export needs onnxscript: pip install -r requirements.txt\n")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_without_finite_probabilities_is_not_exported(call, mmrl_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(program.Program, "forward", lambda self, images: images.mean(dim=(1, 2)) * float("nan"))
+    status, out, err = call(export, "--model-dir", mmrl_run, "--out", tmp_path / "out")
+    line = "MMRL gives probabilities that are NaN or infinite: nothing is exported; train it again"
+    assert (status, out, err) == (1, "", f"error: {line}\n") and not list((tmp_path / "out").glob("*"))

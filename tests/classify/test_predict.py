@@ -17,7 +17,9 @@ import export
 import predict
 import train
 from classify import images, load_classifier, zero_shot
+from classify.classifier import Classifier
 from runs import record
+from tests.e2e import mishaps
 
 from .conftest import NEW
 
@@ -275,3 +277,42 @@ def test_a_reader_that_goes_away_is_no_error():
         assert process.stdout.readline() == "a line\n"
         process.stdout.close()
         assert process.stderr.read() == ""
+
+
+def test_probabilities_that_are_not_finite_stop_it(call, mmrl_run, digits, tmp_path, monkeypatch):
+    """An image that cannot be read is another matter: it is named, and the others are written."""
+    score = Classifier.probabilities
+
+    def spoilt(self, batch):
+        found = score(self, batch)
+        found[2, 1] = float("nan")
+        return found
+
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    words = ["--model-dir", mmrl_run, tmp_path / "bad.png", digits, "--json", tmp_path / "out.json"]
+    assert call(predict, *words)[0] == 1 and len(json.loads((tmp_path / "out.json").read_text())["images"]) == 10
+    (tmp_path / "out.json").unlink()
+    monkeypatch.setattr(Classifier, "probabilities", spoilt)
+    status, out, err = call(predict, *words)
+    assert (status, out) == (1, "") and not (tmp_path / "out.json").exists()
+    line = f"MMRL gives {digits}/2.png probabilities that are NaN or infinite: nothing is predicted; its training "
+    assert err == f"error: {line}diverged, or fp32 is too coarse: use the precision fp32\n"
+
+
+def test_clip_without_a_run_from_files_that_say_less_or_more(call, digits, tmp_path):
+    """A bare file's computation is a guess, which is said; what a damaged one gives is no number."""
+    embedded = ROOT / "clip/embedded.safetensors"
+    path = Path(shutil.copy(embedded, tmp_path / "w.safetensors"))
+    words = [digits, "--classes", "zero,one", "--backbone"]
+    status, out, err = call(predict, *words, path)
+    assert (status, out) == call(predict, *words, "embedded")[:2] and status == 0
+    assert err == (
+        f"note: {path} does not say how it computes: taken as QuickGELU, heads of 64; for another way give "
+        "open_clip:ARCH:FILE, or Hugging Face's folder with its config.json\n"
+        f"note: the images that {path} was trained on are not known: normalised and resized as OpenAI's\n"
+    )
+    mishaps.embedded_with_a_nan(path)
+    status, out, err = call(predict, *words, path)
+    assert (status, out) == (1, "") and err.startswith(f"error: {path}: ln_final.weight holds NaN or infinity: ")
+    status, out, err = call(predict, *words, "hf:clip")
+    assert (status, out) == (1, "") and err.startswith("error: 'hf:clip' names no model of the hub: ")

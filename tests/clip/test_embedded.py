@@ -16,7 +16,8 @@ from torch.nn.functional import normalize
 
 from clip import clip, weights
 from clip.model import CLIP
-from clip.weights import read_state_dict, resolve
+from clip.state_dict import read_state_dict
+from clip.weights import resolve
 from tests.damage import damages
 
 DIGITS = "zero one two three four five six seven eight nine".split()

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 
 import clip
 from clip.model import CLIP
-from clip.weights import VOCABULARY_SIZE, read_state_dict, resolve
+from clip.state_dict import VOCABULARY_SIZE, read_state_dict
+from clip.weights import resolve
 from tests.damage import damages
 
 TEXT = (7, 30, 64, 1, 1)  # context, vocabulary, width, heads, layers
@@ -175,7 +176,7 @@ def test_pickles_are_not_run(form, tmp_path):
     else:
         content = tiny().state_dict() | {"bomb": Bomb(mark)} if form == "inside a state dict" else Bomb(mark)
         torch.save(content, path, _use_new_zipfile_serialization=form != "old torch")
-    assert "damaged, incomplete or holds more than tensors" in refused(path)
+    assert "holds more than tensors" in refused(path)
     assert not mark.exists()
     pickle.loads(pickle.dumps(Bomb(mark)))
     assert mark.exists(), "the bomb must be one"
@@ -194,7 +195,7 @@ def test_other_files_are_refused(content, tmp_path):
         ([torch.zeros(2)], "found list"),
         ({"epoch": 3}, "'epoch' is of type int"),
         ({5: torch.zeros(2)}, "5 is of type Tensor"),
-        ({"prompt_learner.ctx": torch.zeros(2)}, "not a CLIP state dict"),
+        ({"features.0": torch.zeros(2)}, "not a CLIP state dict"),
     ],
 )
 def test_other_contents_are_refused(content, message, tmp_path):
@@ -317,6 +318,6 @@ def test_unknown_name_gets_the_nearest(name, nearest):
         resolve(name)
 
 
-def test_name_near_to_nothing(tmp_path):
+def test_name_near_to_nothing():
     with pytest.raises(ValueError, match="neither a CLIP model nor a weights file; Models: RN50, "):
-        resolve(str(tmp_path))
+        resolve("123456789")

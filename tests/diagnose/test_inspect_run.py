@@ -166,3 +166,10 @@ def test_other_data_than_the_runs(call, base_run, tmp_path):
         f"error: {folder} holds a run on other data: another test list (then 271 images, now 271); put the data "
         "back as they were, or name their folder with --root"
     )
+
+
+def test_scores_that_are_not_finite(base_run, call, tmp_path, monkeypatch):
+    monkeypatch.setattr("trainers.mmrl.MMRLModel.fuse", lambda *args: args[1] * float("nan"))
+    status, out, err = call(inspect_run, base_run, "--out", tmp_path / "out")
+    assert (status, out) == (1, "") and not (tmp_path / "out").exists()
+    assert "error: MMRL gives 271 of 271 images of the test set scores that are NaN or infinite, first " in err

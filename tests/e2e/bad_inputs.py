@@ -12,6 +12,7 @@ from tests.e2e.mishaps import METHOD, MODEL, Stage, nothing
 
 QUICK = ("OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "2")
 EVALUATE = ("--eval-only", "--model-dir")
+CLIPS = "give a CLIP, such as ViT-B/16, open_clip:ViT-B-16/laion2b_s34b_b88k or hf:openai/clip-vit-base-patch16"
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,16 @@ def of_options() -> list[Case]:
     return [
         case(
             "'ViT-B/61' is neither a CLIP model nor a weights file; did you mean 'ViT-B/16'? Models: RN50, RN101, "
-            "RN50x4, RN50x16, RN50x64, ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336px, embedded, or "
-            "open_clip:ARCH/PRETRAINED",
+            "RN50x4, RN50x16, RN50x64, ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336px, embedded, "
+            "open_clip:ARCH/PRETRAINED, or hf:OWNER/NAME",
             *("MODEL.BACKBONE.NAME", "ViT-B/61"),
         ),
+        case(
+            "'hf:clip' names no model of the hub: give hf:OWNER/NAME or hf:OWNER/NAME@REVISION",
+            *("MODEL.BACKBONE.NAME", "hf:clip"),
+        ),
+        case(f"{{tmp}} has no config.json, so it is not a Hugging Face model: {CLIPS}", "--backbone", "{tmp}"),
+        case("command line: OPTIM.LR must be a finite number, not '1e999'", "OPTIM.LR", "1e999"),
         case("--model-dir: there is no folder {tmp}/none", *EVALUATE, "{tmp}/none"),
         case("--resume: there is no folder {tmp}/none", "--resume", "{tmp}/none"),
         case("--eval-only needs --model-dir: MMRL has something to learn", "--eval-only"),
@@ -184,12 +191,46 @@ def of_weights() -> list[Case]:
     use = ("MODEL.BACKBONE.NAME", "{tmp}/weights.pt")
     none = "{{tmp}}/weights.pt cannot be read as {}: it is damaged, incomplete or holds more than tensors ..."
     saved = none.format("a state dict saved by torch")
+    more = "{{tmp}}/weights.pt holds more than tensors ({}"
     return [
         Case("no weights file", "there is no weights file {tmp}/weights.pt", use),
         Case("an empty weights file", saved, use, mishaps.weights(b"")),
         Case("a text as weights", saved, use, mishaps.weights(b"not weights")),
         Case("a cut archive as weights", none.format("a weights file"), use, mishaps.weights(b"PK\x03\x04 cut off")),
-        Case("a bomb in an archive as weights", saved, use, mishaps.weights(mishaps.archive_bomb)),
+        Case("a bomb in an archive as weights", more.format("..."), use, mishaps.weights(mishaps.archive_bomb)),
+        Case(
+            "a namespace beside weights",
+            more.format("argparse.Namespace), and objects are not unpickled: where it was made, save ..."),
+            use,
+            mishaps.weights(mishaps.namespace),
+        ),
+        Case(
+            "a NaN among weights",
+            "{tmp}/weights.pt: ln_final.weight holds NaN or infinity: the file is damaged, or its training diverged; "
+            "get other weights",
+            use,
+            mishaps.weights(mishaps.embedded_with_a_nan),
+        ),
+        Case(
+            "a SigLIP as weights",
+            f"{{tmp}}/weights.pt: it is a SigLIP (text_model.head.weight), which is not computed as CLIP is: {CLIPS}",
+            use,
+            mishaps.weights(mishaps.tensors("text_model.head.weight", "logit_scale", "logit_bias")),
+        ),
+        Case(
+            "learned prompts as weights",
+            "{tmp}/weights.pt: it holds learned prompts (ctx), not a CLIP: give its run's folder with --model-dir, and "
+            "as MODEL.BACKBONE.NAME the CLIP that they were learned on",
+            use,
+            mishaps.weights(mishaps.tensors("ctx", "token_prefix", "token_suffix")),
+        ),
+        Case(
+            "another network's weights",
+            "{tmp}/weights.pt: this is not a CLIP state dict: it has no 'text_projection' (its first keys: fc.weight, "
+            "fc.bias); give the weights of a CLIP ViT or ResNet under the names of OpenAI, open_clip or Hugging Face",
+            use,
+            mishaps.weights(mishaps.tensors("fc.weight", "fc.bias")),
+        ),
         Case("a pickled bomb as weights", saved, use, mishaps.weights(mishaps.pickle_bomb)),
         Case(
             "a ResNet under MMRL",

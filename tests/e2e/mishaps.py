@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import pickle
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import train
 from tests.reference import toy
@@ -60,6 +61,20 @@ def archive_bomb(path: Path) -> None:
 
 def pickle_bomb(path: Path) -> None:
     path.write_bytes(pickle.dumps(Payload()))
+
+
+def namespace(path: Path) -> None:
+    torch.save({"args": argparse.Namespace(lr=0.1), "model": {"fc.weight": torch.zeros(2)}}, path)
+
+
+def tensors(*names: str) -> Callable[[Path], None]:
+    return lambda path: torch.save({"state_dict": {name: torch.zeros(2) for name in names}}, path)
+
+
+def embedded_with_a_nan(path: Path) -> None:
+    state = load_file(ROOT / "clip/embedded.safetensors")
+    state["ln_final.weight"][3] = float("nan")
+    save_file(state, path)
 
 
 def gone(path: Path) -> None:

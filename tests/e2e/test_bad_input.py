@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -190,3 +191,23 @@ def test_an_interrupted_run_stays_unfinished(user, monkeypatch):
 def test_no_train_builds_and_leaves_no_record(user):
     assert user.train("--no-train")[0] == 0
     assert record.read(user.run) is None and not list(user.run.rglob("model*"))
+
+
+def test_scores_that_are_not_finite_are_no_result(user, monkeypatch):
+    """The loss of a training does not show them: nothing is trained here."""
+    monkeypatch.setattr("trainers.zsclip.ZeroshotModel.scores", lambda *_: torch.full((_[1].shape[0], 10), torch.nan))
+    line = user.error(method="ZeroshotCLIP")
+    assert line.startswith(
+        "ZeroshotCLIP gives 540 of 540 images of the test set scores that are NaN or infinite, first "
+    )
+    content = record.read(user.run)
+    assert (content["status"], content["error"]) == ("failed", line) and "accuracy" not in content
+    assert "=> result" not in (user.run / "log.txt").read_text()
+
+
+def test_what_a_bare_file_does_not_say_is_on_record(user, tmp_path):
+    path = shutil.copy(ROOT / "clip/embedded.safetensors", tmp_path / "w.safetensors")
+    assert user.train("--backbone", str(path), method="ZeroshotCLIP")[0] == 0
+    notes = record.read(user.run)["notes"]
+    assert notes["backbone"].startswith(f"{path} does not say how it computes: taken as QuickGELU, heads of 64; ")
+    assert notes["backbone_images"].startswith(f"the images that {path} was trained on are not known")

@@ -80,6 +80,8 @@ def test_every_named_argument_reaches_its_key():
         (["REG_WEIGHT", "1"], "did you mean TRAINER.MMRL.REG_WEIGHT"),
         (["OPTIM", "1"], "command line: OPTIM is a group of keys"),
         (["OPTIM.LR.X", "1"], "unknown key OPTIM.LR.X"),
+        (["OPTIM.LR", "1e999"], "command line: OPTIM.LR must be a finite number, not '1e999'"),
+        (["OPTIM.STEPSIZE", "[1, -1e999]"], "command line: OPTIM.STEPSIZE must be "),
         (["OPTIM.LR", "fast"], "command line: OPTIM.LR must be float, such as 0.001, not 'fast'"),
         (["OPTIM.MAX_EPOCH", "2.5"], "OPTIM.MAX_EPOCH must be int"),
         (["OPTIM.MAX_EPOCH", "True"], "OPTIM.MAX_EPOCH must be int"),

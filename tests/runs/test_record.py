@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -215,3 +216,20 @@ def test_every_change_of_the_written_configuration_is_noticed(tmp_path):
     with pytest.raises(ValueError, match="config.yaml is not what its run wrote"):
         record.check_config(tmp_path, content)
     record.check_config(tmp_path, {key: value for key, value in content.items() if key != "config_file"})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_json_is_neither_written_nor_believed(value, tmp_path):
+    run = run_in(tmp_path)
+    run.start(CONFIG, {})
+    before = (tmp_path / record.RECORD).read_bytes()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        run.succeed({"accuracy": value})
+    with pytest.raises(ValueError, match=f"^cannot write {tmp_path}/x.json: .*not JSON compliant"):
+        files.write_json(tmp_path / "x.json", {"accuracy": value})
+    assert (tmp_path / record.RECORD).read_bytes() == before and not (tmp_path / "x.json").exists()
+    content = {"status": "success", "accuracy": value}
+    sum_of = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()  # as older versions wrote it
+    (tmp_path / record.RECORD).write_text(json.dumps({**content, "checksum": sum_of}))
+    with pytest.raises(record.DamagedRecord, match="record.json is damaged .*not JSON compliant"):
+        record.read(tmp_path)

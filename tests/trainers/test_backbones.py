@@ -136,7 +136,7 @@ def test_a_run_on_open_clip_weights(method, published, make_trainer, capsys):
     trainer = make_trainer(method, "MODEL.BACKBONE.NAME", published, *RIGHT)
     trainer.train()
     log = capsys.readouterr().out
-    assert f"Note: {published} was trained on images squashed to squares; a run crops them" in log
+    assert f"note: {published} was trained on images squashed to squares; a run crops them" in log
     assert "does not say" not in log and "* accuracy: " in log
     assert trainer.weights.endswith(" (GELU, heads of 64)")
 
@@ -178,8 +178,8 @@ def test_the_line_says_what_to_add(published, make_trainer):
 def test_bare_file_is_announced(make_trainer, toy_clip, capsys):
     trainer = make_trainer("MMRL")
     log = capsys.readouterr().out
-    assert f"Note: {toy_clip} does not say how it computes: taken as QuickGELU, heads of 64" in log
-    assert "Note: the images that these weights were trained on are not known" in log
+    assert f"note: {toy_clip} does not say how it computes: taken as QuickGELU, heads of 64" in log
+    assert f"note: the images that {toy_clip} was trained on are not known" in log
     assert trainer.weights == weights_id(find(toy_clip)) and "(" not in trainer.weights
 
 

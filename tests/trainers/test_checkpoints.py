@@ -277,3 +277,41 @@ def test_training_goes_on_with_the_same_weights_of_clip_only(make_trainer, toy_c
         ValueError, match=r"^cannot resume from .*resume.pth.tar: it belongs to weights \w+, not weights"
     ):
         other.resume_model_if_exist(trainer.output_dir)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_neither_written_nor_loaded(value, tmp_path):
+    path, bad = tmp_path / "model-3.safetensors", tensors()
+    bad["b.weight"][1, 1] = value
+    checkpoints.save(path, tensors(), ABOUT)
+    whole = path.read_bytes()
+    with pytest.raises(FloatingPointError) as caught:
+        checkpoints.save(path, bad, ABOUT)
+    lack = "b.weight holds NaN or infinity"
+    assert str(caught.value) == (
+        f"{lack}, so {path} is not written: training diverged; lower OPTIM.LR or use PREC fp32"
+    )
+    assert path.read_bytes() == whole
+    method = torch.nn.ParameterDict({"a": torch.tensor(0.0)})
+    method["b"] = torch.nn.Linear(2, 3, bias=False).weight
+    method.is_frozen = lambda key: key == "frozen"
+    found = {"a": torch.tensor(1.5), "b": bad["b.weight"], "frozen": torch.tensor(value)}
+    with pytest.raises(ValueError) as caught:
+        checkpoints.load_learned(method, found, path)
+    assert str(caught.value) == (
+        f"{path}: b holds NaN or infinity: its training diverged; load an earlier epoch, or train again"
+    )
+    found["b"] = tensors()["b.weight"]
+    checkpoints.load_learned(method, found, path)  # what is frozen is not read
+    with pytest.raises(ValueError, match="^cannot load .*keys.pt: it holds NaN or infinity; build the cache again"):
+        torch.save(bad["b.weight"], tmp_path / "keys.pt")
+        read_tensor(tmp_path / "keys.pt")
+
+
+def test_nan_in_what_a_checkpoint_says_is_not_believed(tmp_path):
+    path = tmp_path / "model-3.safetensors"
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        checkpoints.save(path, tensors(), {**ABOUT, "val_result": float("nan")})
+    save_file(tensors(), path, {"about": '{"digest": "0", "val_result": NaN}'})
+    with pytest.raises(ValueError, match="model-3.safetensors: damaged, or not a checkpoint"):
+        checkpoints.read(path)
