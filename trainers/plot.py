@@ -6,9 +6,9 @@ optimal transport: S [M, N] holds the cosines of views and prompts, T is the ent
 
 Facts of the release: a view's tokens stand at the image sequence's end, without a position, before the first LayerNorm.
 The prompts' contexts start from the first N of a data set's four phrases (``plot_phrases.py``); n, the length of all,
-is the word count of the first. A longer phrase keeps its last words as they are; a shorter one takes the first token of the class
-name into its context (ImageNet's third). Sinkhorn stops once the mean change over all pairs of the batch is below
-``THRESH``, so scores depend, slightly, on what else is in the batch.
+is the word count of the first. A longer phrase keeps its last words as they are; a shorter one takes the first token of
+the class name into its context (ImageNet's third). Sinkhorn stops once the mean change over all pairs of the batch is
+below ``THRESH``, so scores depend, slightly, on what else is in the batch.
 
 Training has two stages. First the view tokens alone (MODEL_UPD vision), with the global scores exp(logit_scale) g t
 added (TRADE_OFF), g and t being the means over views and prompts; then all, from there (MODEL_UPD joint). With

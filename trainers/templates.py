@@ -67,7 +67,7 @@ def check_template(template: str) -> None:
 
 
 def check_words(words: str, key: str) -> None:
-    """Raise ValueError unless these are words that a class name and a full stop can follow: no template, not too long."""
+    """Raise ValueError unless a class name and a full stop can follow these words: no template, not too long."""
     if re.search(r"[{}]|\.[\s_]*$", words):
         before = re.split("[{}]", words)[0].strip(" _.") or "a photo of a"
         raise ValueError(
