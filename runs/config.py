@@ -56,7 +56,7 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
     files = [(path, read_yaml(path)) for path in (args.dataset_config_file, args.config_file) if path]
     given = command_line(args)
     pairs = [(key, value) for key, value, _ in given]
-    cfg = default_cfg(_trainer_of(files, pairs))
+    cfg = default_cfg(dict(pairs).get("TRAINER.NAME") or trainer_named_in(tree for _, tree in files))
     for path, tree in files:
         merge(cfg, tree, path)
     refuse_two_values(given, dict(flatten(cfg)), trainers.ALIASES)
@@ -91,6 +91,12 @@ def default_cfg(trainer: str = "") -> CfgNode:
     cfg = get_cfg_default()
     trainers.extend_cfg(cfg, trainer)
     return cfg
+
+
+def trainer_named_in(trees: Iterable[dict[str, Any]]) -> str:
+    """The trainer that the last of these configurations names, or ""."""
+    groups = [tree["TRAINER"] for tree in trees if isinstance(tree.get("TRAINER"), dict)]
+    return str(next((group["NAME"] for group in reversed(groups) if group.get("NAME")), ""))
 
 
 def get(cfg: CfgNode, key: str) -> Any:
@@ -202,16 +208,6 @@ def _check_name(what: str, name: str, known: Iterable[str], argument: str) -> No
         raise ValueError(f"no {what} given: use {argument}")
     if name not in known:
         raise ValueError(f"unknown {what} {name}; {suggest(name, known)}")
-
-
-def _trainer_of(files: Iterable[tuple[str, dict[str, Any]]], pairs: Iterable[tuple[str, Any]]) -> str:
-    """The trainer that is named last."""
-    names = [""]
-    for _, tree in files:
-        group = tree.get("TRAINER")
-        names += [group["NAME"]] if isinstance(group, dict) and "NAME" in group else []
-    names += [value for key, value in pairs if key == "TRAINER.NAME"]
-    return str(names[-1])
 
 
 def _overrides(path: Path, dataset: str, known: Iterable[str]) -> dict[str, Any]:

@@ -15,19 +15,25 @@ FOLDER = Path(__file__).parent
 
 
 def find() -> dict[str, str]:
-    """The modules of all registered trainers in this folder by the trainer's name; no file is run.
+    """The modules of the registered trainers in files that are not ours, by the trainer's name; no file is run.
 
     Raises ValueError naming a file that is not Python.
     """
+    from . import METHODS
+
+    ours = {entry.module for entry in METHODS.values()}
     found = {}
     for path in sorted(FOLDER.glob("*.py")):
+        place, text = f"{__package__}.{path.stem}", path.read_text(encoding="utf-8", errors="replace")
+        if place in ours or "TRAINER_REGISTRY" not in text:
+            continue
         try:
-            body = ast.parse(path.read_text(encoding="utf-8")).body
+            body = ast.parse(text, path.name).body
         except (SyntaxError, ValueError) as problem:
             raise ValueError(f"{path} is not valid Python: {problem}") from problem
         for node in body:
             if isinstance(node, ast.ClassDef) and any(map(_registers, node.decorator_list)):
-                found[node.name] = f"{__package__}.{path.stem}"
+                found[node.name] = place
     return found
 
 
