@@ -70,9 +70,9 @@ def of_options() -> list[Case]:
         case("SEED is given twice, by --seed 1 and by SEED 7: leave one of them out", "SEED", "7"),
         Case(
             "a template as CTX_INIT",
-            "TRAINER.COOP.CTX_INIT 'a photo of a {}.' must be the words before the class name, which follows by "
+            "TRAINER.COOP.CTX_INIT 'a photo of a {{}}.' must be the words before the class name, which follows by "
             "itself, with a full stop: write 'a photo of a'",
-            ("TRAINER.COOP.CTX_INIT", "a photo of a {}."),
+            ("TRAINER.COOP.CTX_INIT", "a photo of a {{}}."),
             method="CoOp",
         ),
         Case(

@@ -210,24 +210,28 @@ CLIPS = "{SIZE: [224, 224], INTERPOLATION: bicubic, PIXEL_MEAN: [0.48145466, 0.4
         ("{PIXEL_STD: [0.229, 0.224, 0.225]}", "RN50", [], "PIXEL_STD is [0.229, 0.224, 0.225], but RN50 was trained"),
     ],
 )
-@pytest.mark.parametrize("which", ["--config-file", "--dataset-config-file"])
-def test_a_file_against_the_checkpoints_images(inputs, backbone, words, refused, which, tmp_path):
+def test_a_file_against_the_checkpoints_images(inputs, backbone, words, refused, tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text(
-        f"DATASET: {{NAME: EuroSAT}}\nINPUT: {inputs}\n"
-        + (f"MODEL: {{BACKBONE: {{NAME: '{backbone}'}}}}" * bool(backbone))
-    )
-    files = [which, str(path)] if which == "--dataset-config-file" else [*EUROSAT, which, str(path)]
+    named = f"MODEL: {{BACKBONE: {{NAME: '{backbone}'}}}}" if backbone else ""
+    path.write_text(f"INPUT: {inputs}\n{named}")
+    words = ["--trainer", "CoOp", *EUROSAT, "--config-file", str(path), *words]
     if refused:
         with pytest.raises(ValueError) as caught:
-            build("--trainer", "CoOp", *files, *words)
+            build(*words)
         line = str(caught.value)
         assert line.startswith(f"{path}: INPUT.{refused}")
         assert line.endswith(": take it out of the file, or name the weights that it fits in MODEL.BACKBONE.NAME")
         return
-    cfg = build("--trainer", "CoOp", *files, *words)
-    wanted = images_of(cfg.MODEL.BACKBONE.NAME)
-    assert all(same(cfg.INPUT[key], value) for key, value in wanted.items())
+    cfg = build(*words)
+    assert all(same(cfg.INPUT[key], value) for key, value in images_of(cfg.MODEL.BACKBONE.NAME).items())
+
+
+def test_a_data_sets_file_against_the_checkpoints_images(tmp_path):
+    (tmp_path / "data.yaml").write_text("DATASET: {NAME: EuroSAT}\nINPUT: {SIZE: [336, 336]}")
+    words = ["--dataset-config-file", str(tmp_path / "data.yaml"), "--trainer", "MMRL"]
+    with pytest.raises(ValueError, match=r"/data.yaml: INPUT.SIZE is \(336, 336\), but RN50 was trained with"):
+        build(*words, "--backbone", "RN50")
+    assert build(*words, "--config-file", B16[-1]).INPUT.SIZE == (224, 224)  # the method's file comes later
 
 
 def test_a_data_sets_override_against_the_checkpoints_images(tmp_path):
