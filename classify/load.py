@@ -15,12 +15,11 @@ from yacs.config import CfgNode
 import trainers
 from clip.shape import OPENAI_IMAGES
 from clip.weights import find
-from dassl.config import get_cfg_default
 from dassl.data.transforms import build_transform
 from dassl.engine.trainer import choose_device
 from dassl.utils.images import UPRIGHT, Reading
 from runs import record
-from runs.config import RESOLVED, merge, read_yaml
+from runs.config import RESOLVED, default_cfg, merge, read_yaml, trainer_named_in
 from runs.threads import choose_threads
 from trainers import checkpoints
 from trainers.backbone import load_clip, unknowns, weights_id
@@ -102,7 +101,7 @@ def zero_shot(
     ``backbone`` is a model's name or the path of its weights, as in ``MODEL.BACKBONE.NAME``. Images are turned upright.
     Raises as ``load_classifier`` does.
     """
-    cfg = _default_cfg()
+    cfg = default_cfg()
     cfg.TRAINER.NAME, cfg.MODEL.BACKBONE.NAME, cfg.DATASET.TEMPLATE = "ZeroshotCLIP", backbone, template
     cfg.INPUT.READ = UPRIGHT
     build = _Build(cfg, names.check(classes), device, precision)
@@ -196,20 +195,21 @@ def preprocessing(cfg: Any) -> dict[str, Any]:
 
 
 def recorded_cfg(folder: Path) -> CfgNode:
-    """The configuration of a run. FileNotFoundError or ValueError naming the folder or the file."""
+    """The configuration of a run of one of our methods. FileNotFoundError or ValueError naming folder or file."""
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no run folder {folder}")
     path = folder / RESOLVED
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is no run's folder: there is no {RESOLVED} in it")
-    cfg = _default_cfg()
-    merge(cfg, read_yaml(path), path)
-    return cfg
-
-
-def _default_cfg() -> CfgNode:
-    cfg = get_cfg_default()
-    trainers.extend_cfg(cfg)
+    tree = read_yaml(path)
+    name = trainer_named_in([tree])
+    if name and name not in trainers.METHODS:
+        raise ValueError(
+            f"{folder} holds a run of {name}, a trainer of its own kind (without build_method): predict, export and "
+            "inspect know this project's methods only; test it with train.py --eval-only"
+        )
+    cfg = default_cfg()
+    merge(cfg, tree, path)
     return cfg
 
 

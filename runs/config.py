@@ -2,16 +2,15 @@
 
 In rising order: Dassl's and the methods' defaults; the dataset's YAML; the method's YAML; the per-dataset
 overrides in `datasets.yaml` beside the method's YAML; for `--eval-only --model-dir D` the method's settings
-recorded in `D/config.yaml` (so that a model is built as it was trained); the command line. What `INPUT` says of the
-images is the checkpoint's (`trainers.images`), unless the command line says otherwise. How their files are read
-(INPUT.READ) goes by the data: a user's own are turned upright, others stay as the CoOp family reads them.
+recorded in `D/config.yaml` (so that a model is built as it was trained); the command line (`options`). What `INPUT`
+says of the images is the checkpoint's (`trainers.images`), unless the command line says otherwise. How their files are
+read (INPUT.READ) goes by the data: a user's own are turned upright, others stay as the CoOp family reads them. No value
+is out of bounds (`bounds`).
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,28 +19,13 @@ import yaml
 from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
+from runs import bounds
 from runs.names import suggest
+from runs.options import coerce, command_line, refuse_two_values
 from trainers.images import follow_checkpoint
 
 OVERRIDES = "datasets.yaml"
 RESOLVED = "config.yaml"
-CHOICES = {
-    "TASK": ("B2N", "CD", "FS"),
-    "DATASET.SUBSAMPLE_CLASSES": ("all", "base", "new"),
-    "INPUT.READ": ("stored", "upright"),
-}
-NAMED = {
-    "root": "DATASET.ROOT",
-    "output_dir": "OUTPUT_DIR",
-    "resume": "RESUME",
-    "seed": "SEED",
-    "source_domains": "DATASET.SOURCE_DOMAINS",
-    "target_domains": "DATASET.TARGET_DOMAINS",
-    "transforms": "INPUT.TRANSFORMS",
-    "trainer": "TRAINER.NAME",
-    "backbone": "MODEL.BACKBONE.NAME",
-    "head": "MODEL.HEAD.NAME",
-}
 # Where a run stands and how it talks: these cannot change its result, so they are no part of what the run is.
 INCIDENTAL = frozenset(
     {
@@ -66,39 +50,41 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
 
     Raises:
         FileNotFoundError: a configuration file is missing; names the nearest one in its folder.
-        ValueError: an unknown key, dataset or trainer, a value of the wrong type, a broken YAML file.
+        ValueError: an unknown key, dataset or trainer, a value of the wrong type or out of bounds, a key with two
+            values on the command line, a file that contradicts the checkpoint, a broken YAML file.
     """
     import datasets
     import trainers
 
-    cfg = get_cfg_default()
-    trainers.extend_cfg(cfg)
+    files = [(path, read_yaml(path)) for path in (args.dataset_config_file, args.config_file) if path]
+    given = command_line(args)
+    pairs = [(key, value) for key, value, _ in given]
+    cfg = default_cfg(dict(pairs).get("TRAINER.NAME") or trainer_named_in(tree for _, tree in files))
     cfg.INPUT.READ = ""  # until something says it
-    if args.dataset_config_file:
-        merge(cfg, read_yaml(args.dataset_config_file), args.dataset_config_file)
-    if args.config_file:
-        merge(cfg, read_yaml(args.config_file), args.config_file)
+    for path, tree in files:
+        merge(cfg, tree, path)
+    refuse_two_values(given, dict(flatten(cfg)), trainers.ALIASES)
 
-    command_line = _command_line(args)
     chosen = cfg.clone()  # dataset, task and trainer decide what else applies, and the command line decides on them
-    merge_pairs(chosen, command_line)
+    merge_pairs(chosen, pairs)
     chosen.TRAINER.NAME = trainers.ALIASES.get(chosen.TRAINER.NAME, chosen.TRAINER.NAME)
     _check_name("dataset", chosen.DATASET.NAME, datasets.NAMES, "--dataset-config-file")
-    _check_name("trainer", chosen.TRAINER.NAME, trainers.METHODS, "--trainer")
+    if chosen.TRAINER.NAME not in trainers.METHODS:
+        _check_name("trainer", chosen.TRAINER.NAME, {*trainers.METHODS, *trainers.foreign.find()}, "--trainer")
 
     if args.config_file and chosen.TASK != "CD":
         # A cross-dataset run has one setting for the source and every target.
-        _merge_overrides(cfg, Path(args.config_file).with_name(OVERRIDES), chosen.DATASET.NAME, datasets.NAMES)
+        path = Path(args.config_file).with_name(OVERRIDES)
+        overrides = _overrides(path, chosen.DATASET.NAME, datasets.NAMES)
+        merge(cfg, overrides, f"{path}: {chosen.DATASET.NAME}")
+        files.append((str(path), overrides))
     if args.eval_only and args.model_dir:
         _merge_recorded(cfg, Path(args.model_dir) / RESOLVED, chosen.TRAINER.NAME)
-    merge_pairs(cfg, command_line)
-    follow_checkpoint(cfg, {key for key, _ in command_line})
+    merge_pairs(cfg, pairs)
+    follow_checkpoint(cfg, {key for key, _ in pairs}, files)
     cfg.INPUT.READ = cfg.INPUT.READ or reading_of(chosen.DATASET.NAME)
     cfg.TRAINER.NAME = chosen.TRAINER.NAME
-    for key, allowed in CHOICES.items():
-        value = get(cfg, key)
-        if value not in allowed:
-            raise ValueError(f"{key} must be one of {', '.join(allowed)}, not {value!r}")
+    bounds.check(dict(flatten(cfg)))
     cfg.freeze()
     return cfg
 
@@ -108,6 +94,21 @@ def reading_of(dataset: str) -> str:
     import datasets
 
     return "upright" if dataset in datasets.OWN else "stored"
+
+
+def default_cfg(trainer: str = "") -> CfgNode:
+    """Every key with its default, those of a trainer that is not ours included."""
+    import trainers
+
+    cfg = get_cfg_default()
+    trainers.extend_cfg(cfg, trainer)
+    return cfg
+
+
+def trainer_named_in(trees: Iterable[dict[str, Any]]) -> str:
+    """The trainer that the last of these configurations names, or ""."""
+    groups = [tree["TRAINER"] for tree in trees if isinstance(tree.get("TRAINER"), dict)]
+    return str(next((group["NAME"] for group in reversed(groups) if group.get("NAME")), ""))
 
 
 def get(cfg: CfgNode, key: str) -> Any:
@@ -179,38 +180,16 @@ def merge_pairs(cfg: CfgNode, pairs: Iterable[tuple[str, Any]], source: str = "c
         merge(node, {last: value}, source, "".join(f"{part}." for part in parents), cfg)
 
 
-def coerce(value: Any, default: Any, where: str) -> Any:
-    """`value` as the type of `default`: text is read as a Python literal, an int serves as a float, a list as a
-    tuple and back; nothing else changes type. Raises ValueError naming `where`, also for NaN and infinity.
-    """
-    wanted = type(default)
-    if wanted is str:
-        if isinstance(value, str):
-            return value
-        raise ValueError(f"{where} must be text, not {value!r}")
-    decoded = _literal(value, wanted)
-    if isinstance(decoded, float) and not math.isfinite(decoded):
-        raise ValueError(f"{where} must be a finite number, not {value!r}")
-    if default is None or type(decoded) is wanted and wanted not in (list, tuple):
-        return decoded
-    if wanted is float and type(decoded) is int:
-        return float(decoded)
-    if wanted in (list, tuple) and isinstance(decoded, list | tuple):
-        items = [coerce(item, default[0], where) for item in decoded] if default else decoded
-        return wanted(items)
-    example = "True or False" if wanted is bool else f"{wanted.__name__}, such as {default!r}"
-    raise ValueError(f"{where} must be {example}, not {value!r}")
-
-
 def identity(cfg: CfgNode) -> dict[str, Any]:
     """What makes this run this run: every setting that can change its result, flat and JSON-ready.
 
     Settings of other methods do not count, so a method added later leaves the identity of old runs alone.
     """
-    own = f"TRAINER.{method_key(cfg.TRAINER.NAME)}."
+    own = own_keys(cfg, cfg.TRAINER.NAME)
     settings: dict[str, Any] = {}
     for key, value in flatten(cfg):
-        other_method = key.startswith("TRAINER.") and key != "TRAINER.NAME" and not key.startswith(own)
+        group, *rest = key.split(".")
+        other_method = group == "TRAINER" and key != "TRAINER.NAME" and rest[0] not in own
         if key not in INCIDENTAL and not other_method:
             settings[key] = list(value) if isinstance(value, tuple) else value
     return settings
@@ -218,46 +197,22 @@ def identity(cfg: CfgNode) -> dict[str, Any]:
 
 def identity_defaults(cfg: CfgNode) -> dict[str, Any]:
     """What the keys of `identity` are where nothing sets them: so much a record says that is older than a key."""
-    import trainers
-
-    defaults = get_cfg_default()
-    trainers.extend_cfg(defaults)
+    defaults = default_cfg(cfg.TRAINER.NAME)
     defaults.TRAINER.NAME = cfg.TRAINER.NAME
     return identity(defaults)
 
 
-def method_key(trainer: str) -> str | None:
-    """The node under TRAINER that holds the method's settings (`TipAdapterF` -> `TIPADAPTER`), or None."""
+def own_keys(cfg: CfgNode, trainer: str) -> list[str]:
+    """The keys under TRAINER that a trainer reads: its row's node (`TipAdapterF`: `TIPADAPTER`); without a row, any."""
     import trainers
 
-    return trainers.METHODS[trainer].node or None
-
-
-def _literal(value: Any, wanted: type) -> Any:
-    if not isinstance(value, str):
-        return value
-    if wanted is bool and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return value
+    if trainer in trainers.METHODS:
+        return [node] if (node := trainers.METHODS[trainer].node) else []
+    return [key for key in cfg.TRAINER if key != "NAME"]
 
 
 def _unknown(key: str, cfg: CfgNode, source: str | Path) -> ValueError:
     return ValueError(f"{source}: unknown key {key}; {suggest(key, (name for name, _ in flatten(cfg)))}")
-
-
-def _command_line(args: argparse.Namespace) -> list[tuple[str, Any]]:
-    named = [(key, getattr(args, name)) for name, key in NAMED.items()]
-    pairs = [(key, value) for key, value in named if value not in (None, "", [])]
-    options = [option for option in args.opts if option != "--"]
-    for option in options[::2]:
-        if option.startswith("-"):
-            raise ValueError(f"{option} stands after KEY VALUE options: put it before them")
-    if len(options) % 2:
-        raise ValueError(f"options come as KEY VALUE pairs, and {options[-1]} has no value")
-    return pairs + list(zip(options[::2], options[1::2], strict=True))
 
 
 def _check_name(what: str, name: str, known: Iterable[str], argument: str) -> None:
@@ -267,16 +222,17 @@ def _check_name(what: str, name: str, known: Iterable[str], argument: str) -> No
         raise ValueError(f"unknown {what} {name}; {suggest(name, known)}")
 
 
-def _merge_overrides(cfg: CfgNode, path: Path, dataset: str, known: Iterable[str]) -> None:
+def _overrides(path: Path, dataset: str, known: Iterable[str]) -> dict[str, Any]:
+    """What the file of overrides has for a dataset, nothing where there is no file."""
     if not path.is_file():
-        return
+        return {}
     overrides = read_yaml(path)
     for name, tree in overrides.items():
         if name not in known:
             raise ValueError(f"{path}: unknown dataset {name}; {suggest(str(name), known)}")
         if not isinstance(tree, dict):
             raise ValueError(f"{path}: {name} must hold a mapping of configuration keys")
-    merge(cfg, overrides.get(dataset, {}), f"{path}: {dataset}")
+    return overrides.get(dataset, {})
 
 
 def _merge_recorded(cfg: CfgNode, path: Path, trainer: str) -> None:
@@ -288,9 +244,8 @@ def _merge_recorded(cfg: CfgNode, path: Path, trainer: str) -> None:
         raise ValueError(f"{path} names no TRAINER: it is not the configuration of a run")
     if recorded.get("NAME") != trainer:
         raise ValueError(f"{path.parent} holds a {recorded.get('NAME')} model, not one of {trainer}")
-    key = method_key(trainer)
-    if key and key in recorded:
-        merge(cfg.TRAINER[key], recorded[key], path, f"TRAINER.{key}.", cfg)
+    settings = {key: recorded[key] for key in own_keys(cfg, trainer) if key in recorded}
+    merge(cfg.TRAINER, settings, path, "TRAINER.", cfg)
     # The model's images were read so, by choice or before there was one; else each data set is read as its kind is.
     read = (tree.get("INPUT") or {}).get("READ", "stored")
     if read != reading_of((tree.get("DATASET") or {}).get("NAME", "")):

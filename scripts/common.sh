@@ -25,7 +25,7 @@ print_help() {
     cat <<EOT
 
 Environment: DATA (datasets, now $DATA), OUTPUT (runs, now $OUTPUT), PYTHON (interpreter, now $PYTHON).
-After --, KEY VALUE options go to train.py as they are, such as: -- OPTIM.LR 0.002 SEED 7
+After --, KEY VALUE options go to train.py as they are, such as: -- OPTIM.LR 0.002 OPTIM.MAX_EPOCH 20
 EOT
 }
 
@@ -50,6 +50,9 @@ read_args() {
         [[ $1 == -- ]] || die "unexpected argument $1; usage: $0 $spec [-- KEY VALUE ...]"
         shift
         EXTRA=("$@")
+        for word in "$@"; do  # train.py itself refuses what contradicts the script's other arguments
+            [[ $word == DATASET.NAME?(=*) ]] && die "DATASET.NAME cannot be given after --: DATASET says which data set"
+        done
     fi
     [[ $SEED =~ ^[0-9]+$ ]] || die "SEED must be a whole number, not $SEED"
     [[ $SHOTS =~ ^[1-9][0-9]*$ ]] || die "SHOTS must be a positive number, not $SHOTS"

@@ -12,6 +12,8 @@ from typing import Any
 
 from yacs.config import CfgNode
 
+from . import foreign
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -163,9 +165,10 @@ METHODS = {
 ALIASES = {"CLIP_Adapter": "CLIPAdapter", "PLOTPP": "PLOT", "MMA": "MultiModalAdapter", "MetaPrompt": "Meta_B2N"}
 
 
-def extend_cfg(cfg: Any) -> None:
+def extend_cfg(cfg: Any, trainer: str = "") -> None:
     """Add every method's node and the keys that the CoOp family shares to Dassl's defaults.
 
+    For a ``trainer`` that is not ours also what its file's ``extend_cfg`` adds. Raises as ``foreign.module`` does.
     ``TASK`` is the protocol: B2N (base to new), CD (cross-dataset and domain generalisation), FS (few-shot).
     """
     cfg.TASK = "B2N"
@@ -181,10 +184,26 @@ def extend_cfg(cfg: Any) -> None:
     for entry in METHODS.values():
         if entry.node:
             cfg.TRAINER[entry.node] = CfgNode(dict(entry.defaults))
+    if is_foreign(trainer):
+        getattr(foreign.module(trainer), "extend_cfg", lambda _: None)(cfg)
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a file in this folder has a trainer of this name that is none of the methods."""
+    return bool(name) and name not in METHODS and name not in ALIASES and name in foreign.find()
 
 
 def load(name: str) -> Any:
-    """The trainer class registered under ``name``. Raises ValueError naming the known methods."""
-    if name not in METHODS:
+    """The trainer class registered under ``name``.
+
+    Raises ValueError naming the known methods, for one of ours without a row in ``METHODS``, and as
+    ``foreign.module`` does.
+    """
+    if name in METHODS:
+        return getattr(import_module(METHODS[name].module), name)
+    if not is_foreign(name):
         raise ValueError(f"unknown trainer {name!r}: the methods are {', '.join(METHODS)}")
-    return getattr(import_module(METHODS[name].module), name)
+    found = getattr(foreign.module(name), name)
+    if hasattr(found, "build_method"):
+        raise ValueError(f"{name} is a CLIPTrainer without a row in trainers.METHODS: docs/adding-a-method.md, step 2")
+    return found

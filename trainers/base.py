@@ -22,6 +22,7 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 
 from .backbone import check_input, load_clip, unknowns, weights_id
 from .saving import SavingTrainer
+from .templates import check_texts
 
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
 CPU_PASS = 32  # images scored at a time
@@ -76,17 +77,23 @@ class CLIPTrainer(SavingTrainer):
     """Base of all trainers. A subclass has a ``registered_name`` and a ``build_method``."""
 
     def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError for an unknown precision or protocol."""
+        """Raises ValueError for an unknown precision or protocol, and for words that make no prompt."""
         precision = self.precision_of(cfg)
         if precision not in PRECISIONS:
             raise ValueError(f"{self.settings_key(cfg)}.PREC is {precision!r}: choose one of {', '.join(PRECISIONS)}")
         if cfg.TASK not in ("B2N", "CD", "FS"):
             raise ValueError(f"TASK is {cfg.TASK!r}: choose B2N (base to new), CD (cross-dataset) or FS (few-shot)")
+        check_texts(cfg, self.settings_key(cfg), self.settings_of(cfg))
 
     @classmethod
     def precision_of(cls, cfg: Any) -> str:
         """``PREC`` of the method's node."""
         return cls.settings_of(cfg).PREC
+
+    @classmethod
+    def unread(cls, cfg: Any) -> str:
+        """Say in one line which given setting has no effect beside another, or nothing."""
+        return ""
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> Method:
@@ -99,6 +106,8 @@ class CLIPTrainer(SavingTrainer):
         self.notes: dict[str, str] = {}
         self.precision = effective_precision(self.precision_of(cfg), self.device)
         self.trained_on = cfg.DATASET.NAME
+        if unread := self.unread(cfg):
+            self.note("settings", unread)
         checkpoint = find(cfg.MODEL.BACKBONE.NAME)
         self.weights = weights_id(checkpoint)
         # Not every file can tell that it is damaged: by its digest two runs can be told to have had the same.

@@ -88,6 +88,11 @@ class CoCoOp(CLIPTrainer):
         self.context_of(cfg)
 
     @classmethod
+    def unread(cls, cfg: Any) -> str:
+        """N_CTX, where words decide on the number of vectors."""
+        return cls.context_of(cfg).unread("TRAINER.COCOOP", int(cfg.TRAINER.COCOOP.N_CTX))
+
+    @classmethod
     def context_of(cls, cfg: Any) -> Context:
         """Of CTX_INIT's words, or N_CTX vectors. Raises ValueError naming the key that is out of range."""
         node = cfg.TRAINER.COCOOP

@@ -29,6 +29,7 @@ from .templates import fill, prompt_tokens
 
 POSITIONS = ("end", "middle", "front")  # of the class name's place: after, amid or before the context
 INIT_STD = 0.02
+MOST_VECTORS = 77 - 4  # beside SOS, a name, a full stop and EOT
 _CLASS_BUFFERS = ("token_prefix", "token_suffix", "token_midfix")
 
 
@@ -63,10 +64,25 @@ class Context:
             raise ValueError(f"{node}.CLASS_TOKEN_POSITION must be end, middle or front, not {self.position!r}")
         if self.per_class and self.words:
             raise ValueError(f"{node}.CSC True needs random vectors: set CSC False, or leave {node}.CTX_INIT empty")
+        if self.position != "end" and token_counts([self.text]) != [self.length]:
+            raise ValueError(
+                f"{self.words!r} has words of several tokens, so {node}.CLASS_TOKEN_POSITION {self.position} would cut "
+                "the class name: set it to end"
+            )
+
+    def unread(self, node: str, n_ctx: int) -> str:
+        """Say that the words decide on the number of vectors, where N_CTX has another."""
+        if n_ctx == self.length:
+            return ""
+        return f"{node}.CTX_INIT makes {self.length} vectors, of {self.words!r}: {node}.N_CTX {n_ctx} has no effect"
 
 
 def placeholders(count: int) -> str:
-    """A text of ``count`` words, each one token."""
+    """A text of ``count`` words, each one token. Raises ValueError where they leave no room for a class name."""
+    if count > MOST_VECTORS:
+        raise ValueError(
+            f"N_CTX {count} is too long: with a class name a prompt has at most 77 tokens; {MOST_VECTORS} is the most"
+        )
     return " ".join(["X"] * count)
 
 

@@ -86,8 +86,13 @@ class ContextTrainer(CLIPTrainer):
 
     def check_cfg(self, cfg: Any) -> None:
         """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
         self.context_of(cfg)
+        super().check_cfg(cfg)
+
+    @classmethod
+    def unread(cls, cfg: Any) -> str:
+        """N_CTX, where words decide on the number of vectors."""
+        return cls.context_of(cfg).unread("TRAINER.COOP", int(cfg.TRAINER.COOP.N_CTX))
 
     @classmethod
     def context_of(cls, cfg: Any) -> Context:

@@ -123,6 +123,14 @@ def opening(clip_model: CLIP, ctx_init: str, n_ctx: int, key: str) -> tuple[str,
     return words, word_vectors(clip_model, words, n_ctx)
 
 
+def unread(ctx_init: str, n_ctx: int, key: str) -> str:
+    """Say that CTX_INIT has no effect beside so many tokens, or nothing; ``key`` as ``opening`` takes it."""
+    if not ctx_init or n_ctx <= MOST_WORDS:
+        return ""
+    node, _, name = key.rpartition(".")
+    return f"{node}.CTX_INIT {ctx_init!r} has no effect: with {name} {n_ctx}, more than {MOST_WORDS}, all are drawn"
+
+
 def prompts_of(words: str, classnames: Sequence[str]) -> list[str]:
     """``words``, the class name, a full stop."""
     return fill(f"{words} {{}}.", classnames)

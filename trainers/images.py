@@ -6,12 +6,13 @@ resolve.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 MEAN = [0.48145466, 0.4578275, 0.40821073]  # RGB in [0, 1], OpenAI's
 STD = [0.26862954, 0.26130258, 0.27577711]
+USUAL = "ViT-B/16"  # whose images the CoOp family's YAML files describe
 # Side of the images of OpenAI's models, and of the one that comes with the project.
 SIDES = {
     **dict.fromkeys(("RN50", "RN101", "ViT-B/32", "ViT-B/16", "ViT-L/14"), 224),
@@ -19,16 +20,42 @@ SIDES = {
 }
 
 
-def follow_checkpoint(cfg: Any, given: Collection[str]) -> None:
+def follow_checkpoint(cfg: Any, given: Collection[str], files: Sequence[tuple[str, Mapping[str, Any]]] = ()) -> None:
     """Set what ``cfg.INPUT`` says of size, statistics and interpolation to the checkpoint's, in place.
 
     Keys in ``given`` (dotted) stay: where they do not fit, building the model refuses them. So do all where the name
-    tells nothing, as a bare file's. Raises ValueError for a name that open_clip or the hub does not know, OSError where
-    the hub cannot be reached.
+    tells nothing, as a bare file's. ``files`` are (path, content) of the YAML files that ``cfg`` is made of, the
+    strongest last. Where they describe the images of the backbone that they name (ViT-B/16's if none), and the command
+    line has another, its images count. Raises ValueError for anything else that a file says against the checkpoint, and
+    for a name that open_clip or the hub does not know, OSError where the hub cannot be reached.
     """
-    for key, value in images_of(cfg.MODEL.BACKBONE.NAME).items():
-        if f"INPUT.{key}" not in given and not same(cfg.INPUT[key], value):
-            cfg.INPUT[key] = value
+    name = cfg.MODEL.BACKBONE.NAME
+    for key, value in images_of(name).items():
+        if f"INPUT.{key}" in given or same(cfg.INPUT[key], value):
+            continue
+        path, _ = _said(files, "INPUT", key)
+        if path and not _fits(cfg.INPUT[key], key, _said(files, "MODEL", "BACKBONE", "NAME")[1] or USUAL):
+            raise ValueError(
+                f"{path}: INPUT.{key} is {cfg.INPUT[key]}, but {name} was trained with {value}: take it out of the "
+                "file, or name the weights that it fits in MODEL.BACKBONE.NAME"
+            )
+        cfg.INPUT[key] = value
+
+
+def _fits(value: Any, key: str, name: str) -> bool:
+    images = images_of(name)
+    return key in images and same(value, images[key])
+
+
+def _said(files: Sequence[tuple[str, Mapping[str, Any]]], *keys: str) -> tuple[str, Any]:
+    """The strongest file with a key, and its value; empty if there is none."""
+    for path, tree in reversed(files):
+        value: Any = tree
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is not None:
+            return path, value
+    return "", None
 
 
 def images_of(name: str) -> dict[str, Any]:

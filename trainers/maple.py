@@ -26,7 +26,17 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .base import CLIPTrainer, Method
 from .context import cosine_logits, is_class_buffer
-from .deep_prompts import DeepText, ImageStart, check_depth, check_vit, drawn, is_clip_tensor, opening, prompts_of
+from .deep_prompts import (
+    DeepText,
+    ImageStart,
+    check_depth,
+    check_vit,
+    drawn,
+    is_clip_tensor,
+    opening,
+    prompts_of,
+    unread,
+)
 
 NODE = "TRAINER.MAPLE"
 
@@ -104,6 +114,12 @@ class MaPLe(CLIPTrainer):
 
     registered_name = "MultiModalPromptLearner"
     shape_settings = ("N_CTX", "PROMPT_DEPTH")
+
+    @classmethod
+    def unread(cls, cfg: Any) -> str:
+        """CTX_INIT, where all tokens are drawn."""
+        node = cfg.TRAINER.MAPLE
+        return unread(node.CTX_INIT, int(node.N_CTX), f"{NODE}.N_CTX")
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MaPLeModel:

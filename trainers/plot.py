@@ -1,14 +1,14 @@
 """PLOT: Prompt Learning with Optimal Transport (Chen et al., ICLR 2023), as its authors run it on ViTs (PLOT++).
 
-Four prompts with learned context and four views of an image, each with K = 2 learned tokens of its own, are compared by
+N prompts with learned context and M views of an image, each with K = 2 learned tokens of its own, are compared by
 optimal transport: S [M, N] holds the cosines of views and prompts, T is the entropic transport plan of cost 1 - S
-(Sinkhorn, without gradient), and an image scores exp(logit_scale) sum(T * S) for a class.
+(Sinkhorn, without gradient), and an image scores exp(logit_scale) sum(T * S) for a class. Both are four by default.
 
 Facts of the release: a view's tokens stand at the image sequence's end, without a position, before the first LayerNorm.
-The prompts' contexts start from four phrases per data set (``plot_phrases.py``); n, the length of all four, is the word
-count of the first. A longer phrase keeps its last words as they are; a shorter one takes the first token of the class
-name into its context (ImageNet's third). Sinkhorn stops once the mean change over all pairs of the batch is below
-``THRESH``, so scores depend, slightly, on what else is in the batch.
+The prompts' contexts start from the first N of a data set's four phrases (``plot_phrases.py``); n, the length of all,
+is the word count of the first. A longer phrase keeps its last words as they are; a shorter one takes the first token of
+the class name into its context (ImageNet's third). Sinkhorn stops once the mean change over all pairs of the batch is
+below ``THRESH``, so scores depend, slightly, on what else is in the batch.
 
 Training has two stages. First the view tokens alone (MODEL_UPD vision), with the global scores exp(logit_scale) g t
 added (TRADE_OFF), g and t being the means over views and prompts; then all, from there (MODEL_UPD joint). With
@@ -210,7 +210,7 @@ class PLOT(CLIPTrainer):
         """Raises ValueError naming the key that is out of range."""
         super().check_cfg(cfg)
         node = cfg.TRAINER.PLOTPP
-        only = {"CSC": False, "CLASS_TOKEN_POSITION": "end", "CTX_INIT": True, "N": 4}
+        only = {"CSC": False, "CLASS_TOKEN_POSITION": "end", "CTX_INIT": True}
         for key, value in only.items():
             if node[key] != value:
                 raise ValueError(
@@ -221,12 +221,14 @@ class PLOT(CLIPTrainer):
         for key in ("M", "N_CTX_V"):
             if node[key] < 1:
                 raise ValueError(f"TRAINER.PLOTPP.{key} must be at least 1, not {node[key]}")
+        if not 1 <= node.N <= len(GENERAL):
+            raise ValueError(f"TRAINER.PLOTPP.N must be 1 to {len(GENERAL)}, the phrases of a data set, not {node.N}")
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PLOTModel:
-        """The model over these classes with the data set's phrases, in cross-dataset runs ImageNet's."""
+        """The model over these classes with the first N of the data set's phrases, in cross-dataset runs ImageNet's."""
         node = cfg.TRAINER.PLOTPP
-        phrases = PHRASES.get("ImageNet" if cfg.TASK == "CD" else cfg.DATASET.NAME, GENERAL)
+        phrases = PHRASES.get("ImageNet" if cfg.TASK == "CD" else cfg.DATASET.NAME, GENERAL)[: node.N]
         sinkhorn = Sinkhorn(node.EPS, node.MAX_ITER, node.THRESH)
         vision_only = node.MODEL_UPD == "vision"
         return PLOTModel(

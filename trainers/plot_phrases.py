@@ -1,6 +1,6 @@
-"""The phrases that PLOT++'s four contexts start from, by data set, as its release has them.
+"""The phrases that PLOT++'s contexts start from, by data set, as its release has them.
 
-The length of all four contexts is the word count of the first.
+The length of all contexts is the word count of the first.
 """
 
 from __future__ import annotations

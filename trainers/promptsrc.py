@@ -43,6 +43,7 @@ from .deep_prompts import (
     opening,
     prompts_of,
     put,
+    unread,
 )
 from .templates import fill, prompt_tokens
 
@@ -195,6 +196,12 @@ class PromptSRC(CLIPTrainer):
         Settings.from_cfg(cfg.TRAINER.PROMPTSRC)
         if cfg.TRAINER.PROMPTSRC.GPA_STD <= 0:
             raise ValueError(f"{NODE}.GPA_STD must be above 0, not {cfg.TRAINER.PROMPTSRC.GPA_STD}")
+
+    @classmethod
+    def unread(cls, cfg: Any) -> str:
+        """CTX_INIT, where all tokens are drawn."""
+        node = cfg.TRAINER.PROMPTSRC
+        return unread(node.CTX_INIT, int(node.N_CTX_TEXT), f"{NODE}.N_CTX_TEXT")
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PromptSRCModel:

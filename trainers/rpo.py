@@ -110,6 +110,12 @@ class RPO(CLIPTrainer):
             raise ValueError(f"TRAINER.RPO.K must be at least 1, not {cfg.TRAINER.RPO.K}")
 
     @classmethod
+    def unread(cls, cfg: Any) -> str:
+        """CTX_INIT, which official configurations have and nothing reads."""
+        words = cfg.TRAINER.RPO.CTX_INIT
+        return f"TRAINER.RPO.CTX_INIT {words!r} has no effect: DATASET.TEMPLATE makes the prompts" if words else ""
+
+    @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> RPOModel:
         """The model over these classes."""
         template = template_of(cfg) if cfg.DATASET.TEMPLATE else TEMPLATE

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -47,6 +48,38 @@ IMAGENET_ENSEMBLE = (
 )
 
 
+def check_texts(cfg: Any, node: str, settings: Mapping[str, Any]) -> None:
+    """Check what a user may say in words: DATASET.TEMPLATE, and CTX_INIT or TEXT_CTX_INIT of a method's settings.
+
+    Raises ValueError naming the key (``node`` is the settings' place, such as TRAINER.COOP) and what to write.
+    """
+    if cfg.DATASET.TEMPLATE:
+        check_template(cfg.DATASET.TEMPLATE)
+    for key, words in settings.items():
+        if key.endswith("CTX_INIT") and isinstance(words, str):
+            check_words(words, f"{node}.{key}")
+
+
+def check_template(template: str) -> None:
+    """Raise ValueError unless a template holds ``{}`` once, and no other brace."""
+    if template.count("{}") != 1 or re.search("[{}]", template.replace("{}", "")):
+        raise ValueError(f"DATASET.TEMPLATE {template!r} must hold {{}} once, where the class name goes")
+
+
+def check_words(words: str, key: str) -> None:
+    """Raise ValueError unless a class name and a full stop can follow these words: no template, not too long."""
+    if re.search(r"[{}]|\.[\s_]*$", words):
+        before = re.split("[{}]", words)[0].strip(" _.") or "a photo of a"
+        raise ValueError(
+            f"{key} {words!r} must be the words before the class name, which follows by itself, with a full stop: "
+            f"write {before!r}"
+        )
+    try:
+        tokenize(fill(f"{words} {{}}.", ["X"]))
+    except RuntimeError as problem:
+        raise ValueError(f"{key} is too long: with a class name a prompt has at most 77 tokens") from problem
+
+
 def template_of(cfg: Any) -> str:
     """``DATASET.TEMPLATE``, or the data set's own. Raises ValueError where there is none, or no one ``{}`` in it."""
     template = cfg.DATASET.TEMPLATE or TEMPLATES.get(cfg.DATASET.NAME)
@@ -54,8 +87,7 @@ def template_of(cfg: Any) -> str:
         raise ValueError(
             f"there is no prompt template for dataset {cfg.DATASET.NAME!r}: set DATASET.TEMPLATE 'a photo of a {{}}.'"
         )
-    if template.count("{}") != 1 or "{" in template.replace("{}", "") or "}" in template.replace("{}", ""):
-        raise ValueError(f"DATASET.TEMPLATE {template!r} must hold {{}} once, where the class name goes")
+    check_template(template)
     return template
 
 

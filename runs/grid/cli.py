@@ -23,6 +23,7 @@ from runs.grid.layout import Run
 from runs.grid.pool import Outcome, Place, Pool, Program, slots_for
 from runs.grid.state import STATES, Plan, look
 from runs.grid.suite import make_grid, read_suite
+from runs.options import pairs
 
 STOPPED = {75: "stopped", 130: "stopped", -signal.SIGTERM: "stopped"}
 
@@ -34,7 +35,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(words: Sequence[str], doc: str) -> argparse.Namespace:
-    """Read the command line. What follows `--` is in `options`."""
+    """Read the command line. What follows `--` is in `options`, as (key, value) pairs."""
     words = list(words)
     cut = words.index("--") if "--" in words else len(words)
     summary, _, details = doc.partition("\n\n")
@@ -67,11 +68,12 @@ def parse(words: Sequence[str], doc: str) -> argparse.Namespace:
     add("--keep-going", action=argparse.BooleanOptionalAction, default=True, help=keep)
     cluster.add_arguments(parser)
     args = parser.parse_args(words[:cut])
-    args.options = words[cut + 1 :]
+    try:
+        args.options = pairs(words[cut + 1 :])
+    except ValueError as problem:
+        parser.error(str(problem))
     if args.jobs is not None and args.jobs < 1:
         parser.error(f"--jobs must be 1 or more, not {args.jobs}")
-    if len(args.options) % 2:
-        parser.error(f"options come as KEY VALUE pairs, and {args.options[-1]} has no value")
     if (args.protocol is None) == (args.suite is None):
         parser.error("give a protocol (base2new, xd or fewshot), or --suite FILE")
     return args
@@ -131,8 +133,10 @@ def grids_of(args: argparse.Namespace) -> list[Grid]:
         changes[key] = split_values(values)
     if changes:
         given["set"] = changes
-    if args.options:
-        given["options"] = dict(zip(args.options[::2], args.options[1::2], strict=True))
+    for key, value in args.options:
+        first = given.setdefault("options", {}).setdefault(key, value)
+        if first != value:
+            raise ValueError(f"{key} is given twice, by {key} {first} and by {key} {value}: leave one of them out")
     return read_suite(args.suite, given) if args.suite else [make_grid({"protocol": args.protocol, **given})]
 
 

@@ -22,8 +22,19 @@ from runs.grid.layout import (
     method_file,
     method_names,
 )
+from runs.options import NAMED
 
-TAKEN = ("TASK", "SEED", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "TRAINER.NAME")
+# What the grid gives every run, and by what it is asked for.
+TAKEN = {
+    "TASK": "the protocol",
+    "SEED": "--seeds",
+    "DATASET.NAME": "--datasets",
+    "DATASET.NUM_SHOTS": "--shots",
+    "DATASET.SUBSAMPLE_CLASSES": "the protocol",
+    "TRAINER.NAME": "--methods",
+    "DATASET.ROOT": "--root",
+    "OUTPUT_DIR": "--output",
+}
 Chain = list[Run]  # a training run and its tests, in that order
 
 
@@ -51,7 +62,9 @@ class Grid:
     own: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Raise ValueError for an unknown name (with the nearest), an empty list, or an entry given twice."""
+        """Raise ValueError for an unknown name (with the nearest), an empty list, an entry given twice, or a setting
+        that is not for the user to set.
+        """
         check_name("protocol", self.protocol, PROTOCOLS)
         lists = {"datasets": self.datasets, "methods": self.methods, "shots": self.shots, "seeds": self.seeds}
         for what, entries in {**lists, **self.changes}.items():
@@ -65,13 +78,13 @@ class Grid:
         for name in self.methods:
             check_name("method", name, method_names())
         for key in self.changes:
-            if key in config.INCIDENTAL or key in TAKEN:
-                why = (
-                    "changes no result: give it after --"
-                    if key in config.INCIDENTAL
-                    else "is for the grid itself to set"
-                )
-                raise ValueError(f"{key} cannot be swept: it {why}")
+            if key in TAKEN:
+                raise ValueError(f"{key} cannot be swept: it is for the grid itself to set ({TAKEN[key]})")
+            if key in config.INCIDENTAL:
+                raise ValueError(f"{key} cannot be swept: it changes no result: give it after --")
+        for key in self.options[::2]:
+            if key in TAKEN:
+                raise ValueError(f"{key} cannot be given after --: it is for the grid itself to set ({TAKEN[key]})")
         for what, numbers, least in (("shots", self.shots, 1), ("seeds", self.seeds, 0)):
             wrong = [number for number in numbers if number < least]
             if wrong:
@@ -177,7 +190,7 @@ def _combinations(grid: Grid, dataset: str, method: str, cfg: str) -> list[tuple
 @cache
 def resolved(dataset: str, method: str, cfg: str, task: str, options: tuple[str, ...]) -> CfgNode:
     """The configuration of a training run. Raises ValueError for an unknown key or a value of the wrong type."""
-    args = argparse.Namespace(**dict.fromkeys(config.NAMED))
+    args = argparse.Namespace(**dict.fromkeys(NAMED))
     args.trainer, args.eval_only, args.model_dir = method, False, ""
     args.dataset_config_file, args.config_file = str(dataset_file(dataset)), str(method_file(method, cfg))
     args.opts = ["TASK", task, *options]

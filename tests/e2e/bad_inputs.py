@@ -72,6 +72,23 @@ def of_options() -> list[Case]:
         case("options come as KEY VALUE pairs, and OPTIM.LR has no value", "OPTIM.LR"),
         case("--seed stands after KEY VALUE options: put it before them", "OPTIM.LR", "1", "--seed", "2"),
         case("TASK must be one of B2N, CD, FS, not 'X'", "TASK", "X"),
+        case("OPTIM.MAX_EPOCH must be at least 1, not 0", "OPTIM.MAX_EPOCH", "0"),
+        case("DATASET.NUM_SHOTS must be at least 1, or -1 for all images, not 0", "DATASET.NUM_SHOTS=0"),
+        case("SEED is given twice, by --seed 1 and by SEED 7: leave one of them out", "SEED", "7"),
+        Case(
+            "a template as CTX_INIT",
+            "TRAINER.COOP.CTX_INIT 'a photo of a {{}}.' must be the words before the class name, which follows by "
+            "itself, with a full stop: write 'a photo of a'",
+            ("TRAINER.COOP.CTX_INIT", "a photo of a {{}}."),
+            method="CoOp",
+        ),
+        Case(
+            "a configuration against the checkpoint's images",
+            "{tmp}/mine.yaml: INPUT.SIZE is (336, 336), but embedded was trained with (32, 32): take it out of the "
+            "file, or name the weights that it fits in MODEL.BACKBONE.NAME",
+            ("--config-file", "{tmp}/mine.yaml"),
+            mishaps.own_yaml("INPUT: {SIZE: [336, 336]}\nMODEL: {BACKBONE: {NAME: embedded}}\n"),
+        ),
         case("DATASET.SUBSAMPLE_CLASSES must be one of all, base, new, not 'old'", "DATASET.SUBSAMPLE_CLASSES", "old"),
         case("INPUT.READ must be one of stored, upright, not 'sideways'", "INPUT.READ", "sideways"),
         case("INPUT.MAX_MEGAPIXELS must be above 0, not 0.0", "INPUT.MAX_MEGAPIXELS", "0"),

@@ -137,6 +137,15 @@ def weights(content: bytes | Callable[[Path], None]) -> Stage:
     return write
 
 
+def own_yaml(text: str) -> Stage:
+    """A configuration ``mine.yaml``."""
+
+    def write(place: Place) -> None:
+        (place.folder / "mine.yaml").write_text(text)
+
+    return write
+
+
 def resnet(place: Place) -> None:
     tensors = toy.clip_weights(0, vision=(8, (1, 1, 1, 1)), patch=None, res=64, text=(64, 2), vocabulary=49408)
     save_file(tensors, place.folder / "resnet.safetensors")

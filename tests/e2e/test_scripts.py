@@ -112,29 +112,44 @@ def test_another_configuration_in_a_used_folder_is_refused(trained):
     assert trained.record(trained.folder("train_base")) == before
 
 
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        (["SEED", "7"], "SEED is given twice, by --seed 5 and by SEED 7: leave one of them out"),
+        (["TASK=FS"], "TASK is given twice, by TASK B2N and by TASK FS: leave one of them out"),
+        (["DATASET.NAME", "EuroSAT"], "DATASET.NAME cannot be given after --: DATASET says which data set"),
+        (["DATASET.NAME=EuroSAT"], "DATASET.NAME cannot be given after --: DATASET says which data set"),
+    ],
+)
+def test_an_option_against_the_scripts_own_arguments_is_refused(option, line, place):
+    assert place.run(TRAIN, "digits", "5", "--", *option) == (1, "", f"error: {line}\n")
+    assert not place.folder("train_base", seed=5).exists()
+
+
 @pytest.mark.slow
-def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(trained):
+def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(trained, tmp_path):
     """SIGKILL after the first of two epochs; the resumed run learns bit for bit what an uninterrupted one does."""
-    options = [*SHORT, "SEED", "1"]  # the run of `trained`, in the folder of seed 2
-    folder = trained.folder("train_base", seed=2)
-    process = trained.start(TRAIN, "digits", "2", *options, "TRAIN.PRINT_FREQ", "1")
+    killed = Place(tmp_path)
+    options = [*SHORT, "TRAIN.PRINT_FREQ", "1"]
+    folder = killed.folder("train_base")
+    process = killed.start(TRAIN, "digits", "1", *options)
     deadline = time.monotonic() + 120
     while not (folder / "resume.pth.tar").exists():
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert trained.record(folder)["status"] == "running"
+    assert killed.record(folder)["status"] == "running"
 
-    status, _, err = trained.run(TEST, "digits", "2")
+    status, _, err = killed.run(TEST, "digits", "1")
     assert status == 1 and "is not finished (its record says running)" in err
 
-    status, out, err = trained.run(TRAIN, "digits", "2", *options)
+    status, out, err = killed.run(TRAIN, "digits", "1", *options)
     assert status == 0, err
     assert "An earlier attempt is unfinished (running)" in out and "epoch [1/2]" not in out
-    whole, resumed = (learned(trained.folder("train_base", seed)) for seed in (1, 2))
+    whole, resumed = (learned(place.folder("train_base")) for place in (trained, killed))
     assert whole.keys() == resumed.keys() and all(torch.equal(whole[key], resumed[key]) for key in whole)
-    first, second = (trained.record(trained.folder("train_base", seed)) for seed in (1, 2))
+    first, second = (place.record(place.folder("train_base")) for place in (trained, killed))
     assert first["accuracy"] == second["accuracy"] and second["attempts"] == 2
 
 

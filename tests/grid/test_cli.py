@@ -48,6 +48,17 @@ def test_dry_run_prints_the_commands(call, tmp_path):
     assert (status, err) == (0, "") and not list(tmp_path.iterdir())
 
 
+def test_options_as_one_word_and_given_twice(call):
+    words = ("fewshot", "--datasets", "digits", "--seeds", "3", "--dry-run", "--")
+    assert call(*words, "OPTIM.LR=0.1", "OPTIM.LR", "0.1")[1].endswith("DATASET.SUBSAMPLE_CLASSES all OPTIM.LR 0.1\n")
+    line = "OPTIM.LR is given twice, by OPTIM.LR 0.1 and by OPTIM.LR 0.2: leave one of them out"
+    assert call(*words, "OPTIM.LR=0.1", "OPTIM.LR", "0.2") == (1, "", f"error: {line}\n")
+    line = "options come as KEY VALUE pairs, and OPTIM.LR has no value"
+    assert call(*words, "OPTIM.LR") == (2, "", f"error: {line} (-h explains)\n")
+    line = "SEED cannot be given after --: it is for the grid itself to set (--seeds)"
+    assert call(*words, "SEED=7") == (1, "", f"error: {line}\n")
+
+
 def test_list_and_missing(call, monkeypatch):
     words = ("fewshot", "--datasets", "digits", "--shots", "1", "2", "--seeds", "1")
     states = {"1": ("done", ""), "2": ("failed", "out of memory")}

@@ -93,7 +93,11 @@ def test_every_named_argument_reaches_its_key():
         (["TASK", "XD"], "TASK must be one of B2N, CD, FS, not 'XD'"),
         (["DATASET.SUBSAMPLE_CLASSES", "old"], "DATASET.SUBSAMPLE_CLASSES must be one of all, base, new"),
         (["DATASET.NAME", "Eurosat"], "unknown dataset Eurosat; did you mean EuroSAT"),
-        (["TRAINER.NAME", "mmrll"], "unknown trainer mmrll; did you mean MMRL"),
+        (["TRAINER.NAME", "mmrll"], "TRAINER.NAME is given twice, by --trainer MMRL and by TRAINER.NAME mmrll"),
+        (["OPTIM.LRR=1"], "command line: unknown key OPTIM.LRR; did you mean OPTIM.LR"),
+        (["OPTIM.LR=fast"], "command line: OPTIM.LR must be float, such as 0.001, not 'fast'"),
+        (["OPTIM.LR", "=", "1"], "OPTIM.LR = has spaces around its sign: write OPTIM.LR=VALUE or OPTIM.LR VALUE"),
+        (["OPTIM.LR", "--", "1", "SEED"], "options come as KEY VALUE pairs, and SEED has no value"),
     ],
 )
 def test_an_option_that_does_not_fit_is_named(words, line):

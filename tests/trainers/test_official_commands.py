@@ -81,14 +81,8 @@ def test_official_command_line_runs(number, vision, side, data_root, tmp_path):
     trainer, config, options, _ = COMMANDS[number]
     command = words(trainer, config, options, "digits") + ["OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"]
     command += ["MODEL.BACKBONE.NAME", str(tmp_path / "clip.safetensors"), "INPUT.SIZE", f"({side}, {side})"]
-    command += [
-        "DATASET.ROOT",
-        str(data_root),
-        "OUTPUT_DIR",
-        str(tmp_path / "run"),
-        "DATASET.SUBSAMPLE_CLASSES",
-        "base",
-    ]
+    command += ["OUTPUT_DIR", str(tmp_path / "run"), "DATASET.SUBSAMPLE_CLASSES", "base"]
+    command[command.index("--root") + 1] = str(data_root)
     done = subprocess.run(
         [sys.executable, "train.py", *command],
         cwd=ROOT,

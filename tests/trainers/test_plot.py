@@ -33,7 +33,7 @@ def tokens_of(text):
 @settings(max_examples=20, deadline=None)
 @given(
     names=st.lists(st.lists(word, min_size=1, max_size=3), min_size=1, max_size=4),
-    lengths=st.lists(st.integers(-1, 2), min_size=1, max_size=3),
+    lengths=st.lists(st.integers(-1, 2), max_size=3),
     n=st.integers(2, 4),
     views=st.integers(1, 3),
     view_tokens=st.integers(1, 3),
@@ -124,6 +124,19 @@ def test_learned_tensors():
     assert torch.equal(model.prompt_learner.ctx[0], clip_model.token_embedding.weight[first])
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_n_prompts_start_from_the_first_n_phrases(count, make_trainer):
+    """As in the release, for which N is the number of phrases that it reads from a data set's list."""
+    trainer = make_trainer("PLOT", "DATASET.SUBSAMPLE_CLASSES", "all", "TRAINER.PLOTPP.N", count)
+    model = trainer.model
+    ids = torch.cat([context.prompt_tokens([phrase])[:, 1:5] for phrase in plot.GENERAL[:count]])
+    assert torch.equal(model.prompt_learner.ctx, model.clip_model.token_embedding.weight[ids])
+    images, labels = trainer.parse_batch_train(next(iter(trainer.train_loader_x)))
+    alone = PLOTModel(model.clip_model, trainer.dm.dataset.classnames, plot.GENERAL[:count], views=2)
+    alone.load_state_dict(model.state_dict())
+    assert torch.equal(model.loss(images, labels)[1], alone.loss(images, labels)[1])
+
+
 def test_text_is_encoded_once_while_it_is_constant(make_trainer, one_batch, monkeypatch):
     trainer = make_trainer("PLOT", "TRAINER.PLOTPP.MODEL_UPD", "vision")
     images, labels = trainer.parse_batch_train(one_batch(trainer))
@@ -207,7 +220,8 @@ def test_official_checkpoint_loads(make_trainer, tmp_path):
     [
         (["TRAINER.PLOTPP.CSC", True], "TRAINER.PLOTPP.CSC must be False, not True"),
         (["TRAINER.PLOTPP.CTX_INIT", False], "TRAINER.PLOTPP.CTX_INIT must be True, not False"),
-        (["TRAINER.PLOTPP.N", 3], "TRAINER.PLOTPP.N must be 4, not 3"),
+        (["TRAINER.PLOTPP.N", 0], "TRAINER.PLOTPP.N must be 1 to 4, the phrases of a data set, not 0"),
+        (["TRAINER.PLOTPP.N", 5], "TRAINER.PLOTPP.N must be 1 to 4, the phrases of a data set, not 5"),
         (["TRAINER.PLOTPP.M", 0], "TRAINER.PLOTPP.M must be at least 1, not 0"),
         (["TRAINER.PLOTPP.N_CTX_V", 0], "TRAINER.PLOTPP.N_CTX_V must be at least 1, not 0"),
         (["TRAINER.PLOTPP.MODEL_UPD", "text"], "TRAINER.PLOTPP.MODEL_UPD is 'text': choose joint or vision"),
