@@ -4,8 +4,7 @@ Of the lists train, val and test these combinations are taken:
 
 - all three, or train and test: as they are (few-shot training needs no validation images)
 - train and val: val is the test list, and there are no validation images
-- one unnamed list, or train alone: a fixed split by CoOp's rule (50/20/30% of each class, shuffled with a constant
-  seed over sorted names), the same for every run as long as the images are
+- one unnamed list, or train alone: a fixed split (50/20/30% of each class, by a hash of the paths, see `own_split`)
 - test alone: for testing only, such as the target of a cross-dataset run
 """
 
@@ -13,14 +12,14 @@ from __future__ import annotations
 
 import json
 import os
-import random
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from .base import DERIVE_SEED, Loader, find_root
+from .base import Loader, find_root
 from .files import Item, Splits, read_rows, read_text
-from .splits import check_labels, group_by_label, split_classes
+from .own_split import split_by_path
+from .splits import check_labels, group_by_label
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -104,8 +103,9 @@ class OwnLoader(Loader):
         if train and val:
             return Splits(train, [], val), "split as given with val as the test list"
         if train:
-            split = split_classes(group_by_label(train), random.Random(DERIVE_SEED))
-            return split, "with a fixed split of 50/20/30% of each class, the same for every seed"
+            return split_by_path(
+                group_by_label(train)
+            ), "with a fixed split of 50/20/30% of each class, the same for every seed"
         self.check_parts(given)
         return Splits(test, [], test), "for testing only: the training list is the test list, do not train on it"
 

@@ -62,7 +62,7 @@ def test_base_to_new_and_as_a_cross_dataset_target(run, own):
     model = ["--eval-only", "--model-dir", str(own / "base")]
     new, log = run("new", *model, *short, "DATASET.SUBSAMPLE_CLASSES", "new")
     assert f"(16 shots, seed 1): as in {saved}\n" in log
-    assert (trained["total"], new["total"]) == (271, 269)
+    assert (trained["total"], new["total"]) == (270, 269)
     # The embedded CLIP without training: 75.65 and 72.12 on the split of Digits.
     assert trained["accuracy"] > 82 and new["accuracy"] > 65
 
