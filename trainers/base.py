@@ -22,6 +22,7 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 
 from .backbone import check_input, load_clip, weights_id
 from .saving import SavingTrainer
+from .templates import same_prompts
 
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
 CPU_PASS = 32  # images scored at a time
@@ -105,6 +106,8 @@ class CLIPTrainer(SavingTrainer):
         print(
             f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME}, precision: {self.precision}, weights: {self.weights})"
         )
+        if line := same_prompts(cfg, self.dm.dataset.classnames):
+            self.note("same_prompts", line)
         clip_model = load_clip(checkpoint, self.precision, self.device)
         check_input(cfg.INPUT, cfg.MODEL.BACKBONE.NAME, checkpoint, clip_model.visual.input_resolution)
         with self.autocast():
