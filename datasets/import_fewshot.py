@@ -25,6 +25,7 @@ import yaml
 from . import OWN, fewshot, find_name, load_all
 from .coop_pickle import read_pickle, to_records
 from .files import Item, Splits
+from .text import print_anything
 
 NAME = re.compile(r"shot_(\d+)-seed_(-?\d+)\.pkl")
 
@@ -53,6 +54,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit status is 0 if all files are imported."""
+    print_anything()
     args = parse_args(argv)
     try:
         for path, header, records in [prepare(file, *rest) for file, *rest in plan(args)]:
