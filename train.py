@@ -25,6 +25,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasets.text import print_anything
+
 if TYPE_CHECKING:
     from yacs.config import CfgNode
 
@@ -270,7 +272,7 @@ def put_on_record(this: Any, error: Exception, facts: dict[str, Any] | None) -> 
     Says so where that is impossible: the failure itself is what must be shown, and it may be a full disk.
     """
     try:
-        with (this.directory / "log.txt").open("a", encoding="utf-8") as log:
+        with (this.directory / "log.txt").open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write("".join(traceback.format_exception(error)))
         if facts is not None:
             this.fail(one_line(error), facts)
@@ -285,6 +287,7 @@ def console() -> Any:
 
 def main() -> int:
     """The command line's whole course, errors included. Returns the exit status."""
+    print_anything()
     args = parse_args()
     try:
         from runs.config import build_cfg

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from datasets.text import print_anything
 from runs.table import collect, harmonic_mean
 
 HEADERS = ["Method", "Config", "Seeds", "Base", "New", "HM", "HM - {to}"]
@@ -97,6 +98,7 @@ def _spread(values: dict[int, float]) -> str:
 
 def main() -> int:
     """Print the table. Returns 1 where a method has no finished pair of runs at all, or lacks a seed."""
+    print_anything()
     summary, _, details = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
         prog="python -m runs.compare",

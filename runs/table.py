@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from datasets.text import print_anything
 from runs import record
 
 HALVES = {"base": "train_base", "new": "test_new"}
@@ -65,6 +66,7 @@ def rows(found: dict[Key, dict[str, dict[str, float]]]) -> tuple[list[list[str]]
 
 def main() -> int:
     """Print the table. Returns 1 when a method named on the command line has no finished pair of runs."""
+    print_anything()
     parser = argparse.ArgumentParser(prog="python -m runs.table", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("dataset", help="dataset configuration, such as digits")
     parser.add_argument("trainers", nargs="+", help="methods, one or more rows each")
