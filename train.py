@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets.text import print_anything
+from datasets.text import check_folder, print_anything
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
@@ -210,6 +210,7 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> int:
     """Carry out the run in its folder, with its record. Returns the exit status."""
     from runs import config, files, record
 
+    check_folder(cfg.OUTPUT_DIR)
     this = record.Run(cfg.OUTPUT_DIR, identify(cfg, args), describe(cfg, args), config.identity_defaults(cfg))
     this.state()  # a refused run leaves no trace, so this comes before the folder is touched
     this.directory.mkdir(parents=True, exist_ok=True)

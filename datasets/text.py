@@ -35,6 +35,16 @@ def is_text(name: str) -> bool:
     return not any(0xD800 <= ord(character) <= 0xDFFF for character in name)
 
 
+def check_folder(path: str) -> None:
+    """See that a folder to write into is called by text: not every library that writes can do with less.
+
+    Raises:
+        ValueError: its name is not UTF-8.
+    """
+    if not is_text(path):
+        raise ValueError(f"cannot write into {path}: its name is not UTF-8; choose another folder")
+
+
 def print_anything() -> None:
     """Make stdout and stderr escape what their encoding lacks, so that no name can end a program that prints it."""
     for stream in (sys.stdout, sys.stderr):
