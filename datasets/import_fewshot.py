@@ -145,7 +145,7 @@ def settings(dataset: str, root: str) -> Any:
 def dataset_node(path: str) -> dict[str, str]:
     """What a YAML file says under DATASET; ValueError if that is not a dataset's name and other text."""
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.safe_load(Path(path).read_bytes())
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     found = content.get("DATASET") if isinstance(content, dict) else None

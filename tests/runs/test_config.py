@@ -181,3 +181,9 @@ def test_arguments_that_need_another_are_refused(capsys):
             train.parse_args(words)
         assert line in capsys.readouterr().err
     assert isinstance(train.parse_args([]), argparse.Namespace)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_yaml_file_with_a_byte_order_mark(encoding, tmp_path):
+    (tmp_path / "data.yaml").write_text("DATASET: {TEMPLATE: 'é {}'}\n", encoding=encoding)
+    assert config.read_yaml(tmp_path / "data.yaml") == {"DATASET": {"TEMPLATE": "é {}"}}
