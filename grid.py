@@ -10,6 +10,7 @@ docs/grid.md explains it. Exit status: 0 all done, 1 error or a run failed, 2 wr
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import train
 from datasets.text import print_anything
@@ -20,12 +21,13 @@ from runs.grid.pool import Program
 PROGRAM = Program(train.main, imports=("runs.grid.preload",))
 
 
+SEEN: dict[str, Any] = {}  # the lists of data sets, which runs share
+
+
 def plan(arguments: list[str]) -> record.Run:
     """The run that `train.py` would make of these arguments. Raises what it raises."""
     args = train.parse_args(arguments)
-    cfg = config.build_cfg(args)
-    identity, about = train.identify(cfg, args), train.describe(cfg, args)
-    return record.Run(cfg.OUTPUT_DIR, identity, about, config.identity_defaults(cfg))
+    return train.plan(config.build_cfg(args), args, SEEN)
 
 
 def main() -> int:

@@ -46,12 +46,16 @@ def points(text: str) -> int:
 
 def describe(trainer: Any, args: argparse.Namespace) -> dict[str, Any]:
     """What the files say of the run."""
+    import datasets
+    from runs import record
+
     cfg = trainer.cfg
+    own = cfg.DATASET.NAME in datasets.OWN and (record.read(args.run) or {}).get("dataset_config")
     return {
         "folder": args.run,
         "split": args.split,
         "method": cfg.TRAINER.NAME,
-        "dataset": cfg.DATASET.NAME,
+        "dataset": own or cfg.DATASET.NAME,
         "protocol": cfg.TASK,
         "subsample": cfg.DATASET.SUBSAMPLE_CLASSES,
         "shots": cfg.DATASET.NUM_SHOTS,

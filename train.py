@@ -75,9 +75,11 @@ def describe(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
     """What the record says of the run before it starts."""
     from runs.record import read
 
+    this = {"dataset": cfg.DATASET.NAME, "dataset_config": Path(args.dataset_config_file).stem or None}
+    trained = (read(args.model_dir) or {}) if args.model_dir else this
     return {
         "method": cfg.TRAINER.NAME,
-        "dataset": cfg.DATASET.NAME,
+        **this,
         "protocol": cfg.TASK,
         "subsample": cfg.DATASET.SUBSAMPLE_CLASSES,
         "shots": cfg.DATASET.NUM_SHOTS,
@@ -85,7 +87,8 @@ def describe(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
         "split": cfg.TEST.SPLIT,
         "mode": "eval" if args.eval_only else "train",
         "model_dir": args.model_dir or None,
-        "source": (read(args.model_dir) or {}).get("dataset") if args.model_dir else cfg.DATASET.NAME,
+        "source": trained.get("dataset"),
+        "source_config": trained.get("dataset_config"),
         "backbone": cfg.MODEL.BACKBONE.NAME,
         "settings": Path(args.config_file).stem or None,
     }
@@ -119,15 +122,18 @@ def identify(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
     return identity
 
 
-def execute(cfg: CfgNode, args: argparse.Namespace, built: list[Any], made_by: dict[str, Any]) -> dict[str, Any]:
+def execute(
+    cfg: CfgNode, args: argparse.Namespace, this: Any, built: list[Any], made_by: dict[str, Any]
+) -> dict[str, Any]:
     """Build, train or load, and test. Puts the trainer into `built` once it exists. Returns the test's results.
 
-    `made_by` is what checkpoints say of this program.
+    `made_by` is what checkpoints say of this program; `this` is the run, on whose record the data are put.
     """
     import datasets
     import trainers
     from dassl.engine import build_trainer
     from dassl.utils import set_random_seed
+    from runs import data
     from runs.results import test_results
 
     if cfg.SEED >= 0:
@@ -141,11 +147,18 @@ def execute(cfg: CfgNode, args: argparse.Namespace, built: list[Any], made_by: d
     trainer.made_by = made_by
     trainer.tally.ready = time.monotonic()
     built.append(trainer)
+    if not rehearsal(args):
+        data.settle(this, trainer, cfg)
+    for line in (remarks := data.remarks(trainer, cfg)).values():
+        print(f"note: {line}")
+    trainer.notes = {**getattr(trainer, "notes", {}), **remarks}
 
     if args.eval_only:
         if args.model_dir:
             with runtime_errors_as_the_users(args.model_dir):
                 trainer.load_model(args.model_dir, epoch=args.load_epoch)
+            if trained := getattr(trainer, "trained_classes", None):
+                this.add({"data": {**this.data, "trained_on": trained}})
             trainer.tally.ready = time.monotonic()
         elif trainer.get_model_names():
             raise ValueError(f"--eval-only needs --model-dir: {cfg.TRAINER.NAME} has something to learn")
@@ -206,12 +219,20 @@ def one_line(error: BaseException) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
+def plan(cfg: CfgNode, args: argparse.Namespace, seen: dict[str, Any] | None = None) -> Any:
+    """The run (`runs.record.Run`) that `args` describe; `seen` is what several share of their data."""
+    from runs import config, data, record
+
+    identity, defaults = identify(cfg, args), config.identity_defaults(cfg)
+    return record.Run(cfg.OUTPUT_DIR, identity, describe(cfg, args), defaults, data.Sight(cfg, seen))
+
+
 def run(cfg: CfgNode, args: argparse.Namespace) -> int:
     """Carry out the run in its folder, with its record. Returns the exit status."""
-    from runs import config, files, record
+    from runs import files, record
 
     check_folder(cfg.OUTPUT_DIR)
-    this = record.Run(cfg.OUTPUT_DIR, identify(cfg, args), describe(cfg, args), config.identity_defaults(cfg))
+    this = plan(cfg, args)
     this.state()  # a refused run leaves no trace, so this comes before the folder is touched
     this.directory.mkdir(parents=True, exist_ok=True)
     with files.lock(this.directory / record.LOCK):
@@ -249,7 +270,7 @@ def attempt(this: Any, state: str, cfg: CfgNode, args: argparse.Namespace) -> in
     built: list[Any] = []
     try:
         with stops_on_sigterm(built):
-            results = execute(cfg, args, built, {"version": environment.project_version(), "commit": commit})
+            results = execute(cfg, args, this, built, {"version": environment.project_version(), "commit": commit})
     except KeyboardInterrupt:
         print("Interrupted: the same command goes on from what was saved last", file=sys.stderr)
         return INTERRUPTED

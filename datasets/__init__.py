@@ -59,6 +59,11 @@ def load_all() -> None:
         import_module(f"{__name__}.{module}")
 
 
+def config_name(name: str) -> str:
+    """Name of the configuration file that comes with a loader, by its registry name; "" for other names."""
+    return _MODULES.get(name, "")
+
+
 def find_name(name: str) -> str:
     """Registry name of a dataset called by that or by its configuration's name, in any case.
 

@@ -44,6 +44,8 @@ class Loader(DatasetBase):
     """Image root inside that folder."""
     contents = "its images"
     """What belongs into the image root, for the message when it is missing."""
+    has_halves = True
+    """Whether it is cut into base and new classes."""
 
     def __init__(self, cfg: Any) -> None:
         subset = cfg.DATASET.SUBSAMPLE_CLASSES
@@ -51,9 +53,22 @@ class Loader(DatasetBase):
             raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {subset!r}: choose all, base or new")
         self.locate(cfg)
         self.prepare()
-        splits = self.select(self.read(), cfg.DATASET.NUM_SHOTS, cfg.SEED, subset)
-        train, val, test = (self._data(items) for items in splits)
-        super().__init__(train_x=train, val=val, test=test)
+        full = self.read()
+        self.all_classnames = classnames_of(full)
+        self.uncut = self.select(full, cfg.DATASET.NUM_SHOTS, cfg.SEED)
+        super().__init__(**self.cut(subset))
+
+    def cut(self, subset: str) -> dict[str, list[Datum]]:
+        """Return ``train_x``, ``val`` and ``test`` of these shots and this seed, cut to all, base or new classes.
+
+        Raises:
+            ValueError: a half has fewer than two classes.
+        """
+        try:
+            splits = cut_classes(self.uncut, subset) if self.has_halves else self.uncut
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from None
+        return dict(zip(("train_x", "val", "test"), map(self._data, splits), strict=True))
 
     @property
     def name(self) -> str:
@@ -100,15 +115,15 @@ class Loader(DatasetBase):
         """The full lists, checked."""
         raise NotImplementedError
 
-    def select(self, splits: Splits, shots: int, seed: int, subset: str) -> Splits:
-        """Few-shot draw (``shots`` < 1: none), then the base/new cut: base, new and all share one draw.
+    def select(self, splits: Splits, shots: int, seed: int) -> Splits:
+        """Few-shot draw (``shots`` < 1: none), which base, new and all classes share.
 
         An imported file takes the draw's place; see `fewshot`.
         """
-        if shots >= 1:
-            belongs = self.belonging(splits, shots, seed)
-            splits = fewshot.settle(self.fewshot_path(shots, seed), belongs, splits, self.draw(splits, shots, seed))
-        return cut_classes(splits, subset)
+        if shots < 1:
+            return splits
+        belongs = self.belonging(splits, shots, seed)
+        return fewshot.settle(self.fewshot_path(shots, seed), belongs, splits, self.draw(splits, shots, seed))
 
     def fewshot_path(self, shots: int, seed: int) -> str:
         """Where this few-shot split is saved, or was imported to: beside CoOp's pickle of it."""
@@ -116,10 +131,8 @@ class Loader(DatasetBase):
 
     def belonging(self, splits: Splits, shots: int, seed: int) -> fewshot.Belonging:
         """What a few-shot split must have been drawn from to be one of these full lists."""
-        names = {item.label: item.classname for item in splits.train}
-        classnames = tuple(names[label] for label in sorted(names))
         source, digest = self.source_of(splits)
-        return fewshot.Belonging(self.name, shots, seed, source, digest, classnames, self.images)
+        return fewshot.Belonging(self.name, shots, seed, source, digest, self.all_classnames, self.images)
 
     def source_of(self, splits: Splits) -> tuple[str, str]:
         """What decides the full lists, for a few-shot split's header: its name and its SHA-256."""
@@ -256,6 +269,12 @@ class FolderLoader(SplitLoader):
             files = class_files(os.path.join(self.image_dir, folder))
             groups.append([Item(f"{folder}/{file}", label, name) for file in files])
         return split_classes(groups, rng)
+
+
+def classnames_of(splits: Splits) -> tuple[str, ...]:
+    """Class names of the training list, in the order of their labels."""
+    names = {item.label: item.classname for item in splits.train}
+    return tuple(names[label] for label in sorted(names))
 
 
 def find_root(root: str) -> str:

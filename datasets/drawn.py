@@ -79,6 +79,7 @@ class DrawnVariant(DrawnLoader):
     """The classes of another drawn data set in another domain, for testing only: shots and base/new do not apply."""
 
     counts = (0, 0, 50)
+    has_halves = False
 
     def read(self) -> Splits:
         return test_only(self.check(self.derive(random.Random()), self.image_dir).test)
@@ -87,7 +88,7 @@ class DrawnVariant(DrawnLoader):
         """The test list alone, as `SplitLoader.check` does for all three."""
         return super().check(test_only(splits.test), source)
 
-    def select(self, splits: Splits, shots: int, seed: int, subset: str) -> Splits:
+    def select(self, splits: Splits, shots: int, seed: int) -> Splits:
         return splits
 
 

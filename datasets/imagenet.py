@@ -49,6 +49,7 @@ class ImageNetVariant(Loader):
     """Images for testing only: the training list is the test list, shots and base/new do not apply."""
 
     class_count = 1000
+    has_halves = False
 
     def read(self) -> Splits:
         names = self.names()
@@ -56,7 +57,7 @@ class ImageNetVariant(Loader):
         note_count(self.name, len(wnids), self.class_count)
         return test_only(list_images(self.image_dir, names, wnids))
 
-    def select(self, splits: Splits, shots: int, seed: int, subset: str) -> Splits:
+    def select(self, splits: Splits, shots: int, seed: int) -> Splits:
         return splits
 
     def names(self) -> dict[str, str]:

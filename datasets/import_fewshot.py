@@ -24,7 +24,7 @@ import yaml
 
 from . import OWN, fewshot, find_name, load_all
 from .coop_pickle import read_pickle, to_records
-from .files import Item, Splits
+from .files import Splits
 from .text import print_anything
 
 NAME = re.compile(r"shot_(\d+)-seed_(-?\d+)\.pkl")
@@ -78,7 +78,7 @@ def plan(args: argparse.Namespace) -> list[tuple[str, Any, Splits, int, int]]:
     cfg = settings(args.dataset, args.root)
     load_all()
     dataset = DATASET_REGISTRY.get(cfg.DATASET.NAME)(cfg)
-    full = full_lists(dataset)
+    full = dataset.uncut
     if full.train == full.test:
         raise ValueError(f"{dataset.name} is for testing only: it has no few-shot splits")
     folder = os.path.dirname(dataset.fewshot_path(1, 1))
@@ -112,16 +112,6 @@ def prepare(file: str, dataset: Any, full: Splits, shots: int, seed: int) -> tup
     if there.header["source"] == fewshot.IMPORTED and there != (header, records):
         raise ValueError(f"{path} was imported before and is another: delete it to import {file}")
     return path, header, records
-
-
-def full_lists(dataset: Any) -> Splits:
-    """The lists of a dataset that was built without shots, as its loader read them."""
-    start = len(dataset.image_dir) + 1
-    train, val, test = (
-        [Item(datum.impath[start:], datum.label, datum.classname) for datum in part or []]
-        for part in (dataset.train_x, dataset.val, dataset.test)
-    )
-    return Splits(train, test if val == test else val, test)
 
 
 def settings(dataset: str, root: str) -> Any:

@@ -74,9 +74,9 @@ class OwnLoader(Loader):
         print(f"{self.name}: class names and their order are from {path}")
         return read_names(path)
 
-    def select(self, splits: Splits, shots: int, seed: int, subset: str) -> Splits:
+    def select(self, splits: Splits, shots: int, seed: int) -> Splits:
         """As elsewhere; of images for testing only nothing is drawn."""
-        return super().select(splits, -1 if splits.train is splits.test else shots, seed, subset)
+        return super().select(splits, -1 if splits.train is splits.test else shots, seed)
 
     def tell_apart(self, classes: Iterable[tuple[str, str, str]]) -> None:
         """See that names (each with its key in a file of names, and its place without one) differ; ValueError."""

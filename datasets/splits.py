@@ -91,14 +91,17 @@ def cut_classes(splits: Splits, subset: str) -> Splits:
     """Keep the first ceil(n/2) training labels (``base``), the rest (``new``) or all, relabelled from 0.
 
     Raises:
-        ValueError: ``new`` of a dataset with one class.
+        ValueError: a half has one class only, on which every method scores 100%.
     """
     if subset == "all":
         return splits
     labels = sorted({item.label for item in splits.train})
     half = (len(labels) + 1) // 2
+    if len(labels) - half < 2:
+        raise ValueError(
+            f"base to new needs four classes, two in each half, and the data set has {len(labels)}: use all of its"
+            " classes (scripts/fewshot/fewshot.sh, or TASK FS with DATASET.SUBSAMPLE_CLASSES all)"
+        )
     kept = labels[:half] if subset == "base" else labels[half:]
-    if not kept:
-        raise ValueError("DATASET.SUBSAMPLE_CLASSES is 'new', but the dataset has one class only")
     new_label = {label: position for position, label in enumerate(kept)}
     return Splits(*([i._replace(label=new_label[i.label]) for i in items if i.label in new_label] for items in splits))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from reporting.cells import Cells
+from reporting.names import AVERAGE
 from reporting.paper import published_ablation
 from reporting.result import Key, Row
 from reporting.sweeps import Sweep, Triple, combinations, mean_of, sweeps, triple
 from reporting.table import Entry, Table, drop_empty, gap, slug
-from reporting.tables import AVERAGE, block_name, datasets_of, difference, rows_of
+from reporting.tables import block_name, datasets_of, difference, rows_of
 
 PARTS = ("base", "new", "hm")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reporting.result import Key, Result
+from runs.likeness import DAGGER, cautions, unlike_halves, unlike_tests
 from runs.record import differences
 from runs.table import harmonic_mean
 
@@ -26,6 +27,7 @@ class Cell:
         center: what stands for all seeds; None where there is no number.
         lacks: what else is missing, such as `3 of 11 data sets`.
         refused: why there is no number although there are results.
+        cautions: lines on why the number means little; it is marked, and they stand below its table.
     """
 
     values: Mapping[int, float] = field(default_factory=dict)
@@ -33,11 +35,12 @@ class Cell:
     center: float | None = None
     lacks: str = ""
     refused: str = ""
+    cautions: tuple[str, ...] = ()
 
     @classmethod
-    def over_seeds(cls, values: Mapping[int, float], wanted: tuple[int, ...]) -> Cell:
+    def over_seeds(cls, values: Mapping[int, float], wanted: tuple[int, ...], cautions: Iterable[str] = ()) -> Cell:
         """The mean over the seeds that are there."""
-        return cls(values, wanted, statistics.mean(values.values()) if values else None)
+        return cls(values, wanted, statistics.mean(values.values()) if values else None, cautions=tuple(cautions))
 
     @property
     def spread(self) -> float | None:
@@ -61,12 +64,13 @@ class Cell:
         return ""
 
     def text(self, decimals: int = 2) -> str:
-        """Such as `81.20 ± 0.31`, `81.20 ± 0.44 (2 of 3!)`, `(mixed settings!)`; a dash where there is nothing."""
+        """Such as `81.20 ± 0.31`, `81.20 ± 0.44 (2 of 3!)`, `9.50 †`, `(mixed settings!)`; a dash where nothing is."""
         mark = f"({self.mark})" if self.mark else ""
         if self.center is None:
             return mark or "-"
         spread = "" if self.spread is None else f" ± {self.spread:.{decimals}f}"
-        return f"{self.center:.{decimals}f}{spread} {mark}".strip()
+        dagger = f" {DAGGER}" if self.cautions else ""
+        return f"{self.center:.{decimals}f}{spread}{dagger} {mark}".strip()
 
 
 def harmonic(base: Cell, new: Cell) -> Cell:
@@ -75,7 +79,12 @@ def harmonic(base: Cell, new: Cell) -> Cell:
     if base.center is None or new.center is None:
         return Cell(wanted=base.wanted, lacks=lacks, refused=refused)
     values = {seed: harmonic_mean(base.values[seed], new.values[seed]) for seed in base.values.keys() & new.values}
-    return Cell(dict(sorted(values.items())), base.wanted, harmonic_mean(base.center, new.center), lacks, refused)
+    center = harmonic_mean(base.center, new.center)
+    return Cell(dict(sorted(values.items())), base.wanted, center, lacks, refused, _cautions([base, new]))
+
+
+def _cautions(cells: Iterable[Cell]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(line for cell in cells for line in cell.cautions))
 
 
 def average(cells: Sequence[Cell]) -> Cell:
@@ -88,7 +97,7 @@ def average(cells: Sequence[Cell]) -> Cell:
     values = {seed: statistics.mean(cell.values[seed] for cell in cells) for seed in sorted(common)}
     center = statistics.mean(cell.center for cell in cells if cell.center is not None)
     lacks = "" if all(cell.complete for cell in cells) else "seeds missing"
-    return Cell(values, wanted, center, lacks)
+    return Cell(values, wanted, center, lacks, cautions=_cautions(cells))
 
 
 class Cells:
@@ -111,7 +120,8 @@ class Cells:
                 self.notes.append(f"{result.path}: seed {result.seed} is not asked for (--seeds)")
         self._drop_second_tests()
         self._refused = {key: self._check(key, some, defaults) for key, some in self._results.items()}
-        self._drop_halves_of_other_models()
+        self._refuse_unlike_tests()
+        self._drop_halves_that_are_no_pair()
 
     def keys(self) -> list[Key]:
         """All keys with results."""
@@ -130,7 +140,10 @@ class Cells:
         """The cell of `key`; one without a number where nothing ran."""
         if self._refused.get(key):
             return Cell(wanted=self.seeds, refused=self._refused[key])
-        return Cell.over_seeds({result.seed: result.accuracy for result in self.results(key)}, self.seeds)
+        some = self.results(key)
+        where = key.dataset if key.part == "all" else f"{key.dataset}, {key.part}"
+        said = dict.fromkeys(f"{where}: {line}" for result in some for line in cautions(result.record))
+        return Cell.over_seeds({result.seed: result.accuracy for result in some}, self.seeds, said)
 
     def halves(self, key: Key) -> tuple[Cell, Cell]:
         """Base and new, each over the seeds that have both."""
@@ -139,7 +152,7 @@ class Cells:
             return base, new
         common = base.values.keys() & new.values.keys()
         return tuple(  # type: ignore[return-value]
-            Cell.over_seeds({seed: value for seed, value in half.values.items() if seed in common}, self.seeds)
+            Cell.over_seeds({s: value for s, value in half.values.items() if s in common}, self.seeds, half.cautions)
             for half in (base, new)
         )
 
@@ -173,14 +186,40 @@ class Cells:
                     some.remove(result)
                     self.notes.append(f"{result.path} tests once more what {first.path} has tested")
 
-    def _drop_halves_of_other_models(self) -> None:
-        """Leave out results on new classes of a model that is not the one in the base half's folder any more."""
+    def _refuse_unlike_tests(self) -> None:
+        """Refuse all cells of a table's data set whose results are not of the same test images."""
+        tables: dict[tuple[str, ...], list[Key]] = defaultdict(list)
+        for key in self.keys():
+            tables[key.protocol, key.backbone, key.dataset, key.part].append(key)
+        for keys in tables.values():
+            first, *others = [result for key in keys for result in self._results[key]]
+            found = ((other, why) for other in others if (why := unlike_tests(first.record, other.record)))
+            for other, why in found:
+                name = f"{first.key.dataset} ({first.key.protocol}, {first.key.part})"
+                self.refusals.append(
+                    f"{name}: {first.path} and {other.path} were not tested on the same images ({why}): "
+                    "report them apart, or run one of them again"
+                )
+                self._refused |= {key: self._refused[key] or "other images" for key in keys}
+                break
+
+    def _drop_halves_that_are_no_pair(self) -> None:
+        """Leave out results on new classes that do not belong to what the base half's folder has now."""
         for key, some in self._results.items():
             if key.part != "new":
                 continue
-            trained = {r.seed: r.record.get("run_id") for r in self._results.get(key._replace(part="base"), [])}
+            bases = {result.seed: result for result in self._results.get(key._replace(part="base"), [])}
             for result in list(some):
-                tested, base = result.config.get("run.model"), trained.get(result.seed)
-                if tested and base and tested != base:
+                why = _no_pair(bases[result.seed], result) if result.seed in bases else ""
+                if why:
                     some.remove(result)
-                    self.notes.append(f"{result.path} tested another model than the base half has now: test it again")
+                    self.notes.append(f"{result.path} {why}")
+
+
+def _no_pair(base: Result, new: Result) -> str:
+    """Why two results are not the halves of one model's test, or ""."""
+    tested, trained = new.config.get("run.model"), base.record.get("run_id")
+    if tested and trained and tested != trained:
+        return "tested another model than the base half has now: test it again"
+    why = unlike_halves(base.record, new.record)
+    return why and f"is no pair with {base.path}: {why}"

@@ -13,6 +13,7 @@ from reporting.result import Key
 from runs import config
 from runs.grid.expand import TAKEN, resolved
 from runs.grid.layout import PROTOCOLS, STEPS, tag
+from runs.likeness import PLACE
 
 Settings = Mapping[str, Any]
 
@@ -45,15 +46,28 @@ def as_json(settings: Settings) -> Settings:
 
 
 def changed(key: Key, settings: Settings) -> dict[str, Any]:
-    """Settings of a run that differ from those of its configuration file; none where that file is unknown."""
+    """Settings of a run that differ from those of its configuration file; none where that file is unknown.
+
+    A test on another data set than the one trained on has settings of its own for that: these do not count.
+    """
     before = plain(key.row.method, key.source, file_of(key), key.protocol)
     if before is None:
         return {}
+    elsewhere = key.dataset != key.source
     return {
         name: value
         for name, value in settings.items()
-        if name in before and before[name] != value and name not in TAKEN
+        if name in before
+        and before[name] != value
+        and name not in TAKEN
+        and not (elsewhere and name.startswith("DATASET."))
     }
+
+
+def names_other_data(key: Key, settings: Settings) -> bool:
+    """Whether the configuration file of a run's data set, as it is now, names other data than the run had."""
+    now = plain(key.row.method, key.dataset, file_of(key), key.protocol)
+    return bool(settings) and now is not None and any(now.get(name, "") != settings.get(name, "") for name in PLACE)
 
 
 def shown(key: Key, settings: Settings) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from typing import NoReturn
 import trainers
 from reporting.changes import as_json
 from reporting.gather import Gathered, gather
-from reporting.names import check_names, known_datasets
+from reporting.names import check_names
 from reporting.report import Asked, Report, build
 from reporting.result import PROTOCOLS
 from reporting.write import write
 from runs.config import flatten, get_cfg_default
+from runs.grid.layout import dataset_names
 
 SHOWN = 5  # commands on the terminal; all are in the report
 
@@ -61,7 +62,7 @@ def asked_of(args: argparse.Namespace, found: Gathered) -> Asked:
     check_names("protocol", args.protocols, PROTOCOLS)
     check_names("method", methods, known)
     check_names("method", [trainers.ALIASES.get(args.to, args.to)], known)
-    check_names("dataset", args.datasets, {*known_datasets(), *(key.dataset for key in keys)})
+    check_names("dataset", args.datasets, {*dataset_names(), *(key.dataset for key in keys)})
     seeds = args.seeds or []
     twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
     if twice:

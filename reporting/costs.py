@@ -14,6 +14,7 @@ from reporting.result import Key, Result, Row
 from reporting.sweeps import COST_ONLY, Triple, is_ablation, triple
 from reporting.table import Entry, Table, drop_empty, slug
 from reporting.tables import groups
+from runs.likeness import cautions
 
 Record = Mapping[str, Any]
 # Header and what it is in a record of a training run; None where the record does not have it.
@@ -122,7 +123,7 @@ def _row_of_table_6(row: Row) -> Row:
 def runs_table(results: Sequence[Result]) -> Table:
     """Every run behind the report: where it lies, what it gave, and with what it was made."""
     headers = ["Folder", "Method", "Protocol", "Trained on", "Tested on", "Classes", "Shots", "Seed", "Accuracy"]
-    headers += ["Backbone", "Device", "Commit", "Configuration", "torch", "Finished"]
+    headers += ["Backbone", "Device", "Commit", "Configuration", "torch", "Finished", "Notes"]
     lines: list[list[Entry]] = []
     for result in results:
         key, record = result.key, result.record
@@ -132,5 +133,7 @@ def runs_table(results: Sequence[Result]) -> Table:
             [str(result.path), key.row.label, key.protocol, key.source, key.dataset, key.part, str(key.shots)]
             + [str(result.seed), result.accuracy, key.backbone, record.get("device"), made]
             + [record.get("config_hash", "")[:12], record.get("versions", {}).get("torch"), record.get("finished")]
+            + ["; ".join(cautions(record))]
         )
+    headers, lines = drop_empty(headers, lines, keep=len(headers) - 1)
     return Table("runs", "The runs behind these tables", headers, lines, 1)

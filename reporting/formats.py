@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from reporting.cells import Cell
 from reporting.table import Entry, Table
+from runs.likeness import DAGGER
 
 _TEX = {
     "\\": r"\textbackslash{}",
@@ -24,6 +25,7 @@ _TEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
+    DAGGER: r"$\dagger$",
 }
 WIDE = 8  # columns from which a LaTeX table is shrunk to the page
 
@@ -33,12 +35,12 @@ def markdown(table: Table) -> str:
     align = ["left"] * table.left + ["right"] * (len(table.headers) - table.left)
     rows = [[text.replace("|", r"\|") for text in row] for row in table.texts()]
     body = tabulate(rows, headers=table.headers, tablefmt="pipe", disable_numparse=True, colalign=align)
-    notes = "".join(f"\n- {note}" for note in table.notes)
+    notes = "".join(f"\n- {note}" for note in table.footnotes())
     return f"**{table.title}**\n\n{body}\n" + (f"{notes}\n" if notes else "")
 
 
 def comma_separated(table: Table) -> str:
-    """Unrounded numbers; a cell over seeds is five columns: mean, deviation, n, seeds wanted, what is missing."""
+    """Unrounded numbers; a cell over seeds is five columns: mean, deviation, n, seeds wanted, what is to be known."""
     cells = [any(isinstance(row[i], Cell) for row in table.rows) for i in range(len(table.headers))]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -59,7 +61,7 @@ def _heads(header: str, is_cell: bool) -> Iterator[str]:
 def _parts(entry: Entry, is_cell: bool) -> Iterator[str]:
     if isinstance(entry, Cell):
         yield from (_number(entry.center), _number(entry.spread), str(len(entry.values)), str(len(entry.wanted)))
-        yield entry.mark
+        yield "; ".join([*filter(None, [entry.mark]), *(f"{DAGGER} {line}" for line in entry.cautions)])
         return
     yield _number(entry) if isinstance(entry, float) else entry or ""
     yield from [""] * 4 * is_cell
@@ -92,7 +94,7 @@ def latex(table: Table) -> str:
         before = row[0]
         lines.append(_row(row))
     lines += [r"\bottomrule", r"\end{tabular}" + ("%\n}" if wide else "")]
-    lines += [f"\\par\\footnotesize {escape(note)}" for note in table.notes]
+    lines += [f"\\par\\footnotesize {escape(note)}" for note in table.footnotes()]
     return "\n".join([*lines, r"\end{table}", ""])
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import trainers
-from reporting.names import PAPER_BACKBONE, dataset_stem, default_settings, known_datasets, variant_of
+from reporting.names import PAPER_BACKBONE, dataset_name, default_settings, variant_of
 from reporting.result import Key, Result, Row
+from runs.grid.layout import dataset_in_path, dataset_names
 
 TRAINED = ("Finish training", "Finished training")
 _COUNTS = re.compile(r"^\* (total|correct): ([\d,]+)\s*$")
@@ -114,8 +115,8 @@ def _key(path: Path, facts: Facts) -> Key:
     known = {*trainers.METHODS, *trainers.ALIASES}
     method = facts.arguments.get("trainer") or facts.settings.get("TRAINER.NAME") or _among(parts, known)
     method = trainers.ALIASES.get(method, method)
-    dataset = Path(facts.arguments.get("dataset_config_file", "")).stem or _among(parts, known_datasets())
-    dataset = dataset or dataset_stem(facts.settings.get("DATASET.NAME", ""))
+    dataset = Path(facts.arguments.get("dataset_config_file", "")).stem or _among(parts, dataset_names())
+    dataset = dataset or dataset_name(facts.settings.get("DATASET.NAME", ""), "")
     shots = facts.settings.get("DATASET.NUM_SHOTS", "")
     if not shots.isdecimal():  # a test's own is -1: the model's is meant
         shots = _shots(parts) or _shots(Path(facts.arguments.get("model_dir", "")).parts)
@@ -124,6 +125,9 @@ def _key(path: Path, facts: Facts) -> Key:
             raise DamagedLog(f"{path} names no {what}, and neither does its folder")
     settings = Path(facts.arguments.get("config_file", "")).stem or parts[-2]
     protocol, source, part = _protocol(parts, dataset, settings, facts)
+    if not source:
+        model = facts.arguments["model_dir"]
+        raise DamagedLog(f"{path} does not say on which data its model was trained: {model} names no known data set")
     variant = variant_of(settings, default_settings(method, protocol, source, int(shots)))
     backbone = facts.settings.get("MODEL.BACKBONE.NAME", PAPER_BACKBONE)
     return Key(protocol, backbone, Row(method, variant, True), source, dataset, part, int(shots))
@@ -138,12 +142,16 @@ def _shots(parts: tuple[str, ...]) -> str:
 
 
 def _protocol(parts: tuple[str, ...], dataset: str, settings: str, facts: Facts) -> tuple[str, str, str]:
-    """Protocol, dataset trained on, classes tested; MMRL's release keeps cross-dataset runs under `base2new`."""
+    """Protocol, dataset trained on ("": unknown), classes tested.
+
+    MMRL's release keeps cross-dataset runs under `base2new`.
+    """
     if {"evaluation", "xd"} & {*parts} or "cross_datasets" in settings or facts.settings.get("TASK") == "CD":
         if facts.arguments.get("eval_only") == "False":
             return "xd", dataset, "all"
-        trained = Path(facts.arguments.get("model_dir", "")).parts
-        return "xd", _among(trained, known_datasets()) or "imagenet", "all"
+        trained = Path(facts.arguments.get("model_dir", ""))
+        named = _among(trained.parts, dataset_names()) or dataset_in_path(trained)
+        return "xd", named if trained.parts else "imagenet", "all"  # zero-shot CLIP stands beside models of ImageNet
     part = facts.settings.get("DATASET.SUBSAMPLE_CLASSES")
     part = part or ("base" if "train_base" in parts else "new" if "test_new" in parts else "all")
     return "fewshot" if part == "all" else "base2new", dataset, part

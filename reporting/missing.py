@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from reporting.cells import Cells
-from reporting.changes import file_of, full_name, hidden, shown, tags_of
-from reporting.names import default_settings, known_datasets, method_order
+from reporting.changes import file_of, full_name, hidden, names_other_data, shown, tags_of
+from reporting.names import default_settings, method_order
 from reporting.result import Key, Result, Row
 from reporting.sweeps import is_ablation, sweeps
 from runs.config import RESOLVED, read_yaml
-from runs.grid.layout import PROTOCOLS, STEPS, method_names
+from runs.grid.layout import PROTOCOLS, STEPS, dataset_names, method_names
+from runs.likeness import PLACE
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Lack:
         options: settings that they do not show.
         output: the folder of all runs.
         root: the folder of all data sets, where a record tells.
+        moved: data sets whose configuration names other data than the runs that are there had.
     """
 
     protocol: str
@@ -44,6 +46,7 @@ class Lack:
     options: tuple[tuple[str, str], ...] = ()
     output: str = ""
     root: str = ""
+    moved: tuple[str, ...] = ()
 
     def text(self) -> str:
         """In words."""
@@ -55,10 +58,13 @@ class Lack:
 
     def command(self) -> str:
         """The command that runs them, or why there is none."""
-        unknown = [name for name in (*self.datasets, self.source) if name and name not in known_datasets()]
+        unknown = [name for name in (*self.datasets, self.source) if name and name not in dataset_names()]
         unknown += [name for name in self.methods if name not in method_names()]
         if unknown:
             return f"# no command of grid.py: it has no configuration of {_join(unknown)}"
+        if self.moved:
+            names = _join(self.moved)
+            return f"# no command of grid.py: its configuration of {names} names other data than these runs had"
         targets = [name for name in self.datasets if name != self.source] or self.datasets  # training tests the source
         words = ["python", "grid.py", self.protocol, "--datasets", *targets, "--methods", *self.methods]
         words += ["--shots", *map(str, self.shots), "--seeds", *map(str, self.seeds)]
@@ -77,11 +83,12 @@ def missing(cells: Cells, keys: Sequence[Key]) -> list[Lack]:
     made: dict[Row, list[Result]] = defaultdict(list)
     for key in cells.keys():
         made[key.row] += cells.results(key)
+    moved = {key.dataset for key in cells.keys() for one in cells.results(key)[:1] if names_other_data(key, one.config)}
     lacks = []
     for key in dict.fromkeys(_wanted(cells, keys)):
         seeds = _missing_seeds(cells, key)
         if seeds and not key.row.foreign:
-            lacks.append(_lack(key, seeds, made))
+            lacks.append(_lack(key, seeds, made, moved))
     return _merge(lacks)
 
 
@@ -118,7 +125,7 @@ def _missing_seeds(cells: Cells, key: Key) -> tuple[int, ...]:
     return tuple(seed for seed in cells.seeds if any(seed not in cell.values for cell in found))
 
 
-def _lack(key: Key, seeds: tuple[int, ...], made: dict[Row, list[Result]]) -> Lack:
+def _lack(key: Key, seeds: tuple[int, ...], made: dict[Row, list[Result]], moved: set[str]) -> Lack:
     row = key.row
     alike = [result for result in made.get(row, []) if result.record]
     alike = alike or [r for plain, some in made.items() if plain.method == row.method for r in some if r.record]
@@ -126,6 +133,7 @@ def _lack(key: Key, seeds: tuple[int, ...], made: dict[Row, list[Result]]) -> La
     cfg = file_of(key)
     usual = default_settings(row.method, key.protocol, key.source, key.shots)
     options = hidden(near[0].key, near[0].config) if near else {}
+    names = (key.source, key.dataset) if key.protocol == "xd" else (key.dataset,)
     output, root = places_of(near[0]) if near else ("", "")
     return Lack(
         key.protocol,
@@ -137,9 +145,10 @@ def _lack(key: Key, seeds: tuple[int, ...], made: dict[Row, list[Result]]) -> La
         key.source if key.protocol == "xd" else "",
         "" if cfg == usual else cfg,
         tuple(_swept(row, near)),
-        tuple(sorted((name, str(value)) for name, value in options.items())),
+        tuple(sorted((name, str(value)) for name, value in options.items() if name not in PLACE)),
         output,
         root,
+        tuple(name for name in dict.fromkeys(names) if name in moved),
     )
 
 

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from functools import cache
-from pathlib import Path
-
-import yaml
 
 import datasets
 import trainers
@@ -21,38 +17,40 @@ PAPER_BACKBONE = "ViT-B/16"
 PAPER_DATASETS = (
     "imagenet caltech101 oxford_pets stanford_cars oxford_flowers food101 fgvc_aircraft sun397 dtd eurosat ucf101"
 ).split()
-IMAGENET_VARIANTS = "imagenetv2 imagenet_sketch imagenet_a imagenet_r".split()
+AVERAGE = "average"  # over data sets, where a data set's name could stand
+DOMAIN_VARIANTS = {
+    "imagenet": "imagenetv2 imagenet_sketch imagenet_a imagenet_r".split(),
+    "drawn_letters": "drawn_letters_v2 drawn_letters_sketch drawn_letters_a drawn_letters_r".split(),
+}
 
 
-@cache
-def _by_registry_name() -> dict[str, str]:
-    stems = {}
-    for path in sorted((CONFIGS / "datasets").glob("*.yaml")):
-        stems[yaml.safe_load(path.read_text(encoding="utf-8"))["DATASET"]["NAME"]] = path.stem
-    return stems
+def dataset_name(registry: str, config: str) -> str:
+    """A data set's name in a report: that of the configuration file that its run was given.
 
+    Args:
+        registry: the loader, as `DATASET.NAME` has it.
+        config: stem of the configuration file; "" where that is not known.
 
-def dataset_stem(name: str, folder: str = "") -> str:
-    """A dataset's name as its configuration file has it; the user's own data go by their folder's name."""
-    if name in datasets.OWN and folder:
-        return Path(folder).name
-    return _by_registry_name().get(name, name)
-
-
-def known_datasets() -> list[str]:
-    """Names of all dataset configurations."""
-    return sorted(_by_registry_name().values())
+    Returns:
+        "" for own data of which only the loader is known. A file that has the name of another data set's does not
+        pass for it: own data are then `dtd (own)`, others go by their loader.
+    """
+    loader = datasets.config_name(registry)
+    taken = config != loader and config in (AVERAGE, *map(datasets.config_name, datasets.NAMES))
+    if registry in datasets.OWN:
+        return f"{config} (own)" if taken else config
+    return config if config and not taken else loader or registry
 
 
 def dataset_order(name: str) -> tuple[int, str]:
     """Sorts datasets as the paper lists them, others behind by name."""
-    listed = [*PAPER_DATASETS, *IMAGENET_VARIANTS]
+    listed = [*PAPER_DATASETS, *DOMAIN_VARIANTS["imagenet"]]
     return (listed.index(name) if name in listed else len(listed), name)
 
 
 def is_domain_variant(name: str, source: str) -> bool:
-    """Whether a data set shows the classes of `source` in another domain: it has its name, and more (`imagenet_r`)."""
-    return name != source and name.startswith(source)
+    """Whether a data set is known to show the classes of `source` in another domain (`imagenet_r`)."""
+    return name in DOMAIN_VARIANTS.get(source, ())
 
 
 def method_order(method: str) -> tuple[int, int, str]:

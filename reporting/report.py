@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reporting.ablations import ablations
@@ -22,6 +23,7 @@ from reporting.result import Key, Result
 from reporting.table import Table
 from reporting.tables import base_to_new
 from reporting.wide import crossed, few_shot
+from runs.likeness import DAGGER, cautions
 
 EMBEDDED = "embedded"  # the backbone that comes with the project
 
@@ -96,10 +98,15 @@ def build(found: Gathered, asked: Asked, defaults: Mapping[str, Any]) -> Report:
     keys = _with_asked([*cells.keys(), *expected], asked)
     sections = [section for section in _sections(cells, keys, asked) if section.tables or section.plots]
     counted = [result for key in cells.keys() for result in cells.results(key)]
+    _give_files_of_their_own(sections)
     sections.append(Section("Runs", [runs_table(sorted(counted, key=lambda r: str(r.path)))], folded=True))
     return Report(
         asked.title,
-        [*_label(results), found.summary(len(cells.notes)) + ".", _legend(seeds)],
+        [
+            *_label(results),
+            found.summary(len(cells.notes)) + ".",
+            _legend(seeds, any(cautions(result.record) for result in counted)),
+        ],
         sections,
         [*cells.refusals, *found.damaged],
         list(found.unfinished.values()),
@@ -119,6 +126,22 @@ def _sections(cells: Cells, keys: Sequence[Key], asked: Asked) -> list[Section]:
         Section("Training", [], list(training_plots(cells, keys))),
     ]
     return sections
+
+
+def _give_files_of_their_own(sections: Sequence[Section]) -> None:
+    """Number what would share a file's name with one before it, such as those of data sets `a-b` and `a_b`."""
+    seen: Counter[str] = Counter()
+
+    def own(name: str) -> str:
+        seen[name] += 1
+        return name if seen[name] == 1 else own(f"{name}_{seen[name]}")
+
+    for section in sections:
+        for table in section.tables:
+            table.name = own(table.name)
+    seen.clear()
+    for section in sections:
+        section.plots = [replace(plot, name=own(plot.name)) for plot in section.plots]
 
 
 def usual_seeds(found: set[int]) -> tuple[int, ...]:
@@ -155,11 +178,12 @@ def _label(results: Sequence[Result]) -> list[str]:
     return [f"{which} of the embedded suite: a small CLIP on small images, not the paper's CLIP or data."]
 
 
-def _legend(seeds: tuple[int, ...]) -> str:
+def _legend(seeds: tuple[int, ...], has_cautions: bool) -> str:
+    dagger = f" {DAGGER} marks one of few images or classes: the line below its table says which." * has_cautions
     return (
         f"Mean ± standard deviation (n - 1) over seeds {', '.join(map(str, seeds))}; n is how many there are. HM is "
         "that of the two means, and an average's HM that of the averages. Differences are paired by seed, with a 95 % "
-        "confidence interval (Student's t). ! marks a number that lacks seeds or data sets."
+        "confidence interval (Student's t). ! marks a number that lacks seeds or data sets." + dagger
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from reporting.cells import Cell
+from runs.likeness import DAGGER
 
 Entry = str | float | Cell | None  # None: nothing to say
 
@@ -34,6 +35,12 @@ class Table:
         """All entries as readers see them."""
         digits = [self.decimals.get(header, 2) for header in self.headers]
         return [[text(entry, count) for entry, count in zip(row, digits, strict=True)] for row in self.rows]
+
+    def footnotes(self) -> list[str]:
+        """The lines below it: its notes, and why marked numbers mean little, once each."""
+        cells = (entry for row in self.rows for entry in row if isinstance(entry, Cell) and entry.center is not None)
+        said = dict.fromkeys(f"{DAGGER} {line}" for cell in cells for line in cell.cautions)
+        return [*self.notes, *said]
 
 
 def text(entry: Entry, decimals: int = 2) -> str:

@@ -6,14 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 
 from reporting.cells import Cell, Cells
-from reporting.names import PAPER_DATASETS, dataset_order, method_order
+from reporting.names import AVERAGE, PAPER_DATASETS, dataset_order, method_order
 from reporting.paper import published
 from reporting.result import Key, Row
 from reporting.sweeps import Triple, is_ablation, mean_of, triple
 from reporting.table import Entry, Table, drop_empty, gap, slug
 from runs.compare import paired_difference
-
-AVERAGE = "average"
+from runs.likeness import DAGGER
 
 
 def groups(keys: Sequence[Key], protocol: str) -> Iterator[tuple[str, list[Key]]]:
@@ -45,7 +44,8 @@ def difference(ours: Cell, theirs: Cell) -> str | None:
     if ours.center is None or theirs.center is None or not common:
         return None
     interval = "" if math.isnan(half) else f" ± {half:.2f}"
-    return f"{mean:+.2f}{interval}" + (f" (n = {common}!)" if common < len(ours.wanted) else "")
+    dagger = f" {DAGGER}" if ours.cautions or theirs.cautions else ""
+    return f"{mean:+.2f}{interval}{dagger}" + (f" (n = {common}!)" if common < len(ours.wanted) else "")
 
 
 def base_to_new(cells: Cells, keys: Sequence[Key], to: str, paper: bool) -> Iterator[Table]:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from reporting.cells import Cell, Cells, average
-from reporting.names import PAPER_DATASETS, dataset_order, is_domain_variant
+from reporting.names import AVERAGE, PAPER_DATASETS, dataset_order, is_domain_variant
 from reporting.paper import published
 from reporting.result import Key, Row
 from reporting.table import Entry, Table, gap, slug
-from reporting.tables import AVERAGE, block_name, datasets_of, difference, groups, reference_of, rows_of
+from reporting.tables import block_name, datasets_of, difference, groups, reference_of, rows_of
 
 
 class Line(NamedTuple):
@@ -39,11 +39,19 @@ def wide(
             gaps = [gap(cell, number) for (_, _, cell), number in zip(columns, numbers, strict=True)]
             table.append([*lead[:-1], f"{lead[-1]}, published", None, *numbers])
             table.append([*lead[:-1], f"{lead[-1]}, gap", None, *gaps])
-    yield Table(name, title, headers, table, len(labels))
+    whole = Table(name, title, headers, table, len(labels))
+    yield whole
     compared = _compared(rows, to)
     if compared:
         headers = [*labels, *headers[len(labels) + 1 :]]
-        yield Table(f"{name}_difference", f"{title}; paired difference to {to}", headers, compared, len(labels))
+        yield Table(
+            f"{name}_difference",
+            f"{title}; paired difference to {to}",
+            headers,
+            compared,
+            len(labels),
+            whole.footnotes(),
+        )
 
 
 def _count(cells: Iterable[Cell]) -> str:

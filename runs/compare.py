@@ -4,7 +4,8 @@
 
 Means and standard deviations are over the seeds asked for. HM is that of the two means, as in the papers; the
 difference is the mean over seeds of a method's HM less the other's, with its 95 % confidence interval (Student's t).
-A row that lacks seeds is marked and says how many it has; it is compared on the seeds that both have.
+A row that lacks seeds is marked and says how many it has; it is compared on the seeds that both have. Halves that are
+not of one class list are no pair, and rows that were tested on different images are not compared.
 """
 
 from __future__ import annotations
@@ -13,31 +14,39 @@ import argparse
 import math
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tabulate import tabulate
 
 from datasets.text import print_anything
-from runs.table import collect, harmonic_mean
+from runs.table import Pair, collect, dagger, footnotes, harmonic_mean, unlike_pairs, whole
 
 HEADERS = ["Method", "Config", "Seeds", "Base", "New", "HM", "HM - {to}"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """Results of one method under one configuration: accuracies in percent by seed."""
+    """Results of one method under one configuration: the records of base and new by seed."""
 
     method: str
     config: str
-    base: dict[int, float]
-    new: dict[int, float]
+    pairs: Mapping[int, Pair]
+
+    def accuracies(self, half: str) -> dict[int, float]:
+        """Percent by seed."""
+        return {seed: pair[half]["accuracy"] for seed, pair in self.pairs.items()}
 
     @property
     def hm(self) -> dict[int, float]:
         """Harmonic mean of each seed."""
-        return {seed: harmonic_mean(self.base[seed], self.new[seed]) for seed in self.base}
+        base, new = self.accuracies("base"), self.accuracies("new")
+        return {seed: harmonic_mean(base[seed], new[seed]) for seed in base}
+
+    def unlike(self, other: Row) -> str:
+        """Why this row does not compare with another, or ""."""
+        return unlike_pairs(next(iter(other.pairs.values())), next(iter(self.pairs.values())))
 
 
 def collect_rows(output: Path, dataset: str, method: str, seeds: Sequence[int]) -> tuple[list[Row], list[str]]:
@@ -45,15 +54,10 @@ def collect_rows(output: Path, dataset: str, method: str, seeds: Sequence[int]) 
     found, notes = collect(output, dataset, method)
     rows = []
     for (_, config), by_seed in found.items():
-        whole = {seed: by_seed.get(f"seed{seed}", {}) for seed in seeds}
-        for seed, halves in whole.items():
-            lacking = [half for half in ("base", "new") if half not in halves]
-            if lacking:
-                notes.append(f"{method} {config} seed{seed}: no {' and no '.join(lacking)} result")
-        whole = {seed: halves for seed, halves in whole.items() if len(halves) == 2}
-        if whole:
-            base, new = ({seed: halves[half] for seed, halves in whole.items()} for half in ("base", "new"))
-            rows.append(Row(method, config, base, new))
+        kept, reasons = whole({f"seed{seed}": by_seed.get(f"seed{seed}", {}) for seed in seeds})
+        notes += [f"{method} {config} {seed}: {reason}" for seed, reason in reasons.items()]
+        if kept:
+            rows.append(Row(method, config, {int(seed.removeprefix("seed")): pair for seed, pair in kept.items()}))
     return rows, notes
 
 
@@ -79,16 +83,19 @@ def render(rows: Sequence[Row], reference: Row | None, to: str, seeds: Sequence[
 
 
 def _cells(row: Row, reference: Row | None, seeds: Sequence[int]) -> list[str]:
-    count = f"{len(row.base)}" if len(row.base) == len(seeds) else f"{len(row.base)} of {len(seeds)} (!)"
-    hm = harmonic_mean(statistics.mean(row.base.values()), statistics.mean(row.new.values()))
+    count = f"{len(row.pairs)}" if len(row.pairs) == len(seeds) else f"{len(row.pairs)} of {len(seeds)} (!)"
+    base, new = row.accuracies("base"), row.accuracies("new")
+    hm = harmonic_mean(statistics.mean(base.values()), statistics.mean(new.values()))
     difference = ""
-    if reference is not None and row is not reference:
+    if reference is not None and row is not reference and not row.unlike(reference):
         mean, half, common = paired_difference(row.hm, reference.hm)
         if common:
             difference = f"{mean:+.2f}" + ("" if math.isnan(half) else f" ± {half:.2f}")
         if 0 < common < len(seeds):
             difference += f" (n = {common})"
-    return [row.method, row.config, count, _spread(row.base), _spread(row.new), f"{hm:.2f}", difference]
+    halves = {("base",): _spread(base), ("new",): _spread(new), ("base", "new"): f"{hm:.2f}"}
+    cells = [f"{text}{dagger(row.pairs.values(), *of)}" for of, text in halves.items()]
+    return [row.method, row.config, count, *cells, difference]
 
 
 def _spread(values: dict[int, float]) -> str:
@@ -126,6 +133,13 @@ def main() -> int:
             f"Base to new on {args.dataset}, 16 shots, seeds {names}, accuracy in percent (mean ± standard deviation)"
         )
         print(render(rows, reference, args.to, args.seeds))
+        for line in footnotes(args.dataset, [pair for row in rows for pair in row.pairs.values()]):
+            print(line)
+        notes += [
+            f"{row.method} {row.config} and {reference.method} were tested on different images: not compared ({why})"
+            for row in rows
+            if reference is not None and (why := row.unlike(reference))
+        ]
     for line in notes:
         print(f"note: {line}", file=sys.stderr)
     return 1 if notes else 0

@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from types import MappingProxyType
@@ -31,6 +31,10 @@ class DamagedRecord(ValueError):
 
 class ConfigDiffers(ValueError):
     """The folder holds a run of another configuration."""
+
+
+class DataDiffers(ValueError):
+    """The folder holds a run on other data."""
 
 
 def read(directory: str | Path) -> dict[str, Any] | None:
@@ -85,6 +89,7 @@ class Run:
         identity: every setting that can change the result, flat; its hash tells runs apart.
         about: facts that the record repeats for its readers (method, dataset, shots, ...).
         defaults: values of keys of `identity` that a record may lack, being older than they are.
+        same_data: sees that the data of a record are still there, as `runs.data.Sight` does.
 
     Attributes:
         started: when the attempt at hand began, as `time.monotonic` has it.
@@ -96,8 +101,10 @@ class Run:
         identity: dict[str, Any],
         about: dict[str, Any],
         defaults: Mapping[str, Any] = NONE,
+        same_data: Callable[[Path, dict[str, Any]], str] = lambda folder, content: "",
     ) -> None:
         self.directory = Path(directory)
+        self._same_data = same_data
         self.identity: dict[str, Any] = json.loads(json.dumps(identity))
         self.defaults: dict[str, Any] = json.loads(json.dumps(dict(defaults)))
         self.about = about
@@ -111,6 +118,7 @@ class Run:
 
         Raises:
             ConfigDiffers: a run of another configuration stands there; shows the differing keys, old -> new.
+            DataDiffers: a finished run on other data stands there; shows what has changed.
         """
         note = ""
         try:
@@ -124,6 +132,8 @@ class Run:
         if record["status"] == "failed" and not self._has_learned():
             return "failed", note  # it came to nothing, so another configuration loses nothing
         self._refuse(record["config"], self.identity)
+        if record["status"] == "success":
+            note = self._same_data(self.directory, record)
         return record["status"], note
 
     def start(self, resolved: str, facts: dict[str, Any]) -> None:
@@ -137,6 +147,7 @@ class Run:
             path.rename(path.with_name(f"{RECORD}.damaged-{datetime.now():%Y%m%d-%H%M%S-%f}"))
         write_text(self.directory / RESOLVED, resolved)
         same = "config" in earlier and not differences(earlier["config"], self.identity, self.defaults)
+        data = earlier.get("data") if same and self._has_learned() else None
         self._record = {
             "status": "running",
             **self.about,
@@ -148,8 +159,19 @@ class Run:
             "config_hash": digest(self.identity),
             "config_file": hashlib.sha256(resolved.encode()).hexdigest(),
             "config": self.identity,
+            **({"data": data} if data else {}),
         }
         self.started = time.monotonic()
+        write(self.directory, self._record)
+
+    @property
+    def data(self) -> dict[str, Any] | None:
+        """What the started attempt's record says of its data: of an earlier one that learned something, until `add`."""
+        return self._record.get("data")
+
+    def add(self, facts: Mapping[str, Any]) -> None:
+        """Put facts into the record of the attempt at hand."""
+        self._record |= facts
         write(self.directory, self._record)
 
     def succeed(self, results: dict[str, Any]) -> None:

@@ -189,10 +189,12 @@ class CLIPTrainer(SavingTrainer):
 
     def seen_classes(self) -> bool:
         """True where the classes scored are those trained on."""
-        if self.cfg.TASK == "CD":
-            same = self.cfg.DATASET.NAME == self.trained_on  # of own data sets only the classes tell
-            return same and self.trained_classes in (None, list(self.dm.dataset.classnames))
-        return self.cfg.DATASET.SUBSAMPLE_CLASSES != "new"
+        if self.cfg.TASK == "CD" and self.cfg.DATASET.NAME != self.trained_on:
+            return False
+        if self.cfg.TASK != "CD" and self.cfg.DATASET.SUBSAMPLE_CLASSES == "new":
+            return False
+        # Own data sets share their loaders' names, and a model of base classes may be tested on all.
+        return self.trained_classes in (None, list(self.dm.dataset.classnames))
 
     def model_inference(self, images: Tensor) -> Tensor:
         """Scores ``[B, C]`` of a batch of images, within ``test``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from yacs.config import CfgNode
 
 from dassl.engine import TrainerX
 
-from . import METHODS, checkpoints
+from . import METHODS, checkpoints, tested_lists
 from .checkpoints import plain
+from .lists import Lists, lists_of
 from .templates import TEMPLATES
 
 
@@ -48,6 +50,11 @@ class SavingTrainer(TrainerX):
         theirs, ours = ({**side, "settings": cls.shaping(side["settings"])} for side in (about, mine))
         checkpoints.check_fits(path, theirs, ours, cls.settings_key(cfg), cls.shape_settings)
 
+    @cached_property
+    def lists(self) -> Lists:
+        """The images that this run trains on, selects on and tests on."""
+        return lists_of(self.dm.dataset)
+
     def about(self) -> dict[str, Any]:
         """What a checkpoint says of itself: plain values only, enough to rebuild the method and its preprocessing."""
         cfg = self.cfg
@@ -55,6 +62,7 @@ class SavingTrainer(TrainerX):
             "method": cfg.TRAINER.NAME,
             "dataset": self.trained_on,
             "classnames": list(self.dm.dataset.classnames),
+            "data": tested_lists.facts_of(self.lists, cfg),
             "template": cfg.DATASET.TEMPLATE or TEMPLATES.get(cfg.DATASET.NAME, ""),
             "backbone": cfg.MODEL.BACKBONE.NAME,
             "weights": self.weights,
@@ -88,8 +96,8 @@ class SavingTrainer(TrainerX):
         """Load learned tensors of a run's folder, ours or of the method's official release.
 
         Without an epoch the best model is taken if one was kept, else the last. Raises FileNotFoundError for a missing
-        checkpoint and ValueError for a damaged one, or one of another method, backbone, setting or shape, naming what
-        differs.
+        checkpoint and ValueError for a damaged one, or one of another method, backbone, setting, shape or data, naming
+        what differs.
         """
         for name in self.get_model_names(None):
             self._load(name, checkpoints.find(Path(directory) / name, epoch))
@@ -113,10 +121,15 @@ class SavingTrainer(TrainerX):
         """Where training goes on, it must be with the same weights of CLIP."""
         return f"weights {self.weights}"
 
+    def data_digest(self) -> str:
+        """Where training goes on, it must be on the same images."""
+        return self.lists.facts["digest"]
+
     def _load(self, name: str, path: Path) -> None:
         tensors, about = checkpoints.read(path)
         if "method" in about:
             self.check_fits(path, about, self.about(), self.cfg)
+            tested_lists.check(path, about, self.dm.dataset, self.lists, self.cfg)
             self.trained_on, self.trained_classes = about["dataset"], about["classnames"]
         elif self.cfg.TASK == "CD":
             self.trained_on = "ImageNet"  # official checkpoints do not say; their cross-dataset source is ImageNet

@@ -48,6 +48,10 @@ class Resumable:
         """What else a rolling file belongs to, such as a digest of frozen weights; "" for nothing."""
         return ""
 
+    def data_digest(self) -> str:
+        """What tells the images that training goes on with from others; "" for nothing."""
+        return ""
+
     def extra_state(self) -> dict[str, Any]:
         """What else decides how training goes on: tensors and plain values, for `load_extra_state`."""
         return {}
@@ -72,6 +76,7 @@ class Resumable:
             "scaler": None if scaler is None else scaler.state_dict(),
             "rng": get_rng_state(),
             "depends_on": self.depends_on(),
+            "data": self.data_digest(),
             "extra": self.extra_state(),
         }
         RollingFile(directory).write(state)
@@ -109,6 +114,11 @@ class Resumable:
         if state.get("depends_on", "") not in ("", self.depends_on()):
             raise ValueError(
                 f"cannot resume from {file.path}: it belongs to {state['depends_on']}, not {self.depends_on()}"
+            )
+        if state.get("data", "") not in ("", self.data_digest()):
+            raise ValueError(
+                f"cannot resume from {file.path}: it was trained on other images than these; put the data back as they"
+                " were, or train again in another folder"
             )
         try:
             self._restore(state)

@@ -78,7 +78,7 @@ def _table(table: Table) -> str:
         f'<span role="button" tabindex="0">{escape(header)}</span></th>'
         for i, header in enumerate(table.headers)
     )
-    notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in table.footnotes())
     return (
         f'<h3 id="{table.name}">{escape(table.title)}</h3>\n<div class="scroll" tabindex="0">'
         f'<table class="sortable {"one" if table.left == 1 else "two"}"><thead><tr>{heads}</tr></thead>\n'
@@ -99,7 +99,7 @@ def _rows(table: Table) -> Iterator[str]:
 def _cell(entry: Entry, decimals: int, is_text: bool) -> str:
     shown = text(entry, decimals)
     kind = "text" if is_text else ""
-    if isinstance(entry, Cell) and entry.mark:
+    if isinstance(entry, Cell) and (entry.mark or entry.cautions):
         kind = "wrong" if entry.refused else "mark"
     value = number(entry)
     if value is None and not is_text and (match := _NUMBER.match(shown)):

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from matplotlib.figure import Figure
 
 from reporting.cells import Cell, Cells
+from reporting.names import AVERAGE
 from reporting.plots.style import Plot, hollow, look, styled
 from reporting.result import Key, Row
 from reporting.sweeps import is_ablation
 from reporting.table import slug
-from reporting.tables import AVERAGE, base_to_new_cells, datasets_of, groups, rows_of
+from reporting.tables import base_to_new_cells, datasets_of, groups, rows_of
 
 FEWEST = 3  # data sets: fewer have no area
 

@@ -96,7 +96,8 @@ def main(words: Sequence[str], doc: str, program: Program, plan: Plan) -> int:
     if part:
         runs = shard(runs, *part)
         print(f"Part {part[0]} of {part[1]}: {len(runs)} runs")
-    states = {run: look(place.folder(run), place.arguments(run), plan) for run in runs}
+    bar = tqdm(runs, desc="Looking at runs and their data", unit="run", delay=2, leave=False, disable=None)
+    states = {run: look(place.folder(run), place.arguments(run), plan) for run in bar}
     undone = [run for run in runs if states[run][0] != "done"]
     if args.dry_run:
         for run in undone:

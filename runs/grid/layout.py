@@ -82,6 +82,15 @@ class Run:
         return words + [word for pair in self.changes for word in pair] + list(self.options)
 
 
+def dataset_in_path(folder: Path) -> str:
+    """The data set that a path ending as `Run.name` does speaks of, or "" for a path of another kind."""
+    *above, dataset, shots, _, _, seed = ("",) * 5 + folder.parts
+    if not re.fullmatch(r"shots_\d+", shots) or not re.fullmatch(r"seed\d+", seed):
+        return ""
+    steps = (Path(step.folder).parts for step in STEPS.values())
+    return dataset if any(tuple(above[-len(step) :]) == step for step in steps) else ""
+
+
 def tag(key: str, value: str) -> str:
     """What a changed setting adds to a folder's name: `REP_DIM=32`, and `OPTIM.LR=0.01` where it is not a method's."""
     short = key.rsplit(".", 1)[-1] if re.fullmatch(r"TRAINER\.[^.]+\.[^.]+", key) else key

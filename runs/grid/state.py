@@ -36,7 +36,7 @@ def look(folder: Path, arguments: list[str], plan: Plan) -> tuple[str, str]:
         return "stopped", content["status"]
     try:
         plan(arguments).state()
-    except record.ConfigDiffers as error:
+    except (record.ConfigDiffers, record.DataDiffers) as error:
         return "differs", str(error)
     except (FileNotFoundError, ValueError):
         return "done", "its model is gone"

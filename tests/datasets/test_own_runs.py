@@ -121,5 +121,7 @@ def test_base_to_new_and_as_a_cross_dataset_target(run, own):
         TEMPLATE,
     ]
     other, log = run("target", *model, *target, "TASK", "CD", config=CONFIGS / "datasets/table.yaml")
+    named = [other[key] for key in ("dataset", "dataset_config", "source", "source_config")]
+    assert named == ["Table", "table", "ImageFolder", "mydigits"]
     assert other["total"] == len(rows) and "for testing only" in log
     assert other["accuracy"] > 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,9 +58,15 @@ def test_negative_seed_goes_on_with_the_generator(splits, seed):
 def test_cut_is_a_partition_with_fresh_labels(splits):
     count = len({item.label for item in splits.train})
     half = (count + 1) // 2
-    base = cut_classes(splits, "base")
-    new = cut_classes(splits, "new") if count > 1 else Splits([], [], [])
     assert cut_classes(splits, "all") == splits
+    if count < 4:
+        for subset in ("base", "new"):
+            with pytest.raises(
+                ValueError, match=f"needs four classes, two in each half, and the data set has {count}:"
+            ):
+                cut_classes(splits, subset)
+        return
+    base, new = cut_classes(splits, "base"), cut_classes(splits, "new")
     for part, first, second in zip(splits, base, new, strict=True):
         assert Counter(i.impath for i in first) + Counter(i.impath for i in second) == Counter(i.impath for i in part)
         for kept, offset in ((first, 0), (second, half)):

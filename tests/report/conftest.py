@@ -75,6 +75,7 @@ class Runs:
             "status": "success",
             "method": method,
             "dataset": settings["DATASET.NAME"],
+            "dataset_config": dataset,
             "protocol": TASKS[protocol],
             "subsample": part,
             "shots": shots,
@@ -82,6 +83,7 @@ class Runs:
             "mode": config["run.mode"],
             "model_dir": None,
             "source": plain(method, source, cfg, protocol)["DATASET.NAME"],  # type: ignore[index]
+            "source_config": source,
             "settings": cfg,
             "run_id": run_id,
             "accuracy": accuracy,

@@ -148,3 +148,31 @@ def test_rows_that_change_several_settings_stand_together(runs):
     cells = runs.cells(1)
     (table,) = ablations(cells, cells.keys(), paper=False)
     assert table.texts() == [["dtd", "ALPHA=0.5+REP_DIM=32", "1", "70.00", "60.00", "64.62", "-3.96"]]
+
+
+def named(names: str, total: int = 20) -> list[dict]:
+    return [{"class": name, "total": total, "correct": 1} for name in names]
+
+
+def test_halves_of_different_class_lists_are_no_pair(runs):
+    base = runs.add("base2new", "dtd", "base", 80.0, per_class=named("abc"))
+    new = runs.add("base2new", "dtd", "new", 60.0, per_class=named("cd"))
+    runs.pair("dtd", 70.0, 50.0, seed=2)
+    cells = runs.cells(1, 2)
+    assert [half.text() for half in cells.halves(DTD)] == ["70.00 (1 of 2!)", "50.00 (1 of 2!)"]
+    assert cells.notes == [f"{new} is no pair with {base}: 'c' is of both halves"]
+
+
+def test_results_on_different_images_share_no_table(runs):
+    first = runs.add("fewshot", "dtd", "all", 70.0, per_class=named("ab"), method="CoOp")
+    other = runs.add("fewshot", "dtd", "all", 80.0, per_class=named("ab", 21))
+    runs.add("fewshot", "eurosat", "all", 60.0, per_class=named("cd"))
+    cells = runs.cells(1)
+    assert {key.dataset: cells.get(key).text() for key in cells.keys()} == {
+        "dtd": "(other images!)",
+        "eurosat": "60.00",
+    }
+    assert cells.refusals == [
+        f"dtd (fewshot, all): {first} and {other} were not tested on the same images (20 images of 'a' in one alone): "
+        "report them apart, or run one of them again"
+    ]

@@ -204,3 +204,14 @@ def test_a_log_beside_a_record_is_the_records(runs):
     write(folder / "stage1", TRAINING + result(1, 10))
     found = gather([runs.output])
     assert [r.accuracy for r in found.results] == [80.0] and not found.damaged
+
+
+def test_a_cross_dataset_log_whose_model_is_of_unknown_data_is_not_taken_for_one_of_imagenet(tmp_path):
+    facts = {**MAPLE, "cfg": "vit_b16_cross_datasets", "eval_only": True, "shots": 16}
+    path = tmp_path / "evaluation/MaPLe/vit_b16_cross_datasets_16shots/dtd/seed1"
+    log = write(path, head(**facts, model_dir="models/textile") + result(800, 1_692))
+    with pytest.raises(logs.DamagedLog, match="models/textile names no known data set"):
+        logs.read_result(log)
+    model = "theirs/xd/train/textile/shots_16/MaPLe/vit_b16_cross_datasets/seed1"
+    log = write(path, head(**facts, model_dir=model) + result(800, 1_692))
+    assert logs.read_result(log).key.source == "textile"

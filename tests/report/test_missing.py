@@ -110,9 +110,24 @@ def test_a_refused_cell_is_not_missing(runs):
 
 
 def test_data_without_a_configuration_have_no_command(runs):
-    runs.add("fewshot", "imagefolder", "all", 80.0, hidden={"DATASET.FOLDER": "animals"})
+    runs.add("fewshot", "imagefolder", "all", 80.0, dataset_config="animals")
     (lack,) = lacks(runs, 1, 2)
     assert lack.command() == "# no command of grid.py: it has no configuration of animals"
+
+
+def test_a_configuration_that_names_other_data_gives_no_command(runs):
+    runs.add("fewshot", "imagefolder", "all", 80.0, hidden={"DATASET.FOLDER": "animals"})
+    (lack,) = lacks(runs, 1, 2)
+    assert lack.command() == (
+        "# no command of grid.py: its configuration of imagefolder names other data than these runs had"
+    )
+
+
+def test_where_one_data_set_lies_is_not_carried_over_to_another(runs):
+    runs.add("fewshot", "imagefolder", "all", 80.0, hidden={"DATASET.FOLDER": "animals", "OPTIM.MAX_EPOCH": 2})
+    report = build(gather([runs.output]), Asked(datasets=["imagefolder", "dtd"], seeds=(1,)), defaults())
+    (lack,) = report.lacks
+    assert (lack.datasets, lack.options) == (("dtd",), (("OPTIM.MAX_EPOCH", "2"),))
 
 
 @pytest.mark.parametrize("facts", [{"status": "failed", "error": "out of memory"}, {"status": "running"}])

@@ -6,6 +6,10 @@ import pytest
 
 from reporting import formats
 from reporting.cells import Cell, average, harmonic
+from reporting.command import defaults
+from reporting.gather import gather
+from reporting.page import page
+from reporting.report import Asked, build
 from reporting.table import Table
 from reporting.tables import base_to_new
 from reporting.wide import crossed, few_shot
@@ -165,3 +169,33 @@ def test_letters_that_mean_something_to_latex_are_escaped():
     )
     table = Table("t", "title", ["a|b", "c"], [["x|y", 1.0]], 1, ["note"])
     assert r"x\|y" in formats.markdown(table) and formats.markdown(table).endswith("\n- note\n")
+
+
+def test_numbers_that_mean_little_are_marked_in_every_format(runs):
+    for method, value in {"MMRL": 100.0, "CoOp": 90.0}.items():
+        runs.pair("dtd", 80.0, 70.0, method=method)
+        runs.add("base2new", "eurosat", "base", value, method=method)
+        runs.add("base2new", "eurosat", "new", 50.0, method=method, notes={"small_test": "12 images are tested"})
+    cells = runs.cells(1)
+    (table,) = base_to_new(cells, cells.keys(), "MMRL", paper=False)
+    assert table.texts()[4][:6] == ["eurosat", "CoOp", "1", "90.00", "50.00 †", "64.29 †"]
+    assert table.texts()[4][6] == "-2.38 †" and table.texts()[0][4:6] == ["60.00 †", "70.34 †"]  # the average too
+    assert formats.markdown(table).endswith("|\n\n- † eurosat, new: 12 images are tested\n")
+    assert ",50,,1,1,† eurosat\\, new: 12 images are tested,".replace("\\", "") in (
+        formats.comma_separated(table).replace('"', "")
+    )
+    text = formats.latex(table)
+    assert r"50.00 $\dagger$" in text and r"\par\footnotesize $\dagger$ eurosat, new: 12 images" in text
+    report = build(gather([runs.output]), Asked(seeds=(1,)), defaults())
+    html = page(report)
+    assert '<td class="mark" data-v="50" title="seed 1: 50.00">50.00 †</td>' in html
+    assert "<li>† eurosat, new: 12 images are tested</li>" in html and "† marks one" in report.about[-1]
+
+
+def test_a_table_of_differences_has_the_marks_too(runs):
+    for method, value in {"MMRL": 60.0, "CoOp": 50.0}.items():
+        runs.add("fewshot", "dtd", "all", value, method=method, notes={"small_test": "12 images are tested"})
+    cells = runs.cells(1)
+    _, difference = few_shot(cells, cells.keys(), "MMRL", paper=False)
+    assert difference.texts() == [["dtd", "CoOp", "-10.00 †"]]
+    assert difference.footnotes() == ["† dtd: 12 images are tested"]

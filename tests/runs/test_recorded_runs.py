@@ -19,11 +19,11 @@ from trainers.mmrl import MMRL
 
 CONFIGS = Path(train.__file__).parent / "configs"
 ABOUT = (
-    "method dataset protocol subsample shots seed split mode model_dir source backbone settings versions commit device "
-    "run_id attempts started finished config_hash config_file config status"
+    "method dataset dataset_config protocol subsample shots seed split mode model_dir source source_config backbone "
+    "settings versions commit device run_id attempts started finished config_hash config_file config status"
 ).split()
 COST = "wall_seconds peak_memory learned_parameters phase_seconds ms_per_training_image test_images_per_second".split()
-RESULT = "accuracy macro_f1 total correct per_class predictions".split()
+RESULT = "data accuracy macro_f1 total correct per_class predictions".split()
 QUICK = ["OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "2", "DATASET.SUBSAMPLE_CLASSES"]
 
 
@@ -65,6 +65,7 @@ def test_a_finished_run_has_every_field(finished):
     assert list(facts.values()) == ["MMRL", "Digits", "B2N", "base", 2, 1, "test"]
     assert (content["status"], content["mode"], content["model_dir"]) == ("success", "train", None)
     assert (content["source"], content["backbone"], content["settings"]) == ("Digits", "embedded", "embedded")
+    assert (content["dataset_config"], content["source_config"]) == ("digits", "digits")
     assert content["accuracy"] == 100 * content["correct"] / content["total"] and content["total"] == 271
     assert sum(row["correct"] for row in content["per_class"]) == content["correct"]
     assert content["versions"]["torch"] == torch.__version__.split("+")[0] or "+" in content["versions"]["torch"]
@@ -117,6 +118,7 @@ def test_a_test_of_a_model_says_whose_it_is(finished, data, tmp_path):
     status, content = call(data, tmp_path / "new", "--eval-only", "--model-dir", str(folder), *QUICK, "new")
     assert status == 0 and set(content) == {*ABOUT, *COST, *RESULT}
     assert (content["mode"], content["model_dir"], content["source"]) == ("eval", str(folder), "Digits")
+    assert (content["dataset_config"], content["source_config"]) == ("digits", "digits")
     assert content["config"]["run.model"] == trained["run_id"]
     assert content["ms_per_training_image"] is None and content["phase_seconds"]["training"] < 0.2
     assert [row["class"] for row in content["per_class"]] == ["five", "six", "seven", "eight", "nine"]
@@ -125,7 +127,7 @@ def test_a_test_of_a_model_says_whose_it_is(finished, data, tmp_path):
 def test_a_run_that_fails_while_it_trains(data, tmp_path, capsys):
     status, content = call(data, tmp_path / "run", *QUICK, "base", "OPTIM.LR", "1e30", "OPTIM.WARMUP_EPOCH", "0")
     assert (status, content["status"]) == (1, "failed") and content["error"].startswith("the loss is nan at epoch 1, ")
-    assert set(content) == {*ABOUT, *COST, "error"} and content["finished"]
+    assert set(content) == {*ABOUT, *COST, "data", "error"} and content["finished"]
     assert content["learned_parameters"] > 0 and content["test_images_per_second"] is None
 
 
@@ -156,7 +158,7 @@ def test_a_run_that_is_stopped(data, tmp_path, at_the_second_step, capsys):
     at_the_second_step(lambda: os.kill(os.getpid(), signal.SIGTERM))
     status, content = call(data, tmp_path / "run", *QUICK, "base")
     assert (status, content["status"]) == (75, "preempted")
-    assert set(content) == {*ABOUT, *COST} and content["ms_per_training_image"] > 0
+    assert set(content) == {*ABOUT, *COST, "data"} and content["ms_per_training_image"] > 0
     status, content = call(data, tmp_path / "run", *QUICK, "base")
     assert (status, content["status"], content["attempts"]) == (0, "success", 2)
 
@@ -167,6 +169,6 @@ def test_a_run_that_is_killed_leaves_what_was_known(data, tmp_path, at_the_secon
     at_the_second_step(lambda: left.append(record.read(tmp_path / "run")))
     assert call(data, tmp_path / "run", *QUICK, "base")[0] == 0
     (content,) = left
-    assert set(content) == set(ABOUT)
+    assert set(content) == {*ABOUT, "data"}
     assert (content["status"], content["finished"], content["attempts"]) == ("running", None, 1)
     assert content["config_hash"] and content["versions"] and content["device"]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dassl.utils.tools import check_availability, download_url
+from dassl import utils
 
 
 class Datum:
@@ -126,7 +126,7 @@ class DatasetBase:
     def check_input_domains(self, source_domains: Sequence[str], target_domains: Sequence[str]) -> None:
         """ValueError if a domain is not one of the dataset's."""
         for domain in (*source_domains, *target_domains):
-            check_availability(domain, self.domains)
+            utils.check_availability(domain, self.domains)
 
     def download_data(self, url: str, dst: str, from_gdrive: bool = True) -> None:
         """Download an archive (zip, tar, tar.gz) to `dst` and unpack it beside it."""
@@ -137,7 +137,7 @@ class DatasetBase:
 
             gdown.download(url, dst, quiet=False)
         else:
-            download_url(url, dst)
+            utils.download_url(url, dst)
         print("Extracting file ...")
         if zipfile.is_zipfile(dst):
             with zipfile.ZipFile(dst) as archive:
