@@ -123,7 +123,7 @@ class ImageFolder(OwnLoader):
             holder = self.holder(folder)
             if holder != folder:
                 deeper.append(self.at(holder))
-            files = class_files(self.at(holder))
+            files = sorted(class_files(self.at(holder)), key=lambda file: (normalize("NFC", file), file))
             others = [file for file in files if not is_image(file)]
             if others:
                 raise ValueError(

@@ -11,7 +11,7 @@ import pytest
 
 from datasets.folders import PARTS, is_system_name, part_of
 
-CASES = Path(__file__).parent / "data"
+CASES = Path(__file__).parents[1] / "data/cases"
 NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
 ONE = "are one to CLIP: make them one class, or give them names that differ in more than case, spaces and what cannot"
 ONE += " be seen"
