@@ -56,8 +56,14 @@ def tell_apart(owner: str, named: Iterable[tuple[str, str]]) -> None:
 
 def _contrast(*named: tuple[str, str]) -> str:
     """Names with their places; escaped where they would look alike."""
-    alike = len({unicodedata.normalize("NFC", name) for name, _ in named}) == 1
-    return " and ".join(f"{ascii(name) if alike else repr(name)} ({place})" for name, place in named)
+    names, places = zip(*named, strict=True)
+    name_as = ascii if _look_alike(names) else repr
+    place_as = ascii if _look_alike(places) else str
+    return " and ".join(f"{name_as(name)} ({place_as(place)})" for name, place in named)
+
+
+def _look_alike(texts: Iterable[str]) -> bool:
+    return len({unicodedata.normalize("NFC", text) for text in texts}) == 1
 
 
 def number_classes(keys: Iterable[str], names: dict[str, str] | None, source: str) -> dict[str, tuple[int, str]]:
@@ -72,17 +78,16 @@ def number_classes(keys: Iterable[str], names: dict[str, str] | None, source: st
     wanted = sorted({(unicodedata.normalize("NFC", key), key) for key in keys})
     if names is None:
         return {key: (label, form.replace("_", " ")) for label, (form, key) in enumerate(wanted)}
-    place = {unicodedata.normalize("NFC", key): number for number, key in enumerate(names)}
+    place = {key: number for number, key in enumerate(names)}
     unnamed = [key for form, key in wanted if form not in place]
     if unnamed:
         raise ValueError(f"{source}: the file of class names has no line for {unnamed[0]!r}: add it")
-    values = list(names.values())
     present = sorted(wanted, key=lambda pair: place[pair[0]])
-    return {key: (label, values[place[form]]) for label, (form, key) in enumerate(present)}
+    return {key: (label, names[form]) for label, (form, key) in enumerate(present)}
 
 
 def read_names(path: str) -> dict[str, str]:
-    """Class names by key (folder, class or label), in the file's order.
+    """Class names by key (folder, class or label, in NFC), in the file's order.
 
     A text file has a key and a name per line, as ImageNet's classnames.txt of CoOp. A ``.json`` file has an object, or
     a list of names in the order of labels.
@@ -92,7 +97,7 @@ def read_names(path: str) -> dict[str, str]:
     """
     pairs = _json_names(path) if path.lower().endswith(".json") else _text_names(path)
     names: dict[str, str] = {}
-    for key, name in ((unescape(key), name) for key, name in pairs):
+    for key, name in ((unicodedata.normalize("NFC", unescape(key)), name) for key, name in pairs):
         if key in names:
             raise ValueError(f"{path}: {key!r} comes twice")
         if not isinstance(name, str) or not name.strip():

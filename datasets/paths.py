@@ -32,18 +32,18 @@ class Finder:
             ValueError: a path of another machine; the message begins with ``place``.
         """
         path = os.path.normpath(written)
+        found = self._on_disk(path)
+        if found:
+            return found
+        if os.sep == "/" and re.match(r"[A-Za-z]:[\\/]", written):
+            raise ValueError(f"{place}: {written} is a path of another machine: write it relative to DATASET.FOLDER")
         plain = unescape(path)
         slashed = os.path.normpath(plain.replace("\\", "/"))
-        for candidate in dict.fromkeys((path, plain, slashed)):
-            found = self._on_disk(candidate)
-            if found:
-                break
-        if not found and os.sep == "/" and re.match(r"[A-Za-z]:[\\/]", written):
-            raise ValueError(f"{place}: {written} is a path of another machine: write it relative to DATASET.FOLDER")
+        candidate = plain if self._on_disk(plain) else slashed
         if candidate != plain and not self._said:
             print(f"note: {place}: the backslashes in its paths are read as /, so that this is {slashed}")
             self._said = True
-        return found or slashed
+        return self._on_disk(candidate) or candidate
 
     def _on_disk(self, path: str) -> str:
         """The path of this name, ``""`` if there is none."""

@@ -62,11 +62,12 @@ class Table(OwnLoader):
     def image_path(self, place: str, written: str) -> str:
         """Path relative to the folder; ValueError for one outside or of a file that cannot be read."""
         full = os.path.normpath(os.path.join(self.dataset_dir, self.finder.find(place, written)))
-        if not full.startswith(os.path.join(self.dataset_dir, "")):
+        inside = os.path.join(self.dataset_dir, "")
+        if not full.startswith(inside):
             raise ValueError(f"{place}: {written} lies outside DATASET.FOLDER {self.dataset_dir}")
         if not is_image(full):
             raise ValueError(f"{place}: {written} is {no_image(full)}")
-        return os.path.relpath(full, self.dataset_dir).replace(os.sep, "/")
+        return full[len(inside) :].replace(os.sep, "/")
 
     def classes(self, rows: list[Row]) -> Any:
         """A function from place and row to label and class name.
