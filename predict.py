@@ -8,7 +8,8 @@ Without --classes the classes are those that the run was trained on. With exactl
 both of its features; with any other list it scores all of them with the class feature alone, as the paper says.
 
 Results go to stdout as a table (percent), or into a file. Images that cannot be read are named at the end and make the
-exit status 1; the others are still classified and written.
+exit status 1; the others are still classified and written. The last line says how many entries of the folders were left
+out, and why. Files are read as in the run: own data upright, others as they are stored (docs/predict.md).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from typing import Any
 
 from classify.command import guarded
@@ -47,6 +49,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best there is)")
     add("--precision", choices=("fp32", "fp16", "amp", "bf16"), help="default: the run's")
     add("--load-epoch", type=int, metavar="N", help="the epoch to load (default: best if kept, else last)")
+    add("--max-megapixels", type=above_zero, metavar="N", help="refuse larger images (default: the run's, or 179)")
     add("--template", metavar="TEXT", help="prompt with {} for the class name (default: the run's)")
     args = parser.parse_args(argv)
     if args.backbone and args.classes is None and args.classes_file is None:
@@ -61,6 +64,17 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, not {text}")
     return int(text)
+
+
+def above_zero(text: str) -> float:
+    """A number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text}")
+    return number
 
 
 def load(args: argparse.Namespace, classes: list[str] | None) -> Any:
@@ -79,12 +93,15 @@ def predict(args: argparse.Namespace) -> int:
     """Find, classify, report. Returns the exit status."""
     from classify import images, names, report
 
-    paths = images.find(args.images)
+    found = images.find(args.images)
+    paths = found.paths
     for target in filter(None, (args.csv, args.json)):
         report.check_target(target)
     classes = names.from_options(args.classes, args.classes_file)
     with redirect_stdout(sys.stderr):  # stdout is for the results
         classifier = load(args, classes)
+    if args.max_megapixels:
+        classifier.reading = replace(classifier.reading, max_megapixels=args.max_megapixels)
 
     bad: dict[int, OSError] = {}
     probabilities = classifier.predict(paths, args.batch_size, progress=True, on_error=bad.__setitem__)
@@ -94,6 +111,8 @@ def predict(args: argparse.Namespace) -> int:
         show(args, [(paths[i], top) for i, top in zip(good, tops, strict=True)], classifier)
     for error in bad.values():
         print(f"error: {error}", file=sys.stderr)
+    if found.left_out or bad:
+        print(f"note: left out {len(found.left_out) + len(bad)}: {found.summary(len(bad))}", file=sys.stderr)
     return 1 if bad else 0
 
 

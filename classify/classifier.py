@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from dassl.utils import read_image
-from trainers.base import Method, autocast
+from dassl.utils.images import AS_STORED, Reading, read_image, to_rgb
+from trainers.base import Method, autocast, in_passes
 
 ImageLike = str | os.PathLike[str] | Image.Image | Tensor
 OnError = Callable[[int, OSError], None]
@@ -30,6 +30,7 @@ class Classifier:
         preprocess: a PIL image (RGB) to a tensor ``[3, H, W]``.
         about: where it comes from, as plain values: method, run_id, backbone, weights, epoch, template, precision,
             seen (the classes are exactly those trained on; None where nothing was trained), preprocessing.
+        reading: how image files are read, and whether PIL images are turned upright: as in the run.
         class_features: the method's own, computed once.
     """
 
@@ -41,7 +42,9 @@ class Classifier:
         device: torch.device,
         about: dict[str, Any],
         order: Sequence[int] | None = None,
+        reading: Reading = AS_STORED,
     ):
+        self.reading = reading
         self.method = method.eval().requires_grad_(False)
         self.classes, self.preprocess, self.device, self.about = list(classes), preprocess, device, about
         in_order = order is None or list(order) == list(range(len(self.classes)))
@@ -58,7 +61,9 @@ class Classifier:
     def probabilities(self, images: Tensor) -> Tensor:
         """Preprocessed images ``[B, 3, H, W]``, on any device, to probabilities ``[B, C]`` (float32, on the CPU)."""
         with self._autocast():
-            return self.forward(images.to(self.device), self.class_features).float().cpu()
+            # In the passes of the run's own evaluation: a product's last bit may depend on how many images it takes.
+            found = in_passes(lambda part: self.forward(part, self.class_features), images.to(self.device))
+            return found.float().cpu()
 
     def predict(
         self,
@@ -115,16 +120,19 @@ class Classifier:
                 ahead = pool.map(self._read, items[start + batch_size : start + 2 * batch_size])
                 yield start, batch
 
+    def prepare(self, image: str | os.PathLike[str] | Image.Image) -> Tensor:
+        """An image's preprocessed pixels ``[3, H, W]``; OSError if it cannot be read, with the name of a file."""
+        if isinstance(image, Image.Image):
+            return self.preprocess(to_rgb(image, self.reading.upright))
+        return self.preprocess(read_image(image, self.reading))
+
     def _read(self, item: ImageLike) -> Tensor | OSError:
         if isinstance(item, Tensor):
             return item
         try:
-            image = item.convert("RGB") if isinstance(item, Image.Image) else read_image(item)
+            return self.prepare(item)
         except OSError as error:
             return error
-        except Image.DecompressionBombError as error:
-            return OSError(f"cannot read image {item}: {error}")
-        return self.preprocess(image)
 
 
 def _items(images: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:

@@ -1,47 +1,145 @@
-"""Which image files the arguments of a command mean. Nothing here needs torch."""
+"""Which image files the arguments of a command mean, and what was left out. Nothing here needs torch."""
 
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+from dassl.utils.images import is_image_file
+from datasets.folders import is_system_name
+
+HIDDEN, BROKEN_LINK, SPECIAL = "hidden", "broken link", "special file"
+CLOSED, SEEN, BESIDE = "folder that cannot be opened", "link to a folder seen before", "folder that a pattern matches"
 
 
-def find(arguments: Iterable[str]) -> list[str]:
-    """Image files in the order of ``arguments``, each once.
+class Found:
+    """Image files in the order of the arguments, each once.
 
-    A file counts whatever its suffix; a folder stands for the images in it and below (by suffix, sorted, hidden ones
-    left out); anything else is a glob pattern, ``**`` included. Raises FileNotFoundError naming an argument that
-    matches nothing, and ValueError for a folder without images.
+    Attributes:
+        paths: of the images.
+        left_out: path -> what it is, of the entries that are no images or cannot be reached.
     """
-    found = [path for argument in arguments for path in _expand(argument)]
-    return list(dict.fromkeys(found))
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+        self.left_out: dict[str, str] = {}
+
+    def summary(self, unreadable: int = 0) -> str:
+        """Return how many entries were left out, by what they are, the most first; "" if none was."""
+        kinds = Counter(self.left_out.values())
+        kinds.update({"unreadable": unreadable} if unreadable else {})
+        by_count = sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
+        return ", ".join(f"{count} {kind}" for kind, count in by_count)
 
 
-def _expand(argument: str) -> list[str]:
+def find(arguments: Iterable[str]) -> Found:
+    """Find the image files that ``arguments`` mean.
+
+    A file counts whatever its suffix. A folder stands for the images in it and below: those with the suffix of an image
+    and those without a suffix that are one, sorted, links followed, hidden ones left out. Anything else is a glob
+    pattern, ``**`` included. Raises FileNotFoundError naming an argument that matches nothing, and ValueError for a
+    folder without images.
+    """
+    found = Found()
+    paths = [path for argument in arguments for path in _expand(argument, found.left_out)]
+    found.paths = list(dict.fromkeys(paths))
+    return found
+
+
+def _expand(argument: str, left_out: dict[str, str]) -> list[str]:
     if os.path.isfile(argument):
         return [argument]
     if os.path.isdir(argument):
-        return _below(argument)
+        return _some_below(argument, left_out)
     if not glob.has_magic(argument):
         raise FileNotFoundError(f"there is no image or folder {argument}")
     matches = sorted(glob.glob(argument, recursive=True))
     if not matches:
         raise FileNotFoundError(f"nothing matches {argument}")
     # A pattern that names whole folders means their images; one that ends in ** lists files and folders alike.
-    files = [match for match in matches if os.path.isfile(match)]
-    return files or [path for match in matches for path in _below(match)]
+    files = list(_files(matches, left_out, recursive="**" in argument))
+    return files or [path for match in matches if os.path.isdir(match) for path in _some_below(match, left_out)]
 
 
-def _below(folder: str) -> list[str]:
-    found = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names = sorted(name for name in files if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES)
-        found += [os.path.join(place, name) for name in names]
+def _files(matches: list[str], left_out: dict[str, str], recursive: bool) -> Iterator[str]:
+    """Files among a pattern's matches; notes why others are left out, if there is a file."""
+    others: dict[str, str] = {}
+    files = []
+    looping = {
+        folder for folder in {os.path.dirname(match) for match in matches} if recursive and _in_loop(Path(folder))
+    }
+    for match in matches:
+        if os.path.dirname(match) in looping:
+            others[match] = SEEN
+        elif os.path.isfile(match):
+            files.append(match)
+        elif not os.path.isdir(match):
+            others[match] = _no_file(match)
+        elif not recursive:
+            others[match] = BESIDE
+    if files:
+        left_out.update(others)
+    return iter(files)
+
+
+def _in_loop(folder: Path) -> bool:
+    """Whether a path goes through a link to a folder that it has come through."""
+    links = (place for place in (folder, *folder.parents) if place.is_symlink())
+    return any(os.path.realpath(link) in map(os.path.realpath, link.parents) for link in links)
+
+
+def _some_below(folder: str, left_out: dict[str, str]) -> list[str]:
+    here: dict[str, str] = {}
+    found = _below(folder, here)
+    left_out.update(here)
     if not found:
-        raise ValueError(f"there are no images in {folder}: files are known by {', '.join(SUFFIXES)}")
+        inside = Found()
+        inside.left_out = here
+        raise ValueError(f"there are no images in {folder}: it has {inside.summary() or 'nothing in it'}")
     return found
+
+
+def _below(folder: str, left_out: dict[str, str]) -> list[str]:
+    found = []
+    seen = {os.path.realpath(folder)}
+
+    def enters(path: str) -> bool:
+        real = os.path.realpath(path)
+        if is_system_name(os.path.basename(path)):
+            left_out[path] = HIDDEN
+        elif real in seen:
+            left_out[path] = SEEN
+        else:
+            seen.add(real)
+            return True
+        return False
+
+    def cannot_open(error: OSError) -> None:
+        left_out[error.filename] = CLOSED
+
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=cannot_open):
+        folders[:] = [name for name in sorted(folders) if enters(os.path.join(place, name))]
+        for path in (os.path.join(place, name) for name in sorted(files)):
+            kind = _kind(path)
+            if kind:
+                left_out[path] = kind
+            else:
+                found.append(path)
+    return found
+
+
+def _kind(path: str) -> str:
+    """What an entry of a folder is instead of an image, or ""."""
+    name = os.path.basename(path)
+    if is_system_name(name):
+        return HIDDEN
+    if not os.path.isfile(path):
+        return _no_file(path)
+    return "" if is_image_file(path) else os.path.splitext(name)[1].lower() or "without a suffix"
+
+
+def _no_file(path: str) -> str:
+    return BROKEN_LINK if os.path.islink(path) else SPECIAL

@@ -18,6 +18,7 @@ from clip.weights import find
 from dassl.config import get_cfg_default
 from dassl.data.transforms import build_transform
 from dassl.engine.trainer import choose_device
+from dassl.utils.images import UPRIGHT, Reading
 from runs import record
 from runs.config import RESOLVED, merge, read_yaml
 from trainers import checkpoints
@@ -97,11 +98,12 @@ def zero_shot(
 ) -> Classifier:
     """CLIP itself as a classifier, without a run: one prompt per class.
 
-    ``backbone`` is a model's name or the path of its weights, as in ``MODEL.BACKBONE.NAME``. Raises as
-    ``load_classifier`` does.
+    ``backbone`` is a model's name or the path of its weights, as in ``MODEL.BACKBONE.NAME``. Images are turned upright.
+    Raises as ``load_classifier`` does.
     """
     cfg = _default_cfg()
     cfg.TRAINER.NAME, cfg.MODEL.BACKBONE.NAME, cfg.DATASET.TEMPLATE = "ZeroshotCLIP", backbone, template
+    cfg.INPUT.READ = UPRIGHT
     build = _Build(cfg, names.check(classes), device, precision)
     side = build.method.clip_model.visual.input_resolution
     images = build.checkpoint.preprocess or OPENAI_IMAGES
@@ -160,11 +162,14 @@ class _Build:
         with contextlib.redirect_stdout(io.StringIO()):  # it prints its steps, which `about` has
             preprocess = build_transform(self.cfg, is_train=False)
         assert preprocess is not None
-        return Classifier(self.method, classes or self.classes, preprocess, self.device, about, order)
+        columns, reading = classes or self.classes, Reading.of(self.cfg)
+        return Classifier(self.method, columns, preprocess, self.device, about, order, reading)
 
 
 def preprocessing(cfg: Any) -> dict[str, Any]:
-    """What is done to an RGB image before the image tower, in order, as plain values.
+    """What is done to an image file before the image tower, in order, as plain values.
+
+    ``read`` is "stored" (pixels as the file has them) or "upright" (turned as EXIF says, transparent pixels on white).
 
     Raises ValueError where the configuration prepares nothing.
     """
@@ -173,6 +178,7 @@ def preprocessing(cfg: Any) -> dict[str, Any]:
         raise ValueError("INPUT.NO_TRANSFORM is True: with these settings image files are not made ready for CLIP")
     normalized = "normalize" in node.TRANSFORMS
     steps = {
+        "read": node.READ,
         "mode": "RGB",
         "resize_shorter_side": max(node.SIZE),
         "interpolation": node.INTERPOLATION,

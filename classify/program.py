@@ -111,7 +111,7 @@ def sample_images(classifier: Classifier) -> Tensor:
 
     photos = [Image.fromarray(pixels) for pixels in load_sample_images().images]
     photos.append(photos[0].transpose(Image.Transpose.ROTATE_90))
-    real = torch.stack([classifier.preprocess(photo) for photo in photos])
+    real = torch.stack([classifier.prepare(photo) for photo in photos])
     return torch.cat([torch.randn(real.shape, generator=torch.Generator().manual_seed(0)), real])
 
 

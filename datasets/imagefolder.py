@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from unicodedata import normalize
 
 from dassl.data.datasets import DATASET_REGISTRY
+from dassl.utils.images import is_image_file
 
 from . import fewshot
 from .class_names import number_classes
 from .files import Item, Splits, class_files
 from .folders import is_system_name, part_of
-from .own import OwnLoader, is_image, no_image
+from .own import OwnLoader, no_image
 
 LEVELS = 5
 """How many folders that hold nothing but another are followed."""
@@ -88,10 +89,11 @@ class ImageFolder(OwnLoader):
     def only_folder(self, place: str) -> str:
         """The one folder of folders that a folder holds, if it holds no images and no other folder; else ``""``."""
         folders, files = self.look_into(place)
-        if len(folders) != 1 or any(map(is_image, files)):
+        if len(folders) != 1 or self.images_of(place, files):
             return ""
-        inner, files = self.look_into(os.path.join(place, folders[0]))
-        return folders[0] if inner and not any(map(is_image, files)) else ""
+        inside = os.path.join(place, folders[0])
+        inner, files = self.look_into(inside)
+        return folders[0] if inner and not self.images_of(inside, files) else ""
 
     def follow(self, folder: str, inner: str) -> str:
         """Path of a folder in one that holds nothing else, and say that it is read."""
@@ -109,6 +111,11 @@ class ImageFolder(OwnLoader):
         folders = [name for name, is_folder in entries if is_folder and (place or name != fewshot.FOLDER)]
         return folders, [name for name, is_folder in entries if not is_folder]
 
+    def images_of(self, place: str, files: Iterable[str]) -> list[str]:
+        """Those of the files in a folder that are images."""
+        folder = os.path.join(self.dataset_dir, place, "")
+        return [file for file in files if is_image_file(folder + file)]
+
     def list_images(self, place: str, classes: list[str], numbers: dict[str, tuple[int, str]]) -> list[Item]:
         """All images of the class folders in a folder, in the order of labels; ``numbers`` by the keys' NFC form.
 
@@ -124,11 +131,10 @@ class ImageFolder(OwnLoader):
             if holder != folder:
                 deeper.append(self.at(holder))
             files = sorted(class_files(self.at(holder)), key=lambda file: (normalize("NFC", file), file))
-            others = [file for file in files if not is_image(file)]
-            if others:
-                raise ValueError(
-                    f"{self.name}: {self.at(holder, others[0])} is {no_image(others[0])}: convert or remove it"
-                )
+            images = self.images_of(holder, files)
+            if len(images) < len(files):
+                other = next(file for file in files if file not in images)
+                raise ValueError(f"{self.name}: {self.at(holder, other)} is {no_image(other)}: convert or remove it")
             items += [Item(f"{holder}/{file}", label, name) for file in files]
         if deeper:
             counts = f"{len(deeper)} of {len(classes)} class folders"
@@ -146,10 +152,10 @@ class ImageFolder(OwnLoader):
             return folder
         inner = f"{folder}/{folders[0]}"
         inner_folders, inner_files = self.look_into(inner)
-        images = any(map(is_image, inner_files))
+        images = self.images_of(inner, inner_files)
         if images and not inner_folders and len(folders) == 1 and not files:
             return inner
-        if any(map(is_image, files)):
+        if self.images_of(folder, files):
             what = "put its images one level up" if images else "it holds no images, so remove it"
             raise ValueError(f"{self.name}: {self.at(inner)} is a folder in a class folder: {what}")
         raise ValueError(
@@ -159,7 +165,7 @@ class ImageFolder(OwnLoader):
 
     def tell_loose_images(self, place: str) -> None:
         """Say so if images lie beside the class folders, where they belong to no class."""
-        loose = [file for file in self.look_into(place)[1] if is_image(file)]
+        loose = self.images_of(place, self.look_into(place)[1])
         if loose:
             print(f"{self.name}: images in {self.at(place)} beside its class folders are not read: {listed(loose)}")
 

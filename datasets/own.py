@@ -14,8 +14,6 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from dassl.utils.images import image_suffixes
-
 from .base import Loader, find_root
 from .class_names import read_names, tell_apart
 from .files import Item, Splits
@@ -120,11 +118,6 @@ class OwnLoader(Loader):
                 f"{self.name}: {self.dataset_dir} has {' and '.join(sorted(given))} but no train: name one so, or leave"
                 " the split out"
             )
-
-
-def is_image(name: str) -> bool:
-    """Whether a file's suffix is one of an image that Pillow reads."""
-    return name.lower().endswith(image_suffixes())
 
 
 def no_image(name: str) -> str:

@@ -10,12 +10,13 @@ import os
 from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY
+from dassl.utils.images import is_image_file
 
 from . import fewshot
 from .class_names import number_classes
 from .files import Item, Splits
 from .folders import part_of
-from .own import OwnLoader, is_image, no_image
+from .own import OwnLoader, no_image
 from .paths import Finder
 from .rows import Row, read_table
 
@@ -65,7 +66,7 @@ class Table(OwnLoader):
         inside = os.path.join(self.dataset_dir, "")
         if not full.startswith(inside):
             raise ValueError(f"{place}: {written} lies outside DATASET.FOLDER {self.dataset_dir}")
-        if not is_image(full):
+        if not is_image_file(full):
             raise ValueError(f"{place}: {written} is {no_image(full)}")
         return full[len(inside) :].replace(os.sep, "/")
 

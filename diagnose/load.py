@@ -10,7 +10,7 @@ import trainers
 from classify.load import recorded_cfg
 from dassl.engine import build_trainer
 from dassl.utils import set_random_seed
-from runs import record
+from runs import data, record
 
 
 def open_run(folder: Path, root: str = "", epoch: int | None = None) -> Any:
@@ -48,6 +48,8 @@ def open_run(folder: Path, root: str = "", epoch: int | None = None) -> Any:
     if cfg.SEED >= 0:
         set_random_seed(cfg.SEED)
     trainer = _build(cfg)
+    if "data" in content:
+        data.compare(folder, content["data"], trainer.lists, f"{data.BACK}, or name their folder with --root")
     trainer.load_model(str(tested or folder), epoch)
     return trainer
 

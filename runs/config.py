@@ -3,7 +3,8 @@
 In rising order: Dassl's and the methods' defaults; the dataset's YAML; the method's YAML; the per-dataset
 overrides in `datasets.yaml` beside the method's YAML; for `--eval-only --model-dir D` the method's settings
 recorded in `D/config.yaml` (so that a model is built as it was trained); the command line. What `INPUT` says of the
-images is the checkpoint's (`trainers.images`), unless the command line says otherwise.
+images is the checkpoint's (`trainers.images`), unless the command line says otherwise. How their files are read
+(INPUT.READ) goes by the data: a user's own are turned upright, others stay as the CoOp family reads them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ from trainers.images import follow_checkpoint
 
 OVERRIDES = "datasets.yaml"
 RESOLVED = "config.yaml"
-CHOICES = {"TASK": ("B2N", "CD", "FS"), "DATASET.SUBSAMPLE_CLASSES": ("all", "base", "new")}
+CHOICES = {
+    "TASK": ("B2N", "CD", "FS"),
+    "DATASET.SUBSAMPLE_CLASSES": ("all", "base", "new"),
+    "INPUT.READ": ("stored", "upright"),
+}
 NAMED = {
     "root": "DATASET.ROOT",
     "output_dir": "OUTPUT_DIR",
@@ -44,6 +49,8 @@ INCIDENTAL = frozenset(
         "DATASET.ROOT",
         "VERBOSE",
         "DATALOADER.CACHE_GB",
+        "DATALOADER.CHECK_IMAGES",
+        "INPUT.MAX_MEGAPIXELS",
         "TRAIN.PRINT_FREQ",
         "TRAIN.RESUME_FREQ",
         "TEST.COMPUTE_CMAT",
@@ -65,6 +72,7 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
 
     cfg = get_cfg_default()
     trainers.extend_cfg(cfg)
+    cfg.INPUT.READ = ""  # until something says it
     if args.dataset_config_file:
         merge(cfg, read_yaml(args.dataset_config_file), args.dataset_config_file)
     if args.config_file:
@@ -84,6 +92,7 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
         _merge_recorded(cfg, Path(args.model_dir) / RESOLVED, chosen.TRAINER.NAME)
     merge_pairs(cfg, command_line)
     follow_checkpoint(cfg, {key for key, _ in command_line})
+    cfg.INPUT.READ = cfg.INPUT.READ or reading_of(chosen.DATASET.NAME)
     cfg.TRAINER.NAME = chosen.TRAINER.NAME
     for key, allowed in CHOICES.items():
         value = get(cfg, key)
@@ -91,6 +100,13 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
             raise ValueError(f"{key} must be one of {', '.join(allowed)}, not {value!r}")
     cfg.freeze()
     return cfg
+
+
+def reading_of(dataset: str) -> str:
+    """Return how the images of a data set are read (INPUT.READ) unless something else is asked for."""
+    import datasets
+
+    return "upright" if dataset in datasets.OWN else "stored"
 
 
 def get(cfg: CfgNode, key: str) -> Any:
@@ -263,7 +279,8 @@ def _merge_overrides(cfg: CfgNode, path: Path, dataset: str, known: Iterable[str
 def _merge_recorded(cfg: CfgNode, path: Path, trainer: str) -> None:
     if not path.is_file():
         return  # a checkpoint of another repository; its settings come from the YAML and the command line
-    recorded = read_yaml(path).get("TRAINER")
+    tree = read_yaml(path)
+    recorded = tree.get("TRAINER")
     if not isinstance(recorded, dict):
         raise ValueError(f"{path} names no TRAINER: it is not the configuration of a run")
     if recorded.get("NAME") != trainer:
@@ -271,3 +288,7 @@ def _merge_recorded(cfg: CfgNode, path: Path, trainer: str) -> None:
     key = method_key(trainer)
     if key and key in recorded:
         merge(cfg.TRAINER[key], recorded[key], path, f"TRAINER.{key}.", cfg)
+    # The model's images were read so, by choice or before there was one; else each data set is read as its kind is.
+    read = (tree.get("INPUT") or {}).get("READ", "stored")
+    if read != reading_of((tree.get("DATASET") or {}).get("NAME", "")):
+        merge_pairs(cfg, [("INPUT.READ", read)], str(path))

@@ -13,6 +13,7 @@ from trainers import lists
 from trainers.lists import Lists
 
 FEW_IMAGES = 30
+BACK = "put the data back as they were"
 
 
 class Sight:
@@ -61,19 +62,21 @@ def settle(run: record.Run, trainer: Any, cfg: Any) -> None:
         compare(run.directory, run.data, now)
     told = (record.read(cfg.RESUME) or {}).get("data") if cfg.RESUME else None
     if told:
-        compare(cfg.RESUME, told, now)
+        compare(cfg.RESUME, told, now, f"{BACK}, or train from the start")
     now.save(run.directory)
     run.add({"data": now.facts})
 
 
-def compare(directory: str | Path, told: Mapping[str, Any], now: Lists) -> None:
+def compare(
+    directory: str | Path,
+    told: Mapping[str, Any],
+    now: Lists,
+    remedy: str = f"{BACK}, choose another output folder, or remove this one",
+) -> None:
     """Raise DataDiffers with what has changed since the run in `directory`, whose record tells its data."""
     changed = lists.difference(lists.read(directory, told), told, now)
     if changed:
-        raise record.DataDiffers(
-            f"{directory} holds a run on other data: {changed}; put the data back as they were, choose another output "
-            "folder, or remove this one"
-        )
+        raise record.DataDiffers(f"{directory} holds a run on other data: {changed}; {remedy}")
 
 
 def remarks(trainer: Any, cfg: Any) -> dict[str, str]:

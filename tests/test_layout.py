@@ -57,7 +57,7 @@ PUBLIC_DASSL = {
     ),
 }
 # What a floor takes of ours beside them.
-OUR_DASSL = {"datasets": {"dassl.utils.images": "image_suffixes"}}
+OUR_DASSL = {"datasets": {"dassl.utils.images": "is_image_file"}}
 
 
 def sources(*folders: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Default configuration tree: the keys and values of the public Dassl, and two keys of ours."""
+"""Default configuration tree: the keys and values of the public Dassl, and a few of ours."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ _INPUT = {
     "INTERPOLATION": "bilinear",
     "TRANSFORMS": (),
     "NO_TRANSFORM": False,
+    "READ": "stored",  # ours: pixels as the file has them, or "upright": turned as EXIF says, transparency on white
+    "MAX_MEGAPIXELS": 178.95697,  # ours: larger images are refused; Pillow's own limit
     "PIXEL_MEAN": [0.485, 0.456, 0.406],
     "PIXEL_STD": [0.229, 0.224, 0.225],
     "CROP_PADDING": 4,
@@ -49,6 +51,7 @@ _TRAIN_LOADER = {"SAMPLER": "RandomSampler", "BATCH_SIZE": 32, "N_DOMAIN": 0, "N
 _DATALOADER = {
     "NUM_WORKERS": 4,
     "CACHE_GB": 2.0,  # ours: keep decoded training images in memory if they take at most this; 0: never
+    "CHECK_IMAGES": True,  # ours: before anything else, find image files that cannot be read
     "K_TRANSFORMS": 1,
     "RETURN_IMG0": False,
     "TRAIN_X": _TRAIN_LOADER,

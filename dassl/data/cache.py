@@ -8,7 +8,7 @@ from multiprocessing.sharedctypes import RawArray
 
 from PIL import Image
 
-from dassl.utils.tools import read_image
+from dassl.utils.images import AS_STORED, Reading, image_size, read_image
 
 GB = 10**9
 BYTES_PER_PIXEL = 3
@@ -23,9 +23,11 @@ class ImageCache:
     Args:
         sizes: path -> (width, height) of each image.
         shared: whether processes started later read and fill the same memory.
+        reading: how the files are read.
     """
 
-    def __init__(self, sizes: dict[str, tuple[int, int]], shared: bool) -> None:
+    def __init__(self, sizes: dict[str, tuple[int, int]], shared: bool, reading: Reading = AS_STORED) -> None:
+        self._reading = reading
         self._slots: dict[str, tuple[int, int, tuple[int, int]]] = {}  # path -> number, first byte, size
         start = 0
         for number, (path, size) in enumerate(sizes.items()):
@@ -41,7 +43,7 @@ class ImageCache:
         pixels = self._view()[start : start + decoded_bytes(size)]
         if self._filled[number]:
             return Image.frombytes("RGB", size, pixels)
-        image = read_image(path)
+        image = read_image(path, self._reading)
         if image.size == size:  # else the file has changed since it was measured
             pixels[:] = image.tobytes()
             self._filled[number] = 1  # after the pixels: others may be reading
@@ -53,7 +55,9 @@ class ImageCache:
         return memoryview(self._pixels)
 
 
-def build_image_cache(paths: Iterable[str], limit_gb: float, shared: bool) -> ImageCache | None:
+def build_image_cache(
+    paths: Iterable[str], limit_gb: float, shared: bool, reading: Reading = AS_STORED
+) -> ImageCache | None:
     """Return a cache for images that take at most `limit_gb` GB decoded, else None; 0 asks for none.
 
     Reads the images' headers, up to the one that goes over the limit. Raises ValueError if `limit_gb` is
@@ -66,21 +70,12 @@ def build_image_cache(paths: Iterable[str], limit_gb: float, shared: bool) -> Im
     sizes: dict[str, tuple[int, int]] = {}
     left = limit_gb * GB
     for path in dict.fromkeys(paths):
-        sizes[path] = image_size(path)
+        sizes[path] = image_size(path, reading)
         left -= decoded_bytes(sizes[path])
         if left < 0:
             print(f"The decoded training images exceed DATALOADER.CACHE_GB ({limit_gb} GB): not kept in memory")
             return None
-    return ImageCache(sizes, shared)
-
-
-def image_size(path: str) -> tuple[int, int]:
-    """(width, height) from an image file's header; `read_image`'s errors if it has none."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, SyntaxError, ValueError):
-        return read_image(path).size  # reads it after all, or says what is wrong
+    return ImageCache(sizes, shared, reading)
 
 
 def decoded_bytes(size: tuple[int, int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,9 +13,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 
-from dassl.utils.tools import read_image
+from dassl.utils.images import Reading, read_image
 
 from .cache import build_image_cache
+from .check import check_images
 from .datasets import build_dataset
 from .samplers import build_sampler
 from .transforms import INTERPOLATION_MODES, build_transform
@@ -51,8 +53,10 @@ def build_data_loader(
     workers = cfg.DATALOADER.NUM_WORKERS
     ours = isinstance(dataset, DatasetWrapper)
     if ours:
-        cache = build_image_cache((item.impath for item in data_source), cache_gb, shared=workers > 0)
-        dataset.read = cache.read if cache else read_image
+        paths = (item.impath for item in data_source)
+        cache = build_image_cache(paths, cache_gb, shared=workers > 0, reading=Reading.of(cfg))
+        if cache:
+            dataset.read = cache.read
     options: dict[str, Any] = {"num_workers": workers}
     if workers > 0 and not is_train:
         options["prefetch_factor"] = 1  # test batches are large, and one per worker keeps all of them busy
@@ -71,6 +75,11 @@ def build_data_loader(
     return loader
 
 
+def reads_images(wrapper: Callable[..., Dataset] | None) -> bool:
+    """Return whether a `dataset_wrapper` is ours, or one of ours: what others read is their business."""
+    return wrapper is None or isinstance(wrapper, type) and issubclass(wrapper, DatasetWrapper)
+
+
 class DataManager:
     """The dataset, transforms and loaders of a configuration.
 
@@ -86,6 +95,9 @@ class DataManager:
         dataset_wrapper: Callable[..., Dataset] | None = None,
     ) -> None:
         self.dataset = build_dataset(cfg)
+        if cfg.DATALOADER.CHECK_IMAGES and reads_images(dataset_wrapper):
+            lists = (self.dataset.train_x, self.dataset.train_u, self.dataset.val, self.dataset.test)
+            check_images((item.impath for items in lists for item in items or ()), Reading.of(cfg))
         self.tfm_train = self._transform(cfg, custom_tfm_train, is_train=True)
         self.tfm_test = self._transform(cfg, custom_tfm_test, is_train=False)
         self._wrapper = dataset_wrapper
@@ -185,7 +197,7 @@ class DatasetWrapper(Dataset):
         self.data_source = data_source
         self.transform = transform
         self.is_train = is_train
-        self.read: Callable[[str], Image.Image] = read_image
+        self.read: Callable[[str], Image.Image] = partial(read_image, reading=Reading.of(cfg))
         self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
         if self.k_tfm > 1 and transform is None:

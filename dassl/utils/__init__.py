@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .images import read_image as read_image
     from .logger import Logger as Logger
     from .logger import setup_logger as setup_logger
     from .meters import AverageMeter as AverageMeter
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from .tools import download_url as download_url
     from .tools import listdir_nohidden as listdir_nohidden
     from .tools import mkdir_if_missing as mkdir_if_missing
-    from .tools import read_image as read_image
     from .tools import read_json as read_json
     from .tools import set_random_seed as set_random_seed
     from .tools import tolist_if_not as tolist_if_not
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .torchtools import save_checkpoint as save_checkpoint
 
 _MODULES = {
+    "images": ("read_image",),
     "logger": ("Logger", "setup_logger"),
     "meters": ("AverageMeter", "MetricMeter"),
     "registry": ("Registry",),
@@ -41,7 +42,6 @@ _MODULES = {
         "download_url",
         "listdir_nohidden",
         "mkdir_if_missing",
-        "read_image",
         "read_json",
         "set_random_seed",
         "tolist_if_not",

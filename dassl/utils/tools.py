@@ -1,4 +1,4 @@
-"""Files, images, seeds and names."""
+"""Files, seeds and names."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import PIL
 import torch
-from PIL import Image, UnidentifiedImageError
 
+from .images import read_image as read_image
 from .registry import nearest
 
 
@@ -45,20 +45,6 @@ def write_json(obj: Any, fpath: str | os.PathLike[str]) -> None:
     mkdir_if_missing(os.path.dirname(os.path.abspath(fpath)))
     with open(fpath, "w", encoding="utf-8") as file:
         json.dump(obj, file, indent=4, separators=(",", ": "))
-
-
-def read_image(path: str | os.PathLike[str]) -> Image.Image:
-    """Read an image file as RGB; FileNotFoundError or OSError naming the file if that is impossible."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"no image file at {path}")
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except UnidentifiedImageError:
-        raise OSError(f"cannot read image {path}: not an image file") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise OSError(f"cannot read image {path}: {reason}") from None
 
 
 def listdir_nohidden(path: str | os.PathLike[str], sort: bool = False) -> list[str]:

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import export
 import predict
 import train
-from classify import images, load_classifier
+from classify import images, load_classifier, zero_shot
 from runs import record
 
 from .conftest import NEW
 
 ROOT = Path(train.__file__).parent
+CASES = ROOT / "tests/data/cases"
 
 
 def test_a_table(call, mmrl_run, digits):
     status, out, err = call(predict, "--model-dir", mmrl_run, digits, "--top", 2, "--device", "cpu")
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, "note: left out 2: 1 .txt, 1 hidden\n")
     header, _, *lines = out.splitlines()
     assert header.split() == ["image", "1", "2"] and len(lines) == 10
     paths = [str(digits / f"{i}.png") for i in range(5)] + [str(digits / f"more/{i}.png") for i in range(5, 10)]
@@ -59,12 +62,13 @@ def test_good_images_are_written_and_bad_ones_named_at_the_end(call, mmrl_run, d
     (tmp_path / "cut.png").write_bytes((digits / "1.png").read_bytes()[:60])
     table = tmp_path / "out.csv"
     status, _, err = call(predict, "--model-dir", mmrl_run, tmp_path, digits / "1.png", "--csv", table)
-    first, second = err.splitlines()
+    first, second, last = err.splitlines()
+    assert last == "note: left out 2: 2 unreadable"
     assert status == 1 and first == f"error: cannot read image {tmp_path}/bad.png: not an image file"
     assert second.startswith(f"error: cannot read image {tmp_path}/cut.png: ")
     assert [line.split(",")[0] for line in table.read_text().splitlines()] == ["image", str(digits / "1.png")]
     status, out, err = call(predict, "--model-dir", mmrl_run, tmp_path / "bad.png", "--csv", tmp_path / "none.csv")
-    assert (status, out, len(err.splitlines())) == (1, "", 1) and not (tmp_path / "none.csv").exists()
+    assert (status, out, len(err.splitlines())) == (1, "", 2) and not (tmp_path / "none.csv").exists()
 
 
 def test_classes_from_a_file_and_clip_without_a_run(call, digits, tmp_path):
@@ -83,12 +87,84 @@ def test_classes_from_a_file_and_clip_without_a_run(call, digits, tmp_path):
 def test_finding_images(digits, tmp_path, monkeypatch):
     monkeypatch.chdir(digits)
     everything = [*(f"{i}.png" for i in range(5)), *(f"more/{i}.png" for i in range(5, 10))]
-    assert images.find(["**/*.png"]) == everything and images.find([*everything, "*.png"]) == everything
-    assert images.find(["mor*"]) == everything[5:] and images.find(["more/"]) == everything[5:]
-    assert images.find(["notes.txt"]) == ["notes.txt"]  # a file that is named counts whatever its suffix
+
+    def paths(*arguments):
+        return images.find(arguments).paths
+
+    assert paths("**/*.png") == everything and paths(*everything, "*.png") == everything
+    assert paths("mor*") == everything[5:] and paths("more/") == everything[5:]
+    assert paths("notes.txt") == ["notes.txt"]  # a file that is named counts whatever its suffix
     odd = tmp_path / "[1].PNG"
     shutil.copy("1.png", odd)
-    assert images.find([str(odd)]) == images.find([str(tmp_path)]) == [str(odd)]
+    assert paths(str(odd)) == paths(str(tmp_path)) == [str(odd)]
+
+
+def test_a_folder_stands_for_all_that_pillow_reads_and_the_rest_is_counted(digits, tmp_path):
+    folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
+    for place in (folder / "below", folder / ".cache", elsewhere):
+        place.mkdir(parents=True)
+    with Image.open(digits / "1.png") as image:
+        for name in ("a.jfif", "b.avif", "c.jpe", "d.TGA", "e.webp"):
+            image.convert("RGB").save(folder / name)
+        image.save(folder / "f", "PNG")
+        image.save(elsewhere / "g.png")
+        image.save(folder / ".cache/x.png")
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "linked.png").symlink_to(digits / "1.png")
+    (folder / "gone.png").symlink_to(tmp_path / "none.png")
+    (folder / "below/again").symlink_to(folder)
+    (elsewhere / "itself").symlink_to(elsewhere)
+    (folder / "one").symlink_to("two")
+    (folder / "two").symlink_to("one")
+    os.mkfifo(folder / "pipe.png")
+    for name in ("notes.txt", "more.txt", ".DS_Store", "README", "page.pdf"):
+        (folder / name).write_text("words")
+    found = images.find([str(folder)])
+    names = ["a.jfif", "b.avif", "c.jpe", "d.TGA", "e.webp", "f", "linked.png", "linked/g.png"]
+    assert found.paths == [str(folder / name) for name in names]
+    assert found.summary() == (
+        "3 broken link, 2 .txt, 2 hidden, 2 link to a folder seen before, 1 .pdf, 1 special file, 1 without a suffix"
+    )
+    assert images.find([str(folder), str(folder)]).left_out == found.left_out
+    below = images.find([f"{folder}/**/*.png"])
+    assert below.paths == [str(folder / "linked.png"), str(folder / "linked/g.png")]
+    assert set(below.left_out.values()) >= {"broken link", "special file", "link to a folder seen before"}
+    assert images.find([f"{folder}/*"]).summary().startswith("3 broken link, 2 folder that a pattern matches")
+    os.unlink(folder / "linked.png")
+    with pytest.raises(ValueError, match=r"^there are no images in .*/text: it has 1 .txt$"):
+        (tmp_path / "text").mkdir()
+        (tmp_path / "text/x.txt").write_text("words")
+        images.find([str(tmp_path / "text")])
+
+
+def test_the_limit_of_pixels(call, mmrl_run, digits):
+    words = ["--model-dir", mmrl_run, digits / "1.png", "--device", "cpu", "--max-megapixels"]
+    status, out, err = call(predict, *words, "1e-5")
+    assert (status, out) == (1, "") and err.startswith(f"error: cannot read image {digits}/1.png: it has 0.0 megapix")
+    assert call(predict, *words, "1")[0] == 0
+    for bad in ("0", "nan", "many"):
+        with pytest.raises(SystemExit):
+            call(predict, *words, bad)
+
+
+def test_images_are_read_as_in_the_run(call, mmrl_run, tmp_path):
+    turned, upright = CASES / "orientation_6.jpg", tmp_path / "twin.png"
+    with Image.open(turned) as image:
+        image.transpose(Image.Transpose.ROTATE_270).save(upright)
+    folder = shutil.copytree(mmrl_run, tmp_path / "run")
+    (folder / "record.json").unlink()  # which would notice the edit
+    config = folder / "config.yaml"
+    text = config.read_text()
+    assert "  READ: stored\n" in text
+    for said, equal in (("  READ: upright\n", True), ("  READ: stored\n", False), ("", False)):  # "": an older run
+        config.write_text(text.replace("  READ: stored\n", said))
+        classifier = load_classifier(folder, device="cpu")
+        assert classifier.about["preprocessing"]["read"] == ("upright" if equal else "stored")
+        with Image.open(turned) as image:
+            one, two, three = (classifier.predict(item) for item in (turned, image, upright))
+        assert one.equal(two) and one.equal(three) is equal
+    classifier = zero_shot("embedded", ["zero", "one"], device="cpu")
+    assert classifier.predict(turned).equal(classifier.predict(upright))
 
 
 def broken_copy(run: Path, folder: Path, case: str) -> Path:
@@ -135,7 +211,7 @@ def test_folders_that_hold_no_usable_run(case, line, call, mmrl_run, digits, tmp
     [
         (["none.png"], "there is no image or folder none.png"),
         (["*.nothing"], "nothing matches *.nothing"),
-        (["empty"], "there are no images in empty: files are known by .bmp, .gif, .jpeg, .jpg, .pgm, .png, .ppm, "),
+        (["empty"], "there are no images in empty: it has nothing in it"),
         (["1.png", "--csv", "none/x.csv"], "cannot write none/x.csv: there is no folder none"),
         (["1.png", "--json", "empty"], "cannot write empty: it is a folder"),
         (["1.png", "--classes", "a,,b"], "class name 2 of 3 is empty"),

@@ -27,7 +27,8 @@ from dassl.data.cache import build_image_cache
 from dassl.data.data_manager import build_data_loader
 from dassl.data.transforms import build_transform
 from dassl.engine import build_trainer
-from dassl.utils.tools import read_image, set_random_seed
+from dassl.utils.images import Reading, read_image
+from dassl.utils.tools import set_random_seed
 
 # Training pipelines of the CoOp family (first), of the Digits configurations, and of Dassl's other trainers.
 PIPELINES = [
@@ -154,9 +155,9 @@ def test_a_run_learns_the_same(cfg: CfgNode, tmp_path: Path, workers: int) -> No
 def test_each_file_is_decoded_once(cfg: CfgNode, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
 
-    def counted(path: str) -> Image.Image:
+    def counted(path: str, reading: Reading) -> Image.Image:
         read.append(path)
-        return read_image(path)
+        return read_image(path, reading)
 
     monkeypatch.setattr(cache, "read_image", counted)
     cfg.DATALOADER.TRAIN_X.BATCH_SIZE = 6
@@ -170,12 +171,18 @@ def test_each_file_is_decoded_once(cfg: CfgNode, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(("start", "workers"), [("fork", 2), ("spawn", 1)])
 def test_processes_share_what_any_of_them_decoded(tmp_path: Path, start: str, workers: int) -> None:
     items = image_files(tmp_path, 12)
+    for item in items:
+        with Image.open(item.impath) as image:
+            exif = image.getexif()
+            exif[274] = 6
+            image.save(item.impath, exif=exif)
     cfg = loader_cfg(workers)
+    cfg.INPUT.READ = "upright"
     expected = list(epochs(training_loader(cfg, items), 3))
     loader = training_loader(cfg, items, cache_gb=1)
     loader.multiprocessing_context = start
     loaded = epochs(loader, 3)
-    pixels = read_image(items[5].impath).tobytes()
+    pixels = read_image(items[5].impath, Reading(upright=True)).tobytes()
     for number, value in enumerate(expected):
         assert torch.equal(next(loaded), value)
         if number == len(expected) // 3 - 1:  # from here on, images come in another order, to other workers
@@ -207,8 +214,9 @@ def test_a_manager_keeps_to_the_limit(cfg: CfgNode, capsys: pytest.CaptureFixtur
         cfg.DATALOADER.CACHE_GB = limit
         dm = DataManager(cfg)
         assert ("not kept in memory" in capsys.readouterr().out) is line
-        assert (dm.train_loader_x.dataset.read is not read_image) is kept
-        assert dm.test_loader.dataset.read is dm.train_loader_u.dataset.read is read_image
+        assert isinstance(getattr(dm.train_loader_x.dataset.read, "__self__", None), cache.ImageCache) is kept
+        for loader in (dm.test_loader, dm.train_loader_u):
+            assert loader.dataset.read.func is read_image
 
 
 def test_bad_files(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from datasets.folders import PARTS, is_system_name, part_of
 
@@ -269,6 +270,16 @@ def test_one_folder_too_many_in_every_class(mine):
 def test_the_fault_that_is_seen_is_named(plant, line, mine):
     plant(mine)
     mine.refused(f"ImageFolder: {line}")
+
+
+def test_images_are_what_pillow_reads(mine):
+    for name in "ab":
+        mine.images("", [name], 4)
+        mine.path.joinpath(f"{name}/00.png").rename(mine.path / name / "00.JFIF")
+        Image.new("RGB", (4, 4)).save(mine.path / name / "without a suffix", "PNG")
+    assert sum(map(len, mine.read()[0])) == 10
+    mine.path.joinpath("b/LICENSE").write_text("free")
+    mine.refused("ImageFolder: {mine}/b/LICENSE is not an image that can be read (no suffix): convert or remove it")
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

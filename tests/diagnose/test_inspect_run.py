@@ -155,3 +155,14 @@ def test_wrong_arguments(words, monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         inspect_run.main()
     assert end.value.code == 2 and "error: " in capsys.readouterr().err
+
+
+def test_other_data_than_the_runs(call, base_run, tmp_path):
+    folder = shutil.copytree(base_run, tmp_path / "copy")
+    content = record.read(folder)
+    content["data"] |= {"digest": "0", "test": {**content["data"]["test"], "digest": "0"}}
+    record.write(folder, content)
+    assert refused(call, folder) == (
+        f"error: {folder} holds a run on other data: another test list (then 271 images, now 271); put the data back as they "
+        "were, or name their folder with --root"
+    )

@@ -66,6 +66,8 @@ def of_options() -> list[Case]:
         case("--seed stands after KEY VALUE options: put it before them", "OPTIM.LR", "1", "--seed", "2"),
         case("TASK must be one of B2N, CD, FS, not 'X'", "TASK", "X"),
         case("DATASET.SUBSAMPLE_CLASSES must be one of all, base, new, not 'old'", "DATASET.SUBSAMPLE_CLASSES", "old"),
+        case("INPUT.READ must be one of stored, upright, not 'sideways'", "INPUT.READ", "sideways"),
+        case("INPUT.MAX_MEGAPIXELS must be above 0, not 0.0", "INPUT.MAX_MEGAPIXELS", "0"),
         case("DATALOADER.CACHE_GB is -1.0; give 0 (no cache) or the GB to use at most", "DATALOADER.CACHE_GB", "-1"),
         case("unknown trainer MMLR; did you mean MMRL or MMRLpp?", "--trainer", "MMLR"),
         case("no configuration file {tmp}/none.yaml; known: none", "--config-file", "{tmp}/none.yaml"),
@@ -82,6 +84,7 @@ def of_data() -> list[Case]:
     """Folders, lists and images."""
     prepare = "run python -m datasets.prepare"
     image = "{data}/oxford_pets/images/2_1.jpg"
+    unread = "(1 of 12 images cannot be read: mend them, or take them out of the data)"
     return [
         Case(
             "a missing root",
@@ -104,15 +107,38 @@ def of_data() -> list[Case]:
         ),
         Case(
             "no image",
-            f"cannot read image {image}: not an image file",
+            f"cannot read image {image}: not an image file {unread}",
             QUICK,
             mishaps.pet_images(mishaps.no_image),
             "oxford_pets",
         ),
         Case(
-            "no image, in a loader worker",
+            "an empty image",
+            f"cannot read image {image}: it is empty (0 bytes) {unread}",
+            QUICK,
+            mishaps.pet_images(lambda path: path.write_bytes(b"") and None),
+            "oxford_pets",
+        ),
+        Case(
+            "an image of 32 bits",
+            f"cannot read image {image}: its integer pixels have no stated range, so nothing says which is white: save "
+            f"it with 8 or 16 bits, or as TIFF with the tags SMinSampleValue and SMaxSampleValue {unread}",
+            QUICK,
+            mishaps.pet_images(mishaps.case_of("int32.tif")),
+            "oxford_pets",
+        ),
+        Case(
+            "an image of 200 megapixels",
+            f"cannot read image {image}: it has 200.0 megapixels, more than the 178.957 of INPUT.MAX_MEGAPIXELS "
+            "(predict.py: --max-megapixels): raise that if you trust the file, or make the image smaller " + unread,
+            QUICK,
+            mishaps.pet_images(mishaps.case_of("two_hundred_megapixels.png")),
+            "oxford_pets",
+        ),
+        Case(
+            "no image, found by a loader worker",
             f"cannot read image {image}: not an image file",
-            (*QUICK, "DATALOADER.NUM_WORKERS", "1"),
+            (*QUICK, "DATALOADER.NUM_WORKERS", "1", "DATALOADER.CHECK_IMAGES", "False"),
             mishaps.pet_images(mishaps.no_image),
             "oxford_pets",
         ),

@@ -115,6 +115,11 @@ def cut_image(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
 
 
+def case_of(name: str) -> Callable[[Path], None]:
+    """Put a file of tests/data/cases in the place of an image."""
+    return lambda path: path.write_bytes((ROOT / "tests/data/cases" / name).read_bytes()) and None
+
+
 def textures_with_an_empty_class(place: Place) -> None:
     for name in ("banded", "dotted"):
         (place.data / "dtd/images" / name).mkdir(parents=True)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import train
-from runs import config
+from runs import config, record
 from runs.names import suggest
 
 CONFIGS = Path(train.__file__).parent / "configs"
@@ -181,6 +181,48 @@ def test_arguments_that_need_another_are_refused(capsys):
             train.parse_args(words)
         assert line in capsys.readouterr().err
     assert isinstance(train.parse_args([]), argparse.Namespace)
+
+
+OWN = ["--dataset-config-file", str(CONFIGS / "datasets/imagefolder.yaml")]
+
+
+def test_own_data_are_read_upright_unless_something_says_otherwise(tmp_path):
+    assert build(*EUROSAT, *B16).INPUT.READ == "stored" and build(*OWN, *B16).INPUT.READ == "upright"
+    assert build(*EUROSAT, *B16, "DATASET.NAME", "Table").INPUT.READ == "upright"
+    assert build(*OWN, *B16, "INPUT.READ", "stored").INPUT.READ == "stored"
+    (tmp_path / "own.yaml").write_text("DATASET: {NAME: ImageFolder}\nINPUT: {READ: stored}\n")
+    assert build("--dataset-config-file", str(tmp_path / "own.yaml"), *B16).INPUT.READ == "stored"
+
+
+def test_how_images_are_read_is_part_of_what_a_run_is_and_older_ones_read_them_as_stored():
+    upright, stored = build(*OWN, *B16), build(*OWN, *B16, "INPUT.READ", "stored")
+    old = {key: value for key, value in config.identity(stored).items() if key != "INPUT.READ"}
+    defaults = config.identity_defaults(upright)
+    assert record.differences(old, config.identity(upright), defaults) == ["INPUT.READ: stored -> upright"]
+    assert record.differences(old, config.identity(stored), defaults) == []
+    other = build(*OWN, *B16, "INPUT.MAX_MEGAPIXELS", "300", "DATALOADER.CHECK_IMAGES", "False")
+    assert config.identity(other) == config.identity(upright)
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "said", "own", "published"),
+    [
+        (EUROSAT, ["INPUT.READ", "stored"], "upright", "stored"),  # as its kind is: so is each target
+        (OWN, ["INPUT.READ", "upright"], "upright", "stored"),
+        (EUROSAT, ["INPUT.READ", "upright"], "upright", "upright"),  # by choice: so are all targets
+        (OWN, [], "stored", "stored"),  # a run that is older than the key
+    ],
+)
+def test_evaluation_reads_images_as_the_model_was_trained(tmp_path, trained_on, said, own, published):
+    tree = yaml.safe_load(build(*trained_on, *B16, *said).dump())
+    if not said:
+        del tree["INPUT"]["READ"]
+    (tmp_path / config.RESOLVED).write_text(yaml.safe_dump(tree))
+    evaluate = ["--eval-only", "--model-dir", str(tmp_path)]
+    assert build(*OWN, *B16, *evaluate).INPUT.READ == own
+    assert build(*EUROSAT, *B16, *evaluate).INPUT.READ == published
+    for choice in ("stored", "upright"):
+        assert build(*OWN, *B16, *evaluate, "INPUT.READ", choice).INPUT.READ == choice
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
