@@ -5,9 +5,7 @@ DATA ?= data/
 OUTPUT ?= output
 VENV := .venv
 RUN := $(VENV)/bin/python
-# Models this small are slower with threads, and ten times slower with threads on a busy machine.
-THREADS := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
-DEMO := $(THREADS) PYTHON="$(RUN)" DATA="$(DATA)" OUTPUT="$(OUTPUT)" bash
+DEMO := PYTHON="$(RUN)" DATA="$(DATA)" OUTPUT="$(OUTPUT)" bash
 
 .PHONY: help demo demo-full test lint clean
 .DEFAULT_GOAL := help
@@ -27,13 +25,13 @@ demo: $(VENV)/ready ## train and test MMRL and zero-shot CLIP on Digits, print B
 # A failed run (status 1) is named, and the report is of the others; anything above is a stop or bad input.
 demo-full: $(VENV)/ready ## all four protocols on the embedded suite, 5 methods, 3 seeds, and the report; METHODS="..."
 	@mkdir -p "$(DATA)"
-	@$(THREADS) $(RUN) grid.py --suite scripts/demo_full.yaml --jobs 2 --root "$(DATA)" --output "$(OUTPUT)/demo_full" \
+	@$(RUN) grid.py --suite scripts/demo_full.yaml --jobs 2 --root "$(DATA)" --output "$(OUTPUT)/demo_full" \
 		$(if $(METHODS),--methods $(METHODS)); status=$$?; [ $$status -le 1 ] || exit $$status; \
 	$(RUN) report.py "$(OUTPUT)/demo_full" --out "$(OUTPUT)/demo_full_report" --title "The embedded suite" || exit $$?; \
 	exit $$status
 
 test: $(VENV)/ready ## run the default test suite
-	$(THREADS) $(RUN) -m pytest -n auto
+	$(RUN) -m pytest -n auto
 
 lint: $(VENV)/ready-dev ## ruff and mypy
 	$(RUN) -m ruff check .

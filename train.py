@@ -132,14 +132,17 @@ def execute(
     import datasets
     import trainers
     from dassl.engine import build_trainer
+    from dassl.engine.trainer import choose_device
     from dassl.utils import set_random_seed
     from runs import data
     from runs.results import test_results
+    from runs.threads import choose_threads
 
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
     choose_algorithms(args.deterministic)
+    choose_threads(cfg.MODEL.BACKBONE.NAME, choose_device(cfg.USE_CUDA))
     datasets.load_all()
     trainers.load(cfg.TRAINER.NAME)
     with runtime_errors_as_the_users(cfg.MODEL.BACKBONE.NAME):

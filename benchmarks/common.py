@@ -13,6 +13,8 @@ from typing import Any
 from tabulate import tabulate
 from tqdm import tqdm
 
+from dassl.cores import limit_threads
+
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
 NOTHING = "-"  # in a table: not measured
 
@@ -46,11 +48,21 @@ def parser(
     if method is not None:
         add("--method", default=method, help="registered name of the method")
     add("--repeats", type=positive, default=5, metavar="N", help="measurements of each side; the median counts")
-    add("--threads", type=positive, metavar="N", help="threads on the CPU (default: torch's choice)")
+    add("--threads", type=positive, metavar="N", help="threads on the CPU (default: one for each processor there is)")
     add("--plain-up-to", type=positive, default=1000, metavar="C", help="the most classes for which plain is measured")
     add("--no-plain", action="store_true", help="do not measure the plain reference")
     add("--json", type=Path, metavar="FILE", help="write all that was measured to FILE, after every row")
     return options
+
+
+def use_threads(count: int | None) -> None:
+    """Let torch use so many threads on the CPU, or those there may be."""
+    import torch
+
+    if count is None:
+        limit_threads()
+    else:
+        torch.set_num_threads(count)
 
 
 def plain_wanted(args: argparse.Namespace, classes: int) -> bool:

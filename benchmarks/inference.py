@@ -149,14 +149,12 @@ def verdict(row: dict[str, Any], bf16_instructions: bool) -> str:
 
 def run(args: argparse.Namespace, size: Any = None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Measure all rows and print both tables; ``size`` is CLIP's, ViT-B/16 by default."""
-    import torch
 
     from benchmarks import cases
     from benchmarks.measure import machine
 
     cases.check_options(args.method, args.device)
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    common.use_threads(args.threads)
     about = machine(args.device)
     images: list[dict[str, Any]] = []
     texts: list[dict[str, Any]] = []

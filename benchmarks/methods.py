@@ -93,7 +93,6 @@ def measure(case: Any, weights: Path, args: argparse.Namespace) -> dict[str, Any
 
 def run(args: argparse.Namespace, size: Any = None) -> list[dict[str, Any]]:
     """Measure all methods and print them; ``size`` is CLIP's, ViT-B/16 by default."""
-    import torch
 
     from benchmarks import cases
     from benchmarks.measure import machine
@@ -101,8 +100,7 @@ def run(args: argparse.Namespace, size: Any = None) -> list[dict[str, Any]]:
     names = args.methods or list(cases.METHODS)
     for name in names:
         cases.check_options(name, args.device)
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    common.use_threads(args.threads)
     about, rows = machine(args.device), []
     precision = cases.resolved(args.precision[0], args.device)
     plain = cases.resolved(args.plain_precision or args.precision[0], args.device)

@@ -217,8 +217,7 @@ def run(args: argparse.Namespace, size: Any = None) -> list[dict[str, Any]]:
     from benchmarks.measure import machine
 
     cases.check_options(args.method, args.device)
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    common.use_threads(args.threads)
     about, rows = machine(args.device), []
     warm_up = 3 if args.compile or args.device != "cpu" else 0
     memory = not args.no_memory and torch.device(args.device).type in ("cpu", "cuda")

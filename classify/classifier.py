@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from dassl.cores import available
 from dassl.utils.images import AS_STORED, Reading, read_image, to_rgb
 from trainers.base import Method, autocast, in_passes
 
@@ -113,7 +114,7 @@ class Classifier:
     def _read_ahead(self, items: Sequence[ImageLike], batch_size: int) -> Iterator[tuple[int, list[Tensor | OSError]]]:
         """Batches with the number of their first image; the next one is read by threads while this one is scored."""
         starts = range(0, len(items), batch_size)
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(min(8, available())) as pool:
             ahead = pool.map(self._read, items[:batch_size])
             for start in starts:
                 batch = list(ahead)

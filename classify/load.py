@@ -21,6 +21,7 @@ from dassl.engine.trainer import choose_device
 from dassl.utils.images import UPRIGHT, Reading
 from runs import record
 from runs.config import RESOLVED, merge, read_yaml
+from runs.threads import choose_threads
 from trainers import checkpoints
 from trainers.backbone import load_clip, weights_id
 from trainers.base import PRECISIONS, Method, autocast, effective_precision
@@ -127,6 +128,7 @@ class _Build:
             self.checkpoint = find(cfg.MODEL.BACKBONE.NAME)
         except RuntimeError as error:
             raise ValueError(f"{cfg.MODEL.BACKBONE.NAME}: {error}") from error
+        choose_threads(cfg.MODEL.BACKBONE.NAME, self.device)
         clip_model = load_clip(self.checkpoint, self.precision, self.device)
         with autocast(self.precision, self.device):
             self.method: Method = self.trainer.build_method(cfg, clip_model, classes).to(self.device)

@@ -9,8 +9,10 @@ import datasets
 import trainers
 from classify.load import recorded_cfg
 from dassl.engine import build_trainer
+from dassl.engine.trainer import choose_device
 from dassl.utils import set_random_seed
 from runs import data, record
+from runs.threads import choose_threads
 
 
 def open_run(folder: Path, root: str = "", epoch: int | None = None) -> Any:
@@ -56,6 +58,7 @@ def open_run(folder: Path, root: str = "", epoch: int | None = None) -> Any:
 
 def _build(cfg: Any) -> Any:
     """As ``build_trainer``; weights that cannot be had are the user's to mend."""
+    choose_threads(cfg.MODEL.BACKBONE.NAME, choose_device(cfg.USE_CUDA))
     try:
         return build_trainer(cfg)
     except RuntimeError as error:

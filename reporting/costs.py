@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dassl.busy import BUSY
 from reporting.cells import Cell, Cells
 from reporting.changes import tags_of
 from reporting.names import PAPER_BACKBONE, dataset_order, method_order
@@ -24,6 +25,8 @@ MEASURES: dict[str, Callable[[Record], float | None]] = {
     "Test images/s": lambda r: r.get("test_images_per_second"),
     "Peak memory (GiB)": lambda r: r["peak_memory"]["bytes"] / 2**30 if r.get("peak_memory") else None,
 }
+# Measures that are times, and the name in a record's `waited` of the stretch that they were measured in.
+TIMED = {"ms per training image": "training", "Test images/s": "last_test"}
 PUBLISHED = {
     "Published values (M)": "params_millions",
     "Published ms": "train_ms_per_image",
@@ -35,12 +38,18 @@ DECIMALS = {"Learned values (M)": 3, "Published values (M)": 3, "Test images/s":
 
 @dataclass(frozen=True)
 class Cost:
-    """What a row's training runs on one data set and one device cost, by name in MEASURES, and what came of them."""
+    """What a row's training runs on one data set and one device cost, by name in MEASURES, and what came of them.
+
+    ``busy`` counts, by name in TIMED, the times that are left out, as other programs had the processors meanwhile;
+    ``unknown`` the runs whose record does not tell: their times count.
+    """
 
     key: Key
     device: str
     measures: dict[str, Cell]
     accuracy: Triple
+    busy: dict[str, int]
+    unknown: int
 
     @property
     def hm(self) -> Cell:
@@ -74,8 +83,26 @@ def _costs_of(cells: Cells, key: Key) -> Iterator[Cost]:
     trained = [result for result in cells.results(key) if result.record.get("mode") == "train"]
     for device in sorted({str(result.record.get("device")) for result in trained}):
         here = [result for result in trained if str(result.record.get("device")) == device]
-        measures = {header: _over_seeds(here, get, cells.seeds) for header, get in MEASURES.items()}
-        yield Cost(key, device, measures, triple(cells, key))
+        measures = {header: _over_seeds(here, _unless_busy(header), cells.seeds) for header in MEASURES}
+        counted = [result.record for result in here if result.seed in cells.seeds]
+        busy = {header: sum(was_busy(record, header) is True for record in counted) for header in TIMED}
+        unknown = sum(any(was_busy(record, header) is None for header in TIMED) for record in counted)
+        yield Cost(key, device, measures, triple(cells, key), busy, unknown)
+
+
+def was_busy(record: Record, header: str) -> bool | None:
+    """Return whether a time of a record was taken while other programs had the processors; None: it does not tell.
+
+    Without that time, it was not.
+    """
+    part = (record.get("waited") or {}).get(TIMED[header])
+    if MEASURES[header](record) is None:
+        return False
+    return None if part is None else part > BUSY
+
+
+def _unless_busy(header: str) -> Callable[[Record], float | None]:
+    return lambda record: None if header in TIMED and was_busy(record, header) else MEASURES[header](record)
 
 
 def _over_seeds(results: Sequence[Result], get: Callable[[Record], float | None], seeds: tuple[int, ...]) -> Cell:
@@ -96,11 +123,26 @@ def _cost_table(some: Sequence[Cost], paper: bool, what: str) -> Table:
     headers, lines = drop_empty(headers, [_line(cost, paper) for cost in some], keep=4)
     title = f"{what} of training and testing, base to new, {shots} shots, {backbone}"
     notes = ["Times are those of the runs as they ran: runs side by side, and resumed ones, are slower or partial."]
-    notes += ["Images per second include loading."]
+    notes += ["Images per second include loading.", *_notes_on_busy(some)]
     if paper and any(header in PUBLISHED for header in headers):
         notes.append("Published costs are ImageNet's, on the authors' GPU; the published HM is the 11-set average.")
     name = slug(*what.replace(":", "").split(), backbone, "" if shots == 16 else f"{shots}_shots")
     return Table(name, title, headers, lines, 3, notes, DECIMALS)
+
+
+def _notes_on_busy(some: Sequence[Cost]) -> list[str]:
+    counts = {header: sum(cost.busy[header] for cost in some) for header in TIMED}
+    notes = [
+        f"{header}: {count} {'run is' if count == 1 else 'runs are'} left out, which for more than {BUSY:.0%} of that "
+        "time waited for processors that other programs had."
+        for header, count in counts.items()
+        if count
+    ]
+    unknown = sum(cost.unknown for cost in some)
+    if unknown:
+        whose = "1 run does" if unknown == 1 else f"{unknown} runs do"
+        notes.append(f"{whose} not tell whether the machine was busy (older, or not on Linux): the times count.")
+    return notes
 
 
 def _line(cost: Cost, paper: bool) -> list[Entry]:

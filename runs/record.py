@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from dassl.busy import cpu_seconds
 from runs.config import RESOLVED, read_yaml
 from runs.files import write_json, write_text
 
@@ -92,7 +93,7 @@ class Run:
         same_data: sees that the data of a record are still there, as `runs.data.Sight` does.
 
     Attributes:
-        started: when the attempt at hand began, as `time.monotonic` has it.
+        started: when the attempt at hand began, as `time.monotonic` has it; `cpu_started` likewise in processor time.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class Run:
         self.defaults: dict[str, Any] = json.loads(json.dumps(dict(defaults)))
         self.about = about
         self._record: dict[str, Any] = {}
-        self.started = time.monotonic()
+        self.started, self.cpu_started = time.monotonic(), cpu_seconds()
 
     def state(self) -> tuple[str, str]:
         """What stands in the folder: (`none`, `running`, `preempted`, `failed` or `success`, a line to print or "").
@@ -161,7 +162,7 @@ class Run:
             "config": self.identity,
             **({"data": data} if data else {}),
         }
-        self.started = time.monotonic()
+        self.started, self.cpu_started = time.monotonic(), cpu_seconds()
         write(self.directory, self._record)
 
     @property
@@ -187,8 +188,8 @@ class Run:
         self._close("preempted", facts)
 
     def _close(self, status: str, facts: Mapping[str, Any]) -> None:
-        wall = round(time.monotonic() - self.started, 3)
-        last = {"status": status, "finished": _now(), "wall_seconds": wall}
+        wall, cpu = time.monotonic() - self.started, cpu_seconds() - self.cpu_started
+        last = {"status": status, "finished": _now(), "wall_seconds": round(wall, 3), "cpu_seconds": round(cpu, 3)}
         # The bulky configuration stays at the end, where a reader of the file does not trip over it.
         tail = {key: self._record.pop(key) for key in ("config_hash", "config_file", "config")}
         self._record = {**self._record, **last, **facts, **tail}

@@ -32,7 +32,9 @@ def cost(trainer: Any, started: float) -> dict[str, Any]:
 def times(tally: Any, started: float, now: float) -> dict[str, Any]:
     """Seconds of each phase, milliseconds per training image and images per second of the last test (None: none).
 
-    Training is what is neither start-up nor test: fitting, building a cache and saving are part of it.
+    Training is what is neither start-up nor test: fitting, building a cache and saving are part of it. `waited` is the
+    part of its time, from 0 to 1, that training and the last test waited for a processor that other programs had
+    (`dassl.busy`; None: unknown, or none).
     """
     trained, tested = tally.training, tally.last_test
     return {
@@ -43,6 +45,7 @@ def times(tally: Any, started: float, now: float) -> dict[str, Any]:
         },
         "ms_per_training_image": 1000 * trained.seconds / trained.images if trained.images else None,
         "test_images_per_second": tested.images / tested.seconds if tested.images else None,
+        "waited": {name: waiting.part() for name, waiting in tally.waiting.items()},
     }
 
 

@@ -1,4 +1,4 @@
-"""Recompute golden numbers for a setting, through the trainers' own code.
+"""Recompute golden numbers for a setting, with the model that a run of its method builds from its configuration.
 
     python tools/golden.py SETTING.json OUT.npz
 
@@ -16,50 +16,50 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from clip.model import build_model  # noqa: E402
-from tools.goldens.recipe import clip_weights  # noqa: E402
+from tools.goldens.build import method_of  # noqa: E402
+from tools.goldens.numbers import Numbers  # noqa: E402
 
-# Names in the settings, and the module of tools/goldens with the method's ``build`` (setting and CLIP to a model filled
-# by the recipe) and ``recompute`` (setting and model to the golden arrays).
-METHODS = {
+# Methods with arrays of their own, and the module of tools/goldens where a class of the method's name has them. All
+# others have those that every method has.
+OWN = {
     "CoOp": "coop",
-    "CoCoOp": "cocoop",
-    "KgCoOp": "kgcoop",
-    "ProGrad": "prograd",
-    "MMRL": "mmrl",
-    "MMRLpp": "mmrlpp",
-    "MultiModalAdapter": "mma",
-    "TCP": "tcp",
-    "RPO": "rpo",
-    "MaPLe": "maple",
-    "PromptSRC": "promptsrc",
-    "ProVP": "provp",
+    "CoCoOp": "coop",
+    "KgCoOp": "coop",
+    "ProGrad": "coop",
+    "TCP": "coop",
+    "MMRL": "deep",
+    "MMRLpp": "deep",
+    "MultiModalAdapter": "deep",
+    "RPO": "deep",
+    "MaPLe": "deep",
+    "PromptSRC": "deep",
+    "ProVP": "deep",
+    "PLOT": "deep",
     "Meta_B2N": "metaprompt",
-    "CLIP_Adapter": "clipadapter",
-    "PLOT": "plot",
-    "Tip_Adapter": "tipadapter",
-    "Tip_Adapter_F": "tipadapter",
+    "CLIPAdapter": "clipadapter",
+    "TipAdapter": "tipadapter",
+    "TipAdapterF": "tipadapter",
 }
 
 
+def numbers_of(setting: dict[str, Any]) -> Numbers:
+    """The setting's model, built as a run builds it and filled by the recipe. Raises as ``Numbers`` does."""
+    method = method_of(setting)
+    own = OWN.get(method)
+    return (getattr(import_module(f"tools.goldens.{own}"), method) if own else Numbers)(setting)
+
+
 def model_of(setting: dict[str, Any]) -> Any:
-    """The setting's model, filled by the recipe. Raises ValueError for a method that is not known here."""
-    return _module(setting).build(setting, build_model(clip_weights(setting["clip"]), dtype=torch.float32))
+    """The setting's model alone."""
+    return numbers_of(setting).model
 
 
 def recompute(setting: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Every golden array of a setting. Raises ValueError for a method that is not known here."""
-    return _module(setting).recompute(setting, model_of(setting))
-
-
-def _module(setting: dict[str, Any]) -> Any:
-    if setting.get("method") not in METHODS:
-        raise ValueError(f"method is {setting.get('method')!r}: this tool knows {', '.join(METHODS)}")
-    return import_module(f"tools.goldens.{METHODS[setting['method']]}")
+    """Every golden array of a setting. Raises as ``Numbers`` does."""
+    return numbers_of(setting).recompute()
 
 
 def main() -> int:
@@ -71,7 +71,8 @@ def main() -> int:
         setting = json.loads(args.setting.read_text())
         arrays = recompute(setting)
     except (OSError, ValueError, KeyError) as problem:
-        print(f"error: {args.setting}: {problem!s}", file=sys.stderr)
+        text = f"there is no {problem} in it" if isinstance(problem, KeyError) else str(problem)
+        print(f"error: {args.setting}: {' '.join(text.split())}", file=sys.stderr)
         return 1
     np.savez_compressed(args.out, **arrays)  # type: ignore[arg-type]
     print(f"{args.out}: {len(arrays)} arrays")

@@ -29,7 +29,8 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 import trainers  # noqa: E402
-from tools import golden, probing  # noqa: E402
+from tools import probing  # noqa: E402
+from tools.goldens.build import method_of  # noqa: E402
 
 BEGIN, END = "<!-- methods:begin -->", "<!-- methods:end -->"
 TIMES = ROOT / "benchmarks" / "results" / "methods.json"
@@ -57,15 +58,12 @@ def proofs() -> dict[str, Proof]:
                 }
     files: dict[str, list[str]] = {}
     for path in sorted((ROOT / "tests" / "trainers" / "data").glob("*.json")):
-        name = json.loads(path.read_text(encoding="utf-8"))["method"]
-        if name not in golden.METHODS:
-            raise ValueError(f"{path} is of {name!r}, which tools/golden.py does not know")
-        files.setdefault(name.replace("_", ""), []).append(path.name)
+        files.setdefault(method_of(json.loads(path.read_text(encoding="utf-8"))), []).append(path.name)
     found = {}
     for method, entry in trainers.METHODS.items():
         own = (method.lower(), entry.module.rpartition(".")[2])
         reference = next((references[name] for name in own if name in references), "")
-        found[method] = Proof(reference, tuple(files.get(method.replace("_", ""), ())))
+        found[method] = Proof(reference, tuple(files.get(method, ())))
     return found
 
 

@@ -40,8 +40,9 @@ def build_data_loader(
     """Build a loader over a list of Datum. ValueError if there is nothing to load.
 
     A training loader drops the last partial batch, but only if there is at least one full batch. Images that
-    take at most `cache_gb` GB decoded are kept in memory. Workers outlive an epoch. A `dataset_wrapper` that makes
-    no DatasetWrapper has neither: no cache, and new workers every epoch.
+    take at most `cache_gb` GB decoded are kept in memory. Workers outlive an epoch, and are no more than there are
+    processors. A `dataset_wrapper` that makes no DatasetWrapper has neither: no cache, and new workers every epoch, as
+    many as DATALOADER.NUM_WORKERS says, on which depends what torch's loader draws.
     """
     if not data_source:
         raise ValueError("cannot load from an empty list of images")
@@ -57,10 +58,13 @@ def build_data_loader(
         cache = build_image_cache(paths, cache_gb, shared=workers > 0, reading=Reading.of(cfg))
         if cache:
             dataset.read = cache.read
+    loader_type: Any = DataLoader
     options: dict[str, Any] = {"num_workers": workers}
-    if workers > 0 and not is_train:
-        options["prefetch_factor"] = 1  # test batches are large, and one per worker keeps all of them busy
-    loader_type = LastingLoader if ours and workers > 0 else DataLoader
+    if workers > 0:
+        prefetch = 2 if is_train else 1  # test batches are large, and one per worker keeps all of them busy
+        options["prefetch_factor"] = prefetch
+        if ours:
+            loader_type, options = LastingLoader, {"stand_for": workers, "prefetch": prefetch}
     loader: DataLoader = loader_type(
         dataset,
         sampler=sampler,
@@ -197,6 +201,7 @@ class DatasetWrapper(Dataset):
         self.data_source = data_source
         self.transform = transform
         self.is_train = is_train
+        self.stand_for = 0  # a loader's workers, which it says itself
         self.read: Callable[[str], Image.Image] = partial(read_image, reading=Reading.of(cfg))
         self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
@@ -219,7 +224,7 @@ class DatasetWrapper(Dataset):
         """Items of a batch, which a loader with workers gives as a SeededSampler's (seed, index) pairs."""
         if not isinstance(batch[0], tuple):
             return [self[index] for index in batch]
-        seed_worker(batch[0][0])
+        seed_worker(batch[0][0], self.stand_for)
         return [self[index] for _, index in batch]
 
     def __getitem__(self, idx: int) -> dict[str, Any]:

@@ -18,8 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data.sampler import Sampler
+
+from dassl.cores import loader_workers
 
 
 class LastingLoader(DataLoader):
@@ -27,9 +29,16 @@ class LastingLoader(DataLoader):
 
     An epoch draws from torch's CPU generator what torch's own loader would: the workers' seed, then what the
     sampler draws. `dataset` gets the indices of a batch through `__getitems__`, as a SeededSampler gives them.
+
+    `stand_for` workers are asked for, of which the loader has a divisor (`dassl.cores.loader_workers`): each stands for
+    as many of them, with their generators, and as many batches are under way. So batches, and what is drawn in between,
+    are the same on every machine.
     """
 
-    def __init__(self, dataset: Dataset, sampler: Sampler[int], **options: Any) -> None:
+    def __init__(self, dataset: Any, sampler: Sampler[int], stand_for: int, prefetch: int, **options: Any) -> None:
+        workers = loader_workers(stand_for)
+        dataset.stand_for = stand_for
+        options |= {"num_workers": workers, "prefetch_factor": prefetch * (stand_for // workers)}
         # torch's own seed for the workers has no effect here, so it must not draw from the global generator.
         super().__init__(
             dataset, sampler=SeededSampler(sampler), persistent_workers=True, generator=torch.Generator(), **options
@@ -103,22 +112,47 @@ def _end_at_request_of(parent: int) -> None:
     os._exit(0)  # what torch's own workers do then
 
 
-_current_seed: int | None = None  # of this process, a worker
+class _Seats:
+    """The generators of the workers that this process stands for, in an epoch."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.batches = 0
+        self.seat: int | None = None  # whose generators are in place
+        self.states: dict[int, tuple[Any, Any, torch.Tensor]] = {}
+
+    def take(self, seat: int) -> None:
+        """Put a worker's generators in place; torch's and Python's start as torch starts those of new workers."""
+        self.batches += 1
+        if seat == self.seat:
+            return
+        if self.seat is not None:
+            self.states[self.seat] = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        self.seat = seat
+        if seat in self.states:
+            of_python, of_numpy, of_torch = self.states[seat]
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)
+            torch.set_rng_state(of_torch)
+            return
+        random.seed(self.seed + seat)
+        torch.manual_seed(self.seed + seat)
+        np.random.seed(np.random.SeedSequence([self.seed, seat]).generate_state(4))
 
 
-def seed_worker(seed: int) -> None:
-    """Seed this worker's generators for the epoch of `seed`; does nothing within the epoch.
+_seats: _Seats | None = None  # of this process, a worker
 
-    torch's and Python's generators get what torch gives to new workers: `seed` + the worker's number.
+
+def seed_worker(seed: int, stand_for: int) -> None:
+    """Put the generators in place that the next batch has in the epoch of `seed`, with `stand_for` workers.
+
+    Batches go to workers in turn, so the n-th of this worker is for the one whose turn it is then.
     RuntimeError outside a worker.
     """
-    global _current_seed
+    global _seats
     worker = get_worker_info()
     if worker is None:
         raise RuntimeError("only a loader's worker can be seeded for an epoch")
-    if seed == _current_seed:
-        return
-    _current_seed = seed
-    random.seed(seed + worker.id)
-    torch.manual_seed(seed + worker.id)
-    np.random.seed(np.random.SeedSequence([seed, worker.id]).generate_state(4))
+    if _seats is None or seed != _seats.seed:
+        _seats = _Seats(seed)
+    _seats.take((_seats.batches * worker.num_workers + worker.id) % stand_for)

@@ -195,7 +195,8 @@ class TrainerBase(Resumable):
             self.epoch = epoch
             self.before_epoch()
             self._in_epoch = True
-            self.run_epoch()
+            with self.tally.waiting["training"].watch():
+                self.run_epoch()
             self._in_epoch = False
             self.after_epoch()
             if self.output_dir and self._models:

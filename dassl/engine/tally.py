@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from dassl.busy import Waiting
+
 
 @dataclass
 class Work:
@@ -25,12 +27,14 @@ class Tally:
         training: labelled images of all steps; the seconds include loading, not checkpoints made between epochs.
         last_test: the last test's images; the seconds include loading, not what a method computes once before it.
         testing_seconds: all tests, those on the validation set included.
+        waiting: how long the epochs (all that is not start-up or test) and the last test waited for a processor.
         ready: when the trainer was built, as `time.monotonic` has it.
     """
 
     training: Work = field(default_factory=Work)
     last_test: Work = field(default_factory=Work)
     testing_seconds: float = 0.0
+    waiting: dict[str, Waiting] = field(default_factory=lambda: {"training": Waiting(), "last_test": Waiting()})
     ready: float = field(default_factory=time.monotonic)
 
     def trained(self, batch: Any) -> None:
@@ -41,10 +45,11 @@ class Tally:
     @contextmanager
     def test(self) -> Iterator[Work]:
         """Time a test; the caller adds its images to what this yields."""
-        self.last_test = Work()
+        self.last_test, self.waiting["last_test"] = Work(), Waiting()
         start = time.perf_counter()
         try:
-            yield self.last_test
+            with self.waiting["last_test"].watch():
+                yield self.last_test
         finally:
             self.last_test.seconds = time.perf_counter() - start
             self.testing_seconds += self.last_test.seconds

@@ -20,7 +20,7 @@ from runs.environment import PROJECT
 from runs.grid import cluster
 from runs.grid.expand import Grid, expand, shard, split_values
 from runs.grid.layout import Run
-from runs.grid.pool import Outcome, Place, Pool, Program, share_cores, slots_for
+from runs.grid.pool import Outcome, Place, Pool, Program, slots_for
 from runs.grid.state import STATES, Plan, look
 from runs.grid.suite import make_grid, read_suite
 
@@ -184,7 +184,6 @@ def carry_out(args: argparse.Namespace, runs: list[Run], place: Place, program: 
     if args.launcher:
         return cluster.launch(args, runs, place, program, report)
     slots = slots_for(args.jobs)
-    share_cores(len(slots))
     pool = Pool(program, place, slots)
     caught: list[int] = []
 

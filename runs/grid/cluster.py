@@ -19,7 +19,7 @@ from runs.environment import PROJECT
 from runs.files import write_json
 from runs.grid.expand import Chain, chains_of
 from runs.grid.layout import Run
-from runs.grid.pool import Outcome, Place, Pool, Program, gpus, share_cores
+from runs.grid.pool import Outcome, Place, Pool, Program, gpus
 
 JOBS = "grid_jobs"
 POLL = 2.0  # seconds between looks at the jobs
@@ -60,11 +60,12 @@ def launch(args: argparse.Namespace, runs: Sequence[Run], place: Place, program:
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))  # jobs inherit it
     absolute = Place(str(Path(place.root).absolute()), str(Path(place.output).absolute()))
     stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    board = _Slurm(args, folder) if args.launcher == "slurm" else _Local(args, folder)
+    beside = 1 if args.launcher == "slurm" else board.at_once
     jobs = [
-        Job(chain, absolute, program, folder / f"{stamp}-{number}.json")
+        Job(chain, absolute, program, folder / f"{stamp}-{number}.json", beside)
         for number, chain in enumerate(chains_of(runs), start=1)
     ]
-    board = _Slurm(args, folder) if args.launcher == "slurm" else _Local(args, folder)
     terminated = False
 
     def stop(*_: Any) -> None:
@@ -84,17 +85,19 @@ def launch(args: argparse.Namespace, runs: Sequence[Run], place: Place, program:
 
 
 class Job:
-    """A training run with its tests. submitit calls it in the job, and `checkpoint` before the job is taken away."""
+    """A training run with its tests. submitit calls it in the job, and `checkpoint` before the job is taken away.
 
-    def __init__(self, runs: Chain, place: Place, program: Program, outcomes: Path) -> None:
-        self.runs, self.place, self.program, self.outcomes = runs, place, program, outcomes
+    `beside` is how many jobs its machine has at a time, itself included.
+    """
+
+    def __init__(self, runs: Chain, place: Place, program: Program, outcomes: Path, beside: int) -> None:
+        self.runs, self.place, self.program, self.outcomes, self.beside = runs, place, program, outcomes, beside
         self._pool: Pool | None = None
 
     def __call__(self) -> None:
         """Carry out the runs, and leave what came of them in the file `outcomes`."""
-        share_cores(1)
         found: list[Outcome] = []
-        self._pool = Pool(self.program, self.place, [None])
+        self._pool = Pool(self.program, self.place, [None], self.beside)
         self._pool.run(self.runs, found.append)
         write_json(self.outcomes, [[one.status, one.line, one.seconds] for one in sorted(found, key=self._order)])
 
@@ -104,7 +107,7 @@ class Job:
 
         if self._pool:
             self._pool.stop()
-        return DelayedSubmission(Job(self.runs, self.place, self.program, self.outcomes))
+        return DelayedSubmission(Job(self.runs, self.place, self.program, self.outcomes, self.beside))
 
     def read(self) -> list[Outcome] | None:
         """What came of the runs, or None while the job has not said."""
@@ -176,7 +179,6 @@ class _Local:
         self._wanted = min(1 if args.gpus is None else args.gpus, len(found))
         self._found = [int(name) for name in found if name.isdigit()]
         self.at_once = args.concurrency or args.jobs or max(1, len(found))
-        share_cores(self.at_once)
         self._executor = submitit.LocalExecutor(folder, max_num_timeout=TIMEOUTS)
         self._executor.update_parameters(timeout_min=minutes(args.time))
         self._next = 0

@@ -17,6 +17,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from dassl import cores
 from runs.environment import PROJECT
 from runs.grid.layout import Run
 
@@ -74,11 +75,13 @@ class Pool:
     Args:
         program: what does a run.
         place: where data and runs lie.
-        slots: one for each run at a time: the GPU it sees, or None to leave that as it is.
+        slots: one for each run at a time: the GPU it sees, or None to leave that as it is. They share the processors.
+        beside: how many pools share them too, this one included.
     """
 
-    def __init__(self, program: Program, place: Place, slots: Sequence[str | None]) -> None:
+    def __init__(self, program: Program, place: Place, slots: Sequence[str | None], beside: int = 1) -> None:
         self.program, self.place, self.slots = program, place, list(slots)
+        self._share = str(max(1, cores.available() // (len(self.slots) * beside)))
         self.stopping = False
         self._live: dict[Any, _Live] = {}
         self._context = _context(program.imports)
@@ -127,7 +130,8 @@ class Pool:
 
     def _start(self, run: Run, slot: str | None, folder: Path) -> None:
         console = folder / f"{time.monotonic_ns()}.txt"
-        environment = {} if slot is None else {"CUDA_VISIBLE_DEVICES": slot}
+        environment = {cores.SHARE: self._share}
+        environment |= {} if slot is None else {"CUDA_VISIBLE_DEVICES": slot}
         words = self.place.arguments(run)
         process = self._context.Process(target=_carry_out, args=(self.program.main, words, str(console), environment))
         process.start()
@@ -172,12 +176,6 @@ def slots_for(jobs: int | None) -> list[str | None]:
     found = gpus()
     count = jobs or len(found) or 1
     return [found[i % len(found)] if found else None for i in range(count)]
-
-
-def share_cores(jobs: int) -> None:
-    """Divide the cores among `jobs`, unless the user has said how many threads there are to be."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // jobs)))
 
 
 def _context(imports: Sequence[str]) -> Any:

@@ -32,6 +32,13 @@ def test_the_runs_own_classes_get_the_trainers_scores_bit_for_bit(mmrl_run, fusi
     assert torch.allclose(found.sum(dim=-1), torch.ones(len(paths)))
 
 
+def test_threads_are_chosen_for_the_model(monkeypatch):
+    told = []
+    monkeypatch.setattr("classify.load.choose_threads", lambda backbone, device: told.append((backbone, device.type)))
+    zero_shot("embedded", ["one", "two"], device="cpu")
+    assert told == [("embedded", "cpu")]
+
+
 def test_new_classes_get_the_class_features_scores_bit_for_bit(mmrl_run, capsys):
     paths, scores = evaluation(mmrl_run, "new")
     capsys.readouterr()

@@ -163,6 +163,6 @@ def test_other_data_than_the_runs(call, base_run, tmp_path):
     content["data"] |= {"digest": "0", "test": {**content["data"]["test"], "digest": "0"}}
     record.write(folder, content)
     assert refused(call, folder) == (
-        f"error: {folder} holds a run on other data: another test list (then 271 images, now 271); put the data back as they "
-        "were, or name their folder with --root"
+        f"error: {folder} holds a run on other data: another test list (then 271 images, now 271); put the data "
+        "back as they were, or name their folder with --root"
     )

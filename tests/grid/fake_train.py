@@ -19,6 +19,7 @@ def main() -> int:
     print(f"CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES')}")
     (folder / "argv.txt").write_text("\n".join(words))
     (folder / "gpu.txt").write_text(str(os.environ.get("CUDA_VISIBLE_DEVICES")))
+    (folder / "cores.txt").write_text(os.environ.get("GRID_CORES", ""))
     (folder / "began").write_text(str(time.monotonic()))
     if seed == FAIL:
         print("error: a line about it", file=sys.stderr)

@@ -8,6 +8,7 @@ from multiprocessing import get_context
 
 import pytest
 
+from dassl.cores import available
 from runs.grid import pool as pools
 from runs.grid.expand import Grid, expand
 from runs.grid.pool import Place, Pool, Program, gpus, last_line, slots_for
@@ -48,6 +49,8 @@ def test_a_test_comes_after_its_training_and_jobs_run_side_by_side(carry_out, tm
         assert words == tested.run.arguments("data", str(tmp_path))
     used = {(tmp_path / outcome.run.name / "gpu.txt").read_text() for outcome in outcomes}
     assert used == {"0", "1"}
+    shares = {(tmp_path / outcome.run.name / "cores.txt").read_text() for outcome in outcomes}
+    assert shares == {str(max(1, available() // 2))}
 
 
 def test_a_failure_stops_nothing_but_its_own_tests(carry_out, fake_train, tmp_path):

@@ -47,6 +47,30 @@ def test_the_row_of_table_6_with_a_narrow_space_has_its_own_published_numbers(ru
     assert table.rows[0][table.headers.index("Published values (M)")] == 0.689
 
 
+def test_times_of_a_busy_machine_are_left_out(runs):
+    """Of four runs, one trained and another was tested beside other programs; of one nobody knows."""
+    calm, busy = {"training": 0.0, "last_test": 0.05}, {"training": 0.4, "last_test": 0.01}
+    found = [(5.5, calm), (138.0, busy), (6.5, {**calm, "last_test": 0.06}), (7.5, None)]
+    for seed, (ms, waited) in enumerate(found, start=1):
+        runs.pair("dtd", 80.0, 60.0, seed=seed, **{**COST, "ms_per_training_image": ms, "waited": waited})
+    (table,) = tables(runs, seeds=(1, 2, 3, 4))
+    row = dict(zip(table.headers, table.texts()[0], strict=True))
+    assert row["ms per training image"] == "6.50 ± 1.00 (3 of 4!)" and row["Test images/s"] == "700.0 ± 0.0 (3 of 4!)"
+    assert row["Peak memory (GiB)"] == "3.00 ± 0.00" and row["n"] == "4"
+    why = "left out, which for more than 5% of that time waited for processors that other programs had."
+    assert table.notes[-3:] == [
+        f"ms per training image: 1 run is {why}",
+        f"Test images/s: 1 run is {why}",
+        "1 run does not tell whether the machine was busy (older, or not on Linux): the times count.",
+    ]
+
+
+def test_a_cost_that_only_a_busy_machine_gave_is_none(runs):
+    runs.pair("dtd", 80.0, 60.0, **COST, waited={"training": 0.5, "last_test": 0.5})
+    (table,) = tables(runs)
+    assert "ms per training image" not in table.headers and "Peak memory (GiB)" in table.headers
+
+
 def test_devices_are_never_averaged(runs):
     runs.pair("dtd", 80.0, 60.0, **COST)
     runs.pair("dtd", 80.0, 60.0, seed=2, device="cuda (NVIDIA H100)", **COST)

@@ -14,6 +14,7 @@ import torch
 import yaml
 
 import train
+from dassl.engine.trainer import choose_device
 from runs import config, record
 from trainers.mmrl import MMRL
 
@@ -22,7 +23,10 @@ ABOUT = (
     "method dataset dataset_config protocol subsample shots seed split mode model_dir source source_config backbone "
     "settings versions commit device run_id attempts started finished config_hash config_file config status"
 ).split()
-COST = "wall_seconds peak_memory learned_parameters phase_seconds ms_per_training_image test_images_per_second".split()
+COST = (
+    "wall_seconds cpu_seconds waited peak_memory learned_parameters phase_seconds ms_per_training_image "
+    "test_images_per_second"
+).split()
 RESULT = "data accuracy macro_f1 total correct per_class predictions".split()
 QUICK = ["OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "2", "DATASET.SUBSAMPLE_CLASSES"]
 
@@ -73,12 +77,27 @@ def test_a_finished_run_has_every_field(finished):
     assert content["peak_memory"]["bytes"] > 50_000_000
 
 
+def test_threads_are_chosen_before_anything_is_built(data, tmp_path, monkeypatch):
+    told = []
+
+    def choose(backbone, device):
+        told.append((backbone, device.type))
+        raise ValueError("that will do")
+
+    monkeypatch.setattr("runs.threads.choose_threads", choose)
+    status, content = call(data, tmp_path / "run", *QUICK, "base")
+    assert (status, content["error"], told) == (1, "that will do", [("embedded", choose_device(True).type)])
+
+
 def test_its_times_add_up(finished):
     _, content = finished
     phases = content["phase_seconds"]
     assert list(phases) == ["start_up", "training", "evaluation"] and min(phases.values()) > 0
     assert sum(phases.values()) == pytest.approx(content["wall_seconds"], abs=0.5)
     assert content["test_images_per_second"] == pytest.approx(271 / phases["evaluation"], rel=0.05)
+    assert 0 < content["cpu_seconds"] < 1.1 * os.cpu_count() * content["wall_seconds"]
+    assert set(content["waited"]) == {"training", "last_test"}
+    assert sys.platform != "linux" or all(0 <= part <= 1 for part in content["waited"].values())
     # 10 images were trained on: 2 shots of 5 classes, 2 batches of 4 at least, of what "training" took
     assert 0 < content["ms_per_training_image"] * 8 / 1000 < phases["training"]
 
@@ -134,7 +153,7 @@ def test_a_run_that_fails_while_it_trains(data, tmp_path, capsys):
 def test_a_run_that_fails_before_there_is_a_model(data, tmp_path, capsys):
     status, content = call(data, tmp_path / "run", *QUICK, "base", "MODEL.BACKBONE.NAME", "nowhere.safetensors")
     assert (status, content["status"]) == (1, "failed") and "nowhere.safetensors" in content["error"]
-    assert set(content) == {*ABOUT, "wall_seconds", "error"}
+    assert set(content) == {*ABOUT, "wall_seconds", "cpu_seconds", "error"}
 
 
 @pytest.fixture

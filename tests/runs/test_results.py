@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from dassl.busy import Waiting
 from dassl.engine.tally import Tally
 from runs import results
 
@@ -55,11 +56,13 @@ def test_time_per_phase_and_rates():
     tally.trained({"label": torch.zeros(8), "img": torch.zeros(8, 3)})
     tally.trained([torch.zeros(5)])  # a loader of unknown form is not guessed at
     tally.training.seconds = 0.2
+    tally.waiting = {"training": Waiting(8.0, 2.0), "last_test": Waiting(2.0, None)}
     tally.last_test.images, tally.last_test.seconds = 50, 2.0
     assert results.times(tally, started=100.0, now=120.0) == {
         "phase_seconds": {"start_up": 3.0, "training": 13.0, "evaluation": 4.0},
         "ms_per_training_image": 25.0,
         "test_images_per_second": 25.0,
+        "waited": {"training": 0.25, "last_test": None},
     }
 
 

@@ -18,7 +18,6 @@ from tests.reference import toy
 from tests.reference.agreement import GOLDEN, golden_agrees, loss_and_gradients_agree, relative, setting_of
 from tests.reference.plain_coop import PlainCoCoOp, PlainCoOp, PlainKgCoOp, PlainProGrad
 from tools import golden
-from tools.goldens.coop import named
 from tools.goldens.recipe import clip_weights, images_of
 from trainers import cocoop
 from trainers.cocoop import CoCoOpModel
@@ -147,7 +146,8 @@ def test_golden(method):
 def test_golden_of_the_plain_reference(method):
     """The references that everything is measured against agree with the public code too."""
     setting = setting_of(method.lower())
-    weights, model = clip_weights(setting["clip"]), golden.model_of(setting)
+    numbers = golden.numbers_of(setting)
+    weights, model = clip_weights(setting["clip"]), numbers.model
     learned = dict(model.named_parameters())
     tokens, lengths = token_ids(model.prompts.context.text, setting["classes"])
     template = setting["config"].get("template", "")
@@ -162,7 +162,7 @@ def test_golden_of_the_plain_reference(method):
     loss.backward()
     with np.load(GOLDEN / f"{method.lower()}.npz") as expected:
         assert abs(loss.item() - expected["loss0"]) <= 1e-5 * expected["loss0"]
-        for name, value in named(model).named_parameters():
+        for name, value in numbers.learned().items():
             want = torch.from_numpy(expected[f"grad/{name}"])
             assert relative(value.grad, want) <= 1e-3, name
 

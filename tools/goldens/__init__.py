@@ -1,1 +1,1 @@
-"""Golden numbers of each method: one module per method, and the recipe they share."""
+"""Golden numbers: what all methods share (``numbers``), the arrays that some have beside, and the recipe."""

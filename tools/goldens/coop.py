@@ -1,74 +1,97 @@
-"""CoOp's golden numbers, and what those of all who learn a context begin with."""
+"""Golden numbers of those who learn a context for the text tower: CoOp and its kin."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+from yacs.config import CfgNode
 
-import trainers
-from clip.model import CLIP
-from dassl.config import get_cfg_default
-from tools.goldens.recipe import arrays_of, fill_learned, images_of
-from trainers.context import image_features, initial_vectors
-
-LEARNER = "prompt_learner"
-
-
-def build(setting: dict[str, Any], clip_model: CLIP) -> Any:
-    """The model that the method's trainer builds for the setting's configuration, filled by the recipe."""
-    cfg, config = get_cfg_default(), setting["config"]
-    trainers.extend_cfg(cfg)
-    cfg.TRAINER.NAME, cfg.DATASET.NAME = setting["method"], setting["dataset"]
-    node = cfg.TRAINER[trainers.METHODS[setting["method"]].node]
-    for part, prefix in ((node, ""), (cfg.LOSS, "loss_")):
-        for key in part:
-            part[key] = config.get(f"{prefix}{key.lower()}", part[key])
-    model = trainers.load(setting["method"]).build_method(cfg, clip_model, setting["classes"])
-    fill_learned(named(model), setting["trainable"])
-    return model
+from tools.goldens.numbers import Numbers
+from tools.goldens.recipe import arrays_of
+from trainers.context import cosine_logits, image_features, initial_vectors
+from trainers.tcp import templates_of
 
 
-def named(model: torch.nn.Module) -> torch.nn.Module:
-    """The model under the setting's names, which are those of the release's whole model."""
-    return torch.nn.ModuleDict({LEARNER: model})
+class CoOp(Numbers):
+    """The initial context, image features, and the cross-entropy."""
+
+    def before(self) -> dict[str, Tensor]:
+        """What the model gives before training."""
+        model, found = self.model, super().before()
+        start = initial_vectors(model.clip_model, model.prompts.context, len(self.setting["classes"]))
+        found |= {f"init/{self.prefix}ctx": start, "image_features": image_features(model.clip_model, self.images)}
+        return found | {"loss/ce": F.cross_entropy(found["logits"], self.labels)}
 
 
-def recompute(setting: dict[str, Any], model: Any) -> dict[str, np.ndarray]:
-    """What the model gives before training, first step, training curve on one batch, and evaluation after it."""
-    before = {"text_features": model.class_features()}
-    return arrays_of(before) | trained(setting, model)
+class CoCoOp(CoOp):
+    """CoOp's arrays, the meta-net's, and text features of each image."""
+
+    def before(self) -> dict[str, Tensor]:
+        """What the model gives before training."""
+        model, found = self.model, super().before()
+        f = found["image_features"]
+        found |= {"meta_hidden_pre": model.meta_net.linear1(f), "meta_out": model.meta_net(f)}
+        return found | {"text_features": model.prompts.features(model.contexts(f))}
 
 
-def trained(
-    setting: dict[str, Any], model: Any, watch: Callable[[int], None] = lambda step: None
-) -> dict[str, np.ndarray]:
-    """The arrays that all methods have; ``watch`` is called before each step."""
-    images, labels, how = images_of(setting), torch.tensor(setting["labels"]), setting["optimizer"]
-    options = {key: how[key] for key in ("lr", "momentum", "weight_decay", "dampening", "nesterov")}
-    optimizer = torch.optim.SGD(model.parameters(), **options)
-    start = initial_vectors(model.clip_model, model.prompts.context, len(setting["classes"]))
-    arrays = {f"init/{LEARNER}.ctx": start, "image_features": image_features(model.clip_model, images)}
-    with torch.no_grad():
-        arrays["logits"] = model.scores(images, model.class_features())
-    losses = []
-    for step in range(setting["steps"]):
-        watch(step)
-        loss, logits = model.loss(images, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        losses.append(loss.item())
+class KgCoOp(CoOp):
+    """CoOp's arrays, frozen CLIP's features and the distance to them."""
+
+    def before(self) -> dict[str, Tensor]:
+        """What the model gives before training."""
+        model, found = self.model, super().before()
+        score = model.distance(found["text_features"])
+        return found | {"text_features_clip": model.text_features_clip, "loss/score": score}
+
+
+class ProGrad(CoOp):
+    """CoOp's arrays, those of the teacher, and both gradients before each step."""
+
+    def before(self) -> dict[str, Tensor]:
+        """What the model gives before training."""
+        model, found = self.model, super().before()
+        of_clip = cosine_logits(model.clip_model, found["image_features"], model.text_features_clip)
+        return found | {"text_features_clip": model.text_features_clip, "logits_clip": of_clip}
+
+    def train(self) -> dict[str, np.ndarray]:
+        """Both losses and gradients of the first step; the distance, and the gradients' cosine, before each."""
+        self.seen: dict[str, Any] = {}
+        self.distances: list[float] = []
+        self.cosines: list[float] = []
+        arrays = super().train() | arrays_of(self.seen)
+        return arrays | {"losses_kl": np.array(self.distances), "cosine": np.array(self.cosines)}
+
+    def before_step(self, step: int) -> None:
+        """Look at both gradients."""
+        model = self.model
+        w = model.class_features()
+        ours, to_clip, _ = model.losses(self.images, self.labels, w, w)
+        (g_b,) = torch.autograd.grad(to_clip, model.ctx, retain_graph=True)
+        (g_a,) = torch.autograd.grad(ours, model.ctx)
+        self.distances.append(to_clip.item())
+        self.cosines.append(F.cosine_similarity(g_a.flatten(), g_b.flatten(), dim=0).item())
         if step == 0:
-            arrays |= {"loss0": loss, "loss/ce": F.cross_entropy(logits, labels)}
-            parameters: dict[str, Any] = dict(named(model).named_parameters())
-            grads = {name: value.grad.clone() for name, value in parameters.items()}
-            arrays |= {f"gradnorm/{name}": grad.norm() for name, grad in grads.items()}
-            arrays |= {f"grad/{name}": grad for name, grad in grads.items()}
-        optimizer.step()
-    with torch.no_grad():
-        arrays["eval_logits"] = model.scores(images, model.class_features())
-    arrays |= {f"final/{name}": value for name, value in named(model).named_parameters()}
-    return arrays_of(arrays) | {"losses": np.array(losses)}
+            self.seen = {"loss/xe": ours, "loss/kl": to_clip}
+            self.seen |= {f"grad_xe/{self.prefix}ctx": g_a, f"grad_kl/{self.prefix}ctx": g_b}
+
+
+class TCP(Numbers):
+    """Features, class-aware tokens and the loss's terms."""
+
+    def literals(self, cfg: CfgNode) -> dict[str, Any]:
+        """The templates of both text features."""
+        return dict(zip(("teacher_template", "prompts"), templates_of(cfg), strict=True))
+
+    def before(self) -> dict[str, Tensor]:
+        """What the model gives before training."""
+        model, found = self.model, super().before()
+        tokens = model.class_tokens()
+        found |= {"class_tokens_head": tokens[..., :32], "class_tokens_norm": tokens.norm(dim=-1)}
+        found |= {"loss/ce": F.cross_entropy(found["logits"], self.labels)}
+        found |= {"loss/score": model.distance(found["text_features"])}
+        found |= {"image_features": image_features(model.clip_model, self.images)}
+        return found | {"text_features_clip": model.text_features_clip}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -71,21 +70,13 @@ def clip_weights(sizes: dict[str, int]) -> dict[str, Tensor]:
 
 
 def usual_std(name: str, shape: list[int]) -> float:
-    """``(3 last dimension)^-0.5`` for weight matrices, 0.02 for prompt and context vectors and for biases."""
+    """``(3 last dimension)^-0.5`` for weight matrices, ``(first dimension)^-0.5`` for MMRL's projection, else 0.02.
+
+    The last are prompt and context vectors, and biases.
+    """
+    if name.endswith("proj_rep"):
+        return shape[0] ** -0.5
     return (3 * shape[-1]) ** -0.5 if name.split(".")[-1] in ("weight", "A", "B") else 0.02
-
-
-def fill_learned(
-    model: torch.nn.Module, shapes: dict[str, list[int]], std: Callable[[str, list[int]], float] = usual_std
-) -> None:
-    """Overwrite every learned tensor by the recipe. Raises ValueError when names or shapes are not the setting's."""
-    learned = dict(model.named_parameters())
-    found = {name: list(value.shape) for name, value in learned.items()}
-    if found != shapes:
-        odd = sorted(name for name in {*found, *shapes} if found.get(name) != shapes.get(name))
-        raise ValueError(f"learned tensors differ from the setting's: {', '.join(odd)}")
-    for name, value in learned.items():
-        value.data.copy_(fill(name, shapes[name], std(name, shapes[name])))
 
 
 def images_of(setting: dict[str, Any]) -> Tensor:

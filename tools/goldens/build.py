@@ -1,0 +1,71 @@
+"""From a setting to what a run of its method has: the configuration, and the model that the trainer builds from it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import torch
+from yacs.config import CfgNode
+
+import trainers
+from clip.model import build_model
+from dassl.config import get_cfg_default
+from runs.config import merge_pairs
+from tools.goldens.recipe import clip_weights
+from trainers.templates import TEMPLATES
+
+# What the authors' code does, or the numbers were made with, where a setting does not say it.
+AUTHORS = {"prec": "fp32", "fusion": "logits"}
+OTHER_NAMES = {"K": "n_rep_tokens"}  # of a setting, and the key that it is
+
+
+def method_of(setting: dict[str, Any]) -> str:
+    """Return the registered name of a setting's method; official names may have underscores, or be aliases.
+
+    Raises ValueError for a method that is not registered.
+    """
+    name = setting.get("method")
+    for known in (name, trainers.ALIASES.get(str(name)), str(name).replace("_", "")):
+        if known in trainers.METHODS:
+            return str(known)
+    raise ValueError(f"method is {name!r}: this tool knows {', '.join(trainers.METHODS)}")
+
+
+def configuration(setting: dict[str, Any]) -> CfgNode:
+    """Resolve a setting's configuration: the defaults, then what the setting says under the keys' names in lower case.
+
+    A key's comment in brackets, such as "(literal)", does not count; what is no key, such as "meta_hidden", is left.
+    Raises ValueError for an unknown method, and naming a key whose value is of the wrong type.
+    """
+    cfg, method = get_cfg_default(), method_of(setting)
+    trainers.extend_cfg(cfg)
+    stated = AUTHORS | {
+        key.partition(" (")[0]: value for key, value in {**setting, **setting.get("config", {})}.items()
+    }
+    stated |= {key: stated[name] for name, key in OTHER_NAMES.items() if name in stated}
+    cfg.TRAINER.NAME, cfg.DATASET.NAME = method, stated.get("dataset") or ""
+    cfg.DATASET.TEMPLATE = _own_template(stated, method)
+    nodes = {f"TRAINER.{trainers.METHODS[method].node}": "", "LOSS": "loss_"}
+    for node, prefix in nodes.items():
+        known = cfg.LOSS if node == "LOSS" else cfg.TRAINER.get(trainers.METHODS[method].node, {})
+        names = {f"{node}.{key}": f"{prefix}{key.lower()}" for key in known}
+        merge_pairs(cfg, [(key, stated[name]) for key, name in names.items() if name in stated], "setting")
+    cfg.freeze()
+    return cfg
+
+
+def build(setting: dict[str, Any], cfg: CfgNode) -> Any:
+    """Build the method as its trainer does, on the recipe's CLIP. Raises ValueError for a setting it refuses."""
+    kind = trainers.load(cfg.TRAINER.NAME)
+    kind.check_cfg(object.__new__(kind), cfg)  # a run's own checks, without the data that a trainer begins with
+    clip_model = build_model(clip_weights(setting["clip"]), dtype=torch.float32)
+    return kind.build_method(cfg, clip_model, list(setting["classes"]))
+
+
+def _own_template(stated: dict[str, Any], method: str) -> str:
+    """The one template that a setting states, where the method has another for the data set; else nothing."""
+    templates = stated.get("templates")
+    one = templates[0] if isinstance(templates, list) and len(templates) == 1 else stated.get("template", "")
+    tables = TEMPLATES | getattr(import_module(trainers.METHODS[method].module), "TEMPLATES", {})
+    return "" if one == tables.get(stated.get("dataset")) else one
