@@ -94,7 +94,7 @@ def test_classes_with_the_same_prompt_are_named_in_log_and_record(run, own):
     record, log = run("music", config=own / "music.yaml", method="ZeroshotCLIP")
     said = "the prompts of these classes have the same tokens, so the text tower cannot tell them apart: "
     said += "\"rock 'n' roll\" (label 1) and 'rock \u2019n\u2019 roll' (label 2)"
-    assert record["notes"] == {"same_prompts": said} and log.count(f"note: {said}\n") == 1
+    assert record["notes"]["same_prompts"] == said and log.count(f"note: {said}\n") == 1
 
 
 def test_base_to_new_and_as_a_cross_dataset_target(run, own):
