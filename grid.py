@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 import train
+from datasets.text import print_anything
 from runs import config, record
 from runs.grid import cli
 from runs.grid.pool import Program
@@ -31,6 +32,7 @@ def plan(arguments: list[str]) -> record.Run:
 
 def main() -> int:
     """The command line's whole course, errors included. Returns the exit status."""
+    print_anything()
     try:
         return cli.main(sys.argv[1:], __doc__ or "", PROGRAM, plan)
     except (ValueError, OSError) as error:

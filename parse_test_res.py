@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets.text import print_anything
+
 TRAINED = ("Finish training", "Finished training")
 TESTED = ("=> result",)
 USUAL_SEEDS = (1, 2, 3)
@@ -118,6 +120,7 @@ def parse_all(directory: Path, args: argparse.Namespace) -> bool:
 
 def main() -> int:
     """Returns 1 when no result is found."""
+    print_anything()
     summary, _, details = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
         description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import sys
 
+from datasets.text import print_anything
 from reporting import command
 
 
 def main() -> int:
     """The command line's whole course, errors included. Returns the exit status."""
+    print_anything()
     try:
         return command.main(sys.argv[1:], __doc__ or "")
     except (ValueError, OSError) as error:

@@ -25,6 +25,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasets.text import check_folder, print_anything
+
 if TYPE_CHECKING:
     from yacs.config import CfgNode
 
@@ -237,6 +239,7 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> int:
     """Carry out the run in its folder, with its record. Returns the exit status."""
     from runs import files, record
 
+    check_folder(cfg.OUTPUT_DIR)
     this = plan(cfg, args)
     this.state()  # a refused run leaves no trace, so this comes before the folder is touched
     this.directory.mkdir(parents=True, exist_ok=True)
@@ -299,7 +302,7 @@ def put_on_record(this: Any, error: Exception, facts: dict[str, Any] | None) -> 
     Says so where that is impossible: the failure itself is what must be shown, and it may be a full disk.
     """
     try:
-        with (this.directory / "log.txt").open("a", encoding="utf-8") as log:
+        with (this.directory / "log.txt").open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write("".join(traceback.format_exception(error)))
         if facts is not None:
             this.fail(one_line(error), facts)
@@ -314,6 +317,7 @@ def console() -> Any:
 
 def main() -> int:
     """The command line's whole course, errors included. Returns the exit status."""
+    print_anything()
     args = parse_args()
     try:
         from runs.config import build_cfg

@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from datasets.text import print_anything
+
 # What a user can mend; everything else is a fault of the program and shows its traceback.
 USER_ERRORS = (ValueError, OSError, FloatingPointError)
 INTERRUPTED = 130
@@ -13,6 +15,7 @@ INTERRUPTED = 130
 
 def guarded(command: Callable[[], int]) -> int:
     """Run ``command`` and return its exit status; errors of the user become ``error: <line>`` on stderr and 1."""
+    print_anything()
     try:
         status = command()
         sys.stdout.flush()

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dassl.utils.images import is_image_file
+from datasets.folders import is_system_name
 
 HIDDEN, BROKEN_LINK, SPECIAL = "hidden", "broken link", "special file"
 CLOSED, SEEN, BESIDE = "folder that cannot be opened", "link to a folder seen before", "folder that a pattern matches"
@@ -107,7 +108,7 @@ def _below(folder: str, left_out: dict[str, str]) -> list[str]:
 
     def enters(path: str) -> bool:
         real = os.path.realpath(path)
-        if os.path.basename(path).startswith("."):
+        if is_system_name(os.path.basename(path)):
             left_out[path] = HIDDEN
         elif real in seen:
             left_out[path] = SEEN
@@ -133,7 +134,7 @@ def _below(folder: str, left_out: dict[str, str]) -> list[str]:
 def _kind(path: str) -> str:
     """What an entry of a folder is instead of an image, or ""."""
     name = os.path.basename(path)
-    if name.startswith("."):
+    if is_system_name(name):
         return HIDDEN
     if not os.path.isfile(path):
         return _no_file(path)

@@ -4,33 +4,46 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from datasets.class_names import name_key
+from datasets.text import is_text, read_users_text
 
 
 def places(names: Sequence[str], others: Sequence[str]) -> list[int] | None:
     """For each of ``names`` its place in ``others``; None unless both lists hold the same classes, in any order."""
     left: dict[str, list[int]] = {}
     for place, other in enumerate(others):
-        left.setdefault(_key(other), []).append(place)
-    found = [left[_key(name)].pop(0) for name in names if left.get(_key(name))]
+        left.setdefault(name_key(other), []).append(place)
+    found = [left[name_key(name)].pop(0) for name in names if left.get(name_key(name))]
     return found if len(found) == len(names) == len(others) else None
 
 
 def check(names: Sequence[str]) -> list[str]:
-    """The names, stripped. Raises ValueError for no name at all, an empty one, or one that is given twice."""
+    """The names, stripped.
+
+    Raises ValueError for no name at all, one that is empty or not UTF-8, or two that are one class.
+    """
     if isinstance(names, str):
         raise ValueError(f"classes must be a list of names, not the text {names!r}")
     stripped = [name.strip() for name in names]
     if not stripped:
         raise ValueError("no class names were given")
-    if "" in stripped:
-        raise ValueError(f"class name {stripped.index('') + 1} of {len(stripped)} is empty")
-    keys = [_key(name) for name in stripped]
-    for name, key in zip(stripped, keys, strict=True):
-        if keys.count(key) > 1:
-            raise ValueError(f"class name {name!r} is given twice")
+    known: dict[str, str] = {}
+    for number, name in enumerate(stripped, start=1):
+        key = name_key(name)
+        if not key:
+            raise ValueError(f"class name {number} of {len(stripped)} is empty")
+        if not is_text(name):
+            raise ValueError(f"class name {name!r} is not UTF-8")
+        if key in known:
+            if name == known[key]:
+                raise ValueError(f"class name {name!r} is given twice")
+            raise ValueError(f"class names {known[key]!r} and {name!r} are one to CLIP: give one of them")
+        known[key] = name
     return stripped
 
 
@@ -45,10 +58,8 @@ def from_options(text: str | None, file: str | None) -> list[str] | None:
         return None
     if not Path(file).is_file():
         raise FileNotFoundError(f"there is no file of class names {file}")
-    try:
-        lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"{file} is not a text file (UTF-8) with one class name a line") from None
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for results
+        lines = read_users_text(file).split("\n")
     try:
         return check([line for line in lines if line.strip()])
     except ValueError as error:
@@ -68,8 +79,3 @@ def of_dataset(cfg: Any) -> list[str]:
         raise ValueError(
             f"this run's class names come from its data set, which cannot be read ({error}): give the classes"
         ) from error
-
-
-def _key(name: str) -> str:
-    """Names with equal keys make equal prompts: underscores are spaces, and the tokenizer sees no case."""
-    return " ".join(name.replace("_", " ").lower().split())

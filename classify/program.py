@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from datasets.text import check_folder
 from runs.environment import versions
 from runs.files import write_json
 
@@ -61,6 +62,7 @@ def export(classifier: Classifier, out: str | os.PathLike[str], formats: list[st
     Raises ValueError where probabilities are not finite, torch's exporter cannot, a program differs, a package is
     missing, or ``out`` holds files of an earlier export that would not be replaced.
     """
+    check_folder(str(out))
     if ONNX in formats:
         check_packages()
     folder = Path(out)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 from uuid import uuid4
+
+from .folders import is_system_name
 
 
 class Item(NamedTuple):
@@ -27,7 +29,7 @@ class Splits(NamedTuple):
 
 
 def class_folders(folder: str) -> list[str]:
-    """Names of the sub-folders, hidden ones left out, sorted by code point.
+    """Names of the sub-folders, hidden ones and the system's left out, sorted by code point.
 
     Raises:
         FileNotFoundError: no such folder, or no sub-folders in it.
@@ -35,19 +37,19 @@ def class_folders(folder: str) -> list[str]:
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder} not found: one folder of images per class is expected in it")
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        names = sorted(entry.name for entry in entries if entry.is_dir() and not is_system_name(entry.name))
     if not names:
         raise FileNotFoundError(f"{folder} holds no class folders: sort its images into one folder per class")
     return names
 
 
 def class_files(folder: str) -> list[str]:
-    """Names in a class folder, hidden ones left out, sorted so that no draw depends on the file system.
+    """Names in a class folder without hidden ones and the system's, sorted so that no draw depends on the file system.
 
     Raises:
         FileNotFoundError: the folder is missing or empty.
     """
-    names = sorted(name for name in folder_names(folder) if not name.startswith("."))
+    names = sorted(name for name in folder_names(folder) if not is_system_name(name))
     if not names:
         raise FileNotFoundError(f"class folder {folder} holds no images: put them there or remove the folder")
     return names
@@ -68,20 +70,21 @@ def file_digest(path: str) -> str:
 
 
 def read_text(path: str) -> str:
-    """A UTF-8 text file as one string; ValueError if it is not one."""
+    """A UTF-8 text file, with or without its mark, as one string; ValueError if it is not one."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             return file.read()
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not a text file: fetch it again") from None
 
 
-def read_rows(path: str, form: str) -> Iterator[tuple[str, list[str]]]:
+def read_rows(path: str, form: str, read: Callable[[str], str] = read_text) -> Iterator[tuple[str, list[str]]]:
     """Lines of an annotation file, cut at white space into the fields that ``form`` names.
 
     Args:
         path: the file; blank lines are passed over.
         form: field names separated by spaces, for example ``"id class"``. The last field may contain spaces.
+        read: what gives the file's text.
 
     Yields:
         the place (file and line number, for messages) and the fields.
@@ -90,7 +93,7 @@ def read_rows(path: str, form: str) -> Iterator[tuple[str, list[str]]]:
         ValueError: a line with too few fields.
     """
     count = len(form.split())
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(read(path).split("\n"), start=1):
         if not line.strip():
             continue
         fields = line.strip().split(maxsplit=count - 1)

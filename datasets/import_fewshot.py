@@ -25,6 +25,7 @@ import yaml
 from . import OWN, fewshot, find_name, load_all
 from .coop_pickle import read_pickle, to_records
 from .files import Splits
+from .text import print_anything
 
 NAME = re.compile(r"shot_(\d+)-seed_(-?\d+)\.pkl")
 
@@ -53,6 +54,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit status is 0 if all files are imported."""
+    print_anything()
     args = parse_args(argv)
     try:
         for path, header, records in [prepare(file, *rest) for file, *rest in plan(args)]:
@@ -133,7 +135,7 @@ def settings(dataset: str, root: str) -> Any:
 def dataset_node(path: str) -> dict[str, str]:
     """What a YAML file says under DATASET; ValueError if that is not a dataset's name and other text."""
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.safe_load(Path(path).read_bytes())
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     found = content.get("DATASET") if isinstance(content, dict) else None

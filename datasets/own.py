@@ -4,26 +4,22 @@ Of the lists train, val and test these combinations are taken:
 
 - all three, or train and test: as they are (few-shot training needs no validation images)
 - train and val: val is the test list, and there are no validation images
-- one unnamed list, or train alone: a fixed split by CoOp's rule (50/20/30% of each class, shuffled with a constant
-  seed over sorted names), the same for every run as long as the images are
+- one unnamed list, or train alone: a fixed split (50/20/30% of each class, by a hash of the paths, see `own_split`)
 - test alone: for testing only, such as the target of a cross-dataset run
 """
 
 from __future__ import annotations
 
-import json
 import os
-import random
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from .base import DERIVE_SEED, Loader, find_root
-from .files import Item, Splits, read_rows, read_text
-from .splits import check_labels, group_by_label, split_classes
+from .base import Loader, find_root
+from .class_names import read_names, tell_apart
+from .files import Item, Splits
+from .own_split import split_by_path
+from .splits import check_labels, group_by_label
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 NAMES_FILES = ("classnames.txt", "classnames.json")
 
 
@@ -40,6 +36,7 @@ class OwnLoader(Loader):
     """
 
     repair = "put them there, or take them off the list"
+    named_by = ""
 
     def locate(self, cfg: Any) -> None:
         folder = os.path.expanduser(cfg.DATASET.FOLDER)
@@ -49,7 +46,7 @@ class OwnLoader(Loader):
             )
         if not os.path.isabs(folder):
             folder = os.path.join(find_root(cfg.DATASET.ROOT), folder)
-        self.dataset_dir = self.image_dir = os.path.normpath(folder)
+        self.given_dir = self.dataset_dir = self.image_dir = os.path.normpath(folder)
         self.names_file = cfg.DATASET.CLASSNAMES and self.inside(cfg.DATASET.CLASSNAMES)
 
     def prepare(self) -> None:
@@ -61,11 +58,13 @@ class OwnLoader(Loader):
         return os.path.normpath(os.path.join(self.dataset_dir, os.path.expanduser(path)))
 
     def class_names(self) -> dict[str, str] | None:
-        """Class names by key in the file's order, or None if there is no file of them."""
-        found = [path for path in map(self.inside, NAMES_FILES) if os.path.isfile(path)]
+        """Class names by key in the file's order, or None if there is no file of them; ``named_by`` is its path."""
+        folders = dict.fromkeys((self.given_dir, self.dataset_dir))
+        paths = [os.path.join(folder, name) for folder in folders for name in NAMES_FILES]
+        found = [path for path in paths if os.path.isfile(path)]
         if not self.names_file and len(found) > 1:
             raise ValueError(f"{self.name}: there are both {found[0]} and {found[1]}: remove one")
-        path = self.names_file or next(iter(found), "")
+        self.named_by = path = self.names_file or next(iter(found), "")
         if not path:
             return None
         if not os.path.isfile(path):
@@ -76,6 +75,11 @@ class OwnLoader(Loader):
     def select(self, splits: Splits, shots: int, seed: int) -> Splits:
         """As elsewhere; of images for testing only nothing is drawn."""
         return super().select(splits, -1 if splits.train is splits.test else shots, seed)
+
+    def tell_apart(self, classes: Iterable[tuple[str, str, str]]) -> None:
+        """See that names (each with its key in a file of names, and its place without one) differ; ValueError."""
+        named = ((name, f"{key!r} in {self.named_by}" if self.named_by else place) for name, key, place in classes)
+        tell_apart(self.name, named)
 
     def complete(self, parts: dict[str, list[Item]]) -> Splits:
         """The three lists from those that are given (module's docstring), checked; what was made is said.
@@ -90,9 +94,6 @@ class OwnLoader(Loader):
             raise ValueError(
                 f"{self.name}: {self.dataset_dir} has one class only ({names[0]!r}): at least 2 are needed"
             )
-        repeated = [name for name, count in Counter(names.values()).items() if count > 1]
-        if repeated:
-            print(f"{self.name}: some classes share their name, such as {repeated[0]!r}")
         sizes = ", ".join(f"{len(items)} {part}" for part, items in zip(Splits._fields, splits, strict=True))
         print(f"{self.name}: {len(names)} classes in {self.dataset_dir}, {said}: {sizes}")
         return splits
@@ -104,8 +105,9 @@ class OwnLoader(Loader):
         if train and val:
             return Splits(train, [], val), "split as given with val as the test list"
         if train:
-            split = split_classes(group_by_label(train), random.Random(DERIVE_SEED))
-            return split, "with a fixed split of 50/20/30% of each class, the same for every seed"
+            return split_by_path(
+                group_by_label(train)
+            ), "with a fixed split of 50/20/30% of each class, the same for every seed"
         self.check_parts(given)
         return Splits(test, [], test), "for testing only: the training list is the test list, do not train on it"
 
@@ -118,65 +120,6 @@ class OwnLoader(Loader):
             )
 
 
-def number_classes(keys: Iterable[str], names: dict[str, str] | None, source: str) -> dict[str, tuple[int, str]]:
-    """Label and name of each class key (folder, or class name of a table).
-
-    Without a file of names the order is that of the sorted keys, underscores in a name become spaces; with one it is
-    the file's, and names that no key has are left out.
-
-    Raises:
-        ValueError: a key that the file does not name; ``source`` says where it comes from.
-    """
-    if names is None:
-        return {key: (label, key.replace("_", " ")) for label, key in enumerate(sorted(set(keys)))}
-    wanted = set(keys)
-    unnamed = sorted(wanted - names.keys())
-    if unnamed:
-        raise ValueError(f"{source}: the file of class names has no line for {unnamed[0]!r}: add it")
-    present = [key for key in names if key in wanted]
-    return {key: (label, names[key]) for label, key in enumerate(present)}
-
-
-def read_names(path: str) -> dict[str, str]:
-    """Class names by key (folder, class or label), in the file's order.
-
-    A text file has a key and a name per line, as ImageNet's classnames.txt of CoOp. A ``.json`` file has an object, or
-    a list of names in the order of labels.
-
-    Raises:
-        ValueError: another form, a key that comes twice, or an empty name.
-    """
-    pairs = _json_names(path) if path.lower().endswith(".json") else _text_names(path)
-    names: dict[str, str] = {}
-    for key, name in pairs:
-        if key in names:
-            raise ValueError(f"{path}: {key!r} comes twice")
-        if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"{path}: the name of {key!r} must be text, got {name!r}")
-        names[key] = name.strip()
-    return names
-
-
-def _text_names(path: str) -> list[tuple[str, Any]]:
-    return [(key, name) for _, (key, name) in read_rows(path, "folder name")]
-
-
-def _json_names(path: str) -> list[tuple[str, Any]]:
-    try:
-        content = json.loads(read_text(path), object_pairs_hook=_Pairs)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
-    if isinstance(content, _Pairs):
-        return content
-    if isinstance(content, list):
-        return [(str(label), name) for label, name in enumerate(content)]
-    raise ValueError(f"{path}: expected a JSON object of names by folder or a list of names")
-
-
-class _Pairs(list):
-    """A JSON object as pairs, so that a key that comes twice is seen."""
-
-
-def is_image(name: str) -> bool:
-    """Whether a file's suffix is one that is read."""
-    return name.lower().endswith(SUFFIXES)
+def no_image(name: str) -> str:
+    """Why a file is not read."""
+    return f"not an image that can be read ({os.path.splitext(name)[1] or 'no suffix'})"

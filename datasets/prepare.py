@@ -22,6 +22,7 @@ from . import _MODULES, OWN
 from .preparing import checks, obtain, sources
 from .preparing.sources import Entry, Source, Table
 from .preparing.verify import Problem, verify
+from .text import print_anything
 
 WEIGHTS_FOLDER = "~/.cache/clip"
 WEIGHTS = "clip:"
@@ -57,6 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None, table_path: Path = sources.TABLE) -> int:
     """Run the command; the exit status is 0 if everything asked for is there and right."""
+    print_anything()
     args = parse_args(argv)
     try:
         table = sources.load(table_path)

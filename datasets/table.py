@@ -1,27 +1,24 @@
 """Table: a user's own images, listed in a CSV file or as JSON lines.
 
 Columns (or keys): ``path`` relative to ``DATASET.FOLDER``; ``label`` from 0, ``classname``, or both; and, if the
-split is given, ``split`` (train, val, valid, validation or test).
+split is given, ``split`` (train, val or test, or what else they are called, see `folders.PARTS`).
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
-from collections.abc import Iterator
 from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY
+from dassl.utils.images import is_image_file
 
 from . import fewshot
-from .files import Item, Splits, read_text
-from .own import PARTS, SUFFIXES, OwnLoader, is_image, number_classes
-
-COLUMNS = ("path", "label", "classname", "split")
-Row = tuple[str, dict[str, Any]]
-"""Place (file and line), and the values by column."""
+from .class_names import number_classes
+from .files import Item, Splits
+from .folders import part_of
+from .own import OwnLoader, no_image
+from .paths import Finder
+from .rows import Row, read_table
 
 
 @DATASET_REGISTRY.register()
@@ -42,10 +39,12 @@ class Table(OwnLoader):
     def read(self) -> Splits:
         rows = read_table(self.table)
         label_and_name = self.classes(rows)
+        self.finder = Finder(self.dataset_dir)
         parts: dict[str, list[Item]] = {}
         seen: dict[str, tuple[str, str]] = {}
+        named: dict[tuple[int, str], tuple[str, str]] = {}
         for place, row in rows:
-            part = PARTS.get(row.get("split", "train").lower())
+            part = part_of(row.get("split", "train"))
             if part is None:
                 raise ValueError(f"{place}: unknown split {row['split']!r}: use train, val or test")
             path = self.image_path(place, row["path"])
@@ -54,18 +53,22 @@ class Table(OwnLoader):
                 both = f"in both {other} and {part}" if other != part else "twice"
                 raise ValueError(f"{place}: {path} is listed {both}, first in {first.rpartition(', ')[2]}")
             seen[path] = place, part
-            parts.setdefault(part, []).append(Item(path, *label_and_name(place, row)))
+            label, name = label_and_name(place, row)
+            named.setdefault((label, name), (str(row.get("label", row.get("classname"))), place))
+            parts.setdefault(part, []).append(Item(path, label, name))
+        self.tell_apart((name, key, place) for (_, name), (key, place) in named.items())
         splits = self.complete(parts)
         return self.check(splits, self.table)
 
-    def image_path(self, place: str, path: str) -> str:
+    def image_path(self, place: str, written: str) -> str:
         """Path relative to the folder; ValueError for one outside or of a file that cannot be read."""
-        full = os.path.normpath(os.path.join(self.dataset_dir, path))
-        if not full.startswith(os.path.join(self.dataset_dir, "")):
-            raise ValueError(f"{place}: {path} lies outside DATASET.FOLDER {self.dataset_dir}")
-        if not is_image(full):
-            raise ValueError(f"{place}: {path} is not an image that can be read ({', '.join(SUFFIXES)})")
-        return os.path.relpath(full, self.dataset_dir).replace(os.sep, "/")
+        full = os.path.normpath(os.path.join(self.dataset_dir, self.finder.find(place, written)))
+        inside = os.path.join(self.dataset_dir, "")
+        if not full.startswith(inside):
+            raise ValueError(f"{place}: {written} lies outside DATASET.FOLDER {self.dataset_dir}")
+        if not is_image_file(full):
+            raise ValueError(f"{place}: {written} is {no_image(full)}")
+        return full[len(inside) :].replace(os.sep, "/")
 
     def classes(self, rows: list[Row]) -> Any:
         """A function from place and row to label and class name.
@@ -112,73 +115,3 @@ def label_of(place: str, row: dict[str, Any]) -> int:
     if type(label) is not int or label < 0:
         raise ValueError(f"{place}: label {label!r} is not a whole number from 0: names belong into classname")
     return label
-
-
-def read_table(path: str) -> list[Row]:
-    """The rows of a CSV (``.csv``) or JSON lines (``.jsonl``) file; all have the same columns.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: another suffix, no rows, unknown or missing columns, or an empty value.
-    """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"DATASET.TABLE {path} not found")
-    readers = {".csv": csv_rows, ".jsonl": json_rows}
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix not in readers:
-        raise ValueError(f"DATASET.TABLE {path} must be a .csv or .jsonl file")
-    rows = list(readers[suffix](path, read_text(path).removeprefix("\ufeff")))
-    if not rows:
-        raise ValueError(f"{path} lists no images")
-    columns = rows[0][1].keys()
-    for place, row in rows:
-        unknown = [column for column in row if column not in COLUMNS]
-        if unknown:
-            raise ValueError(f"{place}: unknown column {unknown[0]!r}: there are {', '.join(COLUMNS)}")
-        if "path" not in row or not {"label", "classname"} & row.keys():
-            raise ValueError(
-                f"{place}: the columns path, and label or classname, are needed; here are {', '.join(row)}"
-            )
-        if row.keys() != columns:
-            differing = sorted(row.keys() ^ columns)[0]
-            raise ValueError(f"{place}: {differing!r} must be in all rows or in none")
-        for column, value in row.items():
-            right = isinstance(value, str) and value.strip() or column == "label" and type(value) is int
-            if not right:
-                raise ValueError(
-                    f"{place}: {column} is {value!r}, expected {'a number' if column == 'label' else 'text'}"
-                )
-    return rows
-
-
-def csv_rows(path: str, text: str) -> Iterator[Row]:
-    """Rows of a CSV file with a header line."""
-    reader = csv.DictReader(io.StringIO(text), strict=True)
-    try:
-        columns = [column.strip() for column in reader.fieldnames or ()]
-        if len(set(columns)) < len(columns):
-            raise ValueError(f"{path}, line 1: a column comes twice in {', '.join(columns)}")
-        for row in reader:
-            place = f"{path}, line {reader.line_num}"
-            if None in row:
-                raise ValueError(f"{place}: more values than columns")
-            if None in row.values():
-                raise ValueError(f"{place}: fewer values than columns")
-            yield place, {column.strip(): value.strip() for column, value in row.items()}
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.reader.line_num}: not valid CSV ({error})") from None
-
-
-def json_rows(path: str, text: str) -> Iterator[Row]:
-    """One JSON object per line."""
-    for number, line in enumerate(text.split("\n"), start=1):
-        place = f"{path}, line {number}"
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{place}: not valid JSON ({error})") from None
-        if not isinstance(row, dict):
-            raise ValueError(f"{place}: expected a JSON object")
-        yield place, row

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from datasets.text import print_anything
 from runs.table import Pair, collect, dagger, footnotes, harmonic_mean, unlike_pairs, whole
 
 HEADERS = ["Method", "Config", "Seeds", "Base", "New", "HM", "HM - {to}"]
@@ -104,6 +105,7 @@ def _spread(values: dict[int, float]) -> str:
 
 def main() -> int:
     """Print the table. Returns 1 where a method has no finished pair of runs at all, or lacks a seed."""
+    print_anything()
     summary, _, details = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
         prog="python -m runs.compare",

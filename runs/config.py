@@ -137,7 +137,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         beside = [file.name for file in path.parent.glob("*.yaml")]
         raise FileNotFoundError(f"no configuration file {path}; {suggest(path.name, beside)}")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.safe_load(path.read_bytes())  # with a mark UTF-16 is read too
     except (yaml.YAMLError, ValueError, LookupError, TypeError) as error:  # a bad scalar raises what it likes
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if tree is None:

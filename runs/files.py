@@ -24,8 +24,11 @@ class RunBusy(OSError):
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `path` atomically: whatever happens, it holds either the old content or the new one. OSError names it."""
-    write_bytes(path, text.encode())
+    """Write `path` atomically: whatever happens, it holds either the old content or the new one. OSError names it.
+
+    What is not UTF-8 in the name of a file is escaped as `datasets.text` says, which JSON reads back by itself.
+    """
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from datasets.text import print_anything
 from runs import record
 from runs.likeness import DAGGER, cautions, unlike_halves, unlike_tests
 
@@ -106,6 +107,7 @@ def rows(found: Mapping[Key, Mapping[str, Pair]]) -> tuple[list[list[str]], list
 
 def main() -> int:
     """Print the table. Returns 1 when a method named on the command line has no finished pair of runs."""
+    print_anything()
     parser = argparse.ArgumentParser(prog="python -m runs.table", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("dataset", help="dataset configuration, such as digits")
     parser.add_argument("trainers", nargs="+", help="methods, one or more rows each")

@@ -22,7 +22,7 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 
 from .backbone import check_input, load_clip, unknowns, weights_id
 from .saving import SavingTrainer
-from .templates import check_texts
+from .templates import check_texts, same_prompts
 
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
 CPU_PASS = 32  # images scored at a time
@@ -114,6 +114,8 @@ class CLIPTrainer(SavingTrainer):
         print(
             f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME}, precision: {self.precision}, weights: {self.weights})"
         )
+        if line := same_prompts(cfg, self.dm.dataset.classnames):
+            self.note("same_prompts", line)
         clip_model = load_clip(checkpoint, self.precision, self.device)
         for kind, line in unknowns(cfg.MODEL.BACKBONE.NAME, checkpoint).items():
             self.note(kind, line)

@@ -24,6 +24,7 @@ from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from dassl.utils import load_checkpoint
+from datasets.text import is_text
 
 from .atomic import write_bytes
 
@@ -68,6 +69,8 @@ def read(path: PathLike) -> tuple[dict[str, Tensor], About]:
         return _read_dassl(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint file at {path}")
+    if not is_text(str(path)):
+        raise ValueError(f"cannot load checkpoint {path}: its path is not UTF-8, which safetensors needs: rename it")
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["about"])

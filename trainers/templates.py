@@ -96,6 +96,24 @@ def fill(template: str, classnames: Sequence[str]) -> list[str]:
     return [template.format(name.replace("_", " ")) for name in classnames]
 
 
+def same_prompts(cfg: Any, classnames: Sequence[str]) -> str:
+    """A line that names the classes whose prompts have the same tokens, ``""`` if there are none.
+
+    Names may differ and the tokens not: the tokenizer evens out case, spaces and some Unicode forms.
+    """
+    template = cfg.DATASET.TEMPLATE or TEMPLATES.get(cfg.DATASET.NAME, "{}")
+    prompts = [template.replace("{}", name.replace("_", " ")) for name in classnames]
+    alike: dict[bytes, list[int]] = {}
+    for label, row in enumerate(tokenize(prompts, truncate=True).numpy()):
+        alike.setdefault(row.tobytes(), []).append(label)
+    groups = [labels for labels in alike.values() if len(labels) > 1]
+    if not groups:
+        return ""
+    shown = "; ".join(" and ".join(f"{classnames[label]!r} (label {label})" for label in group) for group in groups[:3])
+    more = f"; and {len(groups) - 3} more" if len(groups) > 3 else ""
+    return f"the prompts of these classes have the same tokens, so the text tower cannot tell them apart: {shown}{more}"
+
+
 def prompt_tokens(prompts: Sequence[str]) -> Tensor:
     """Token ids ``[C, 77]``. Raises ValueError naming the first prompt that is too long."""
     try:

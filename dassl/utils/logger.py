@@ -20,7 +20,8 @@ class Logger:
         self.path = Path(fpath)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Line-buffered, so that the log of a killed run is complete.
-        self.file: TextIO | None = self.path.open("a", buffering=1, encoding="utf-8")
+        # Names of files need not be UTF-8: what is not is escaped.
+        self.file: TextIO | None = self.path.open("a", buffering=1, encoding="utf-8", errors="backslashreplace")
 
     def write(self, msg: str) -> int:
         """Write `msg` to both; returns its length.

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..files import read_mat, read_rows
-
-JUNK = "__MACOSX"
+from ..folders import is_system_name
 
 
 def find(folder: Path, names: Sequence[str]) -> Path | None:
@@ -32,12 +31,12 @@ def find(folder: Path, names: Sequence[str]) -> Path | None:
 
 def _folders(path: Path) -> list[Path]:
     with os.scandir(path) as entries:
-        names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-    return [path / name for name in sorted(names) if name != JUNK]
+        names = [entry.name for entry in entries if entry.is_dir() and not is_system_name(entry.name)]
+    return [path / name for name in sorted(names)]
 
 
 def _innermost(path: Path) -> Path:
-    while path.is_dir() and [name for name in os.listdir(path) if not name.startswith(".")] == [path.name]:
+    while path.is_dir() and [name for name in os.listdir(path) if not is_system_name(name)] == [path.name]:
         path = path / path.name
     return path
 

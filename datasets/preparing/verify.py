@@ -16,6 +16,7 @@ from typing import Any
 
 from .. import WRITTEN, load
 from ..files import Item, Splits, read_rows, read_split
+from ..folders import is_system_name
 from . import checks
 from .sources import Entry, Table
 
@@ -247,7 +248,7 @@ def sizes(root: Path, folders: Iterable[str]) -> dict[str, int]:
             continue
         with os.scandir(path) as entries:
             for entry in entries:
-                if not entry.name.startswith(".") and entry.is_file():
+                if not is_system_name(entry.name) and entry.is_file():
                     found[f"{folder}/{entry.name}" if folder else entry.name] = entry.stat().st_size
     return found
 
@@ -257,4 +258,4 @@ def subfolders(path: Path) -> set[str]:
     if not path.is_dir():
         return set()
     with os.scandir(path) as entries:
-        return {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+        return {entry.name for entry in entries if entry.is_dir() and not is_system_name(entry.name)}

@@ -172,6 +172,6 @@ def test_lists_of_names(order, index):
     assert names.places(order[:2], order) is None and names.places(order, order[:2]) is None
     assert names.places([*(name for i, name in enumerate(order) if i != index), "cock"], order) is None
     twice = [*order, order[index].upper()]
-    with pytest.raises(ValueError, match=rf"^class name '{order[index]}' is given twice$"):
+    with pytest.raises(ValueError, match=rf"^class names '{order[index]}' and '{twice[-1]}' are one to CLIP"):
         names.check(twice)
     assert all(names.check(list(some)) == list(some) for some in itertools.permutations(order, 2))

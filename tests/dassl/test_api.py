@@ -169,7 +169,8 @@ def test_logger_appends_and_keeps_progress_bars_out(
     setup_logger(None)
     setup_logger(tmp_path / "other.log")
     print("moved")
-    assert (tmp_path / "other.log").read_text() == "moved\n"
+    sys.stdout.file.write("caf\udce9\n")  # a file name that is not UTF-8
+    assert (tmp_path / "other.log").read_text() == "moved\ncaf\\udce9\n"
 
 
 def test_meters() -> None:

@@ -73,6 +73,38 @@ def make_tree(tmp_path_factory):
     return make
 
 
+@pytest.fixture
+def mine(build, rows, touch, tmp_path, capsys):
+    """A folder of the user's: ``images`` plants files, ``read`` gives train, val, test and what was said."""
+
+    class Mine:
+        path = tmp_path / "mine"
+
+        def images(self, place, classes, count=10):
+            touch(self.path / place, [f"{name}/{i:02d}.png" for name in classes for i in range(count)])
+
+        def table(self, lines, name="table.csv"):
+            self.path.mkdir(exist_ok=True)
+            (self.path / name).write_text("".join(f"{line}\n" for line in lines))
+
+        def loader(self, name="ImageFolder", shots=-1, **keys):
+            capsys.readouterr()
+            keys = {"FOLDER": "mine", **({"TABLE": "table.csv"} if name == "Table" else {}), **keys}
+            return build(tmp_path, name, shots, **keys)
+
+        def read(self, name="ImageFolder", shots=-1, **keys):
+            loader = self.loader(name, shots, **keys)
+            said = capsys.readouterr().out.splitlines()
+            return [rows(loader, part) for part in ("train_x", "val", "test")], said
+
+        def refused(self, message, name="ImageFolder", error=ValueError, **keys):
+            with pytest.raises(error) as caught:
+                self.loader(name, **keys)
+            assert str(caught.value).splitlines() == [message.format(mine=self.path)]
+
+    return Mine()
+
+
 def touch_files(folder, names):
     made = set()
     for name in names:

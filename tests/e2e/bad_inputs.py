@@ -203,6 +203,57 @@ def of_data() -> list[Case]:
     ]
 
 
+def of_own_data() -> list[Case]:
+    """A user's own folders and tables."""
+    mine = ("DATASET.FOLDER", "{tmp}/mine")
+    return [
+        Case(
+            "two classes that are one to CLIP",
+            "ImageFolder: the class names 'Zero' ({tmp}/mine/Zero) and 'zero' ({tmp}/mine/zero) are one to CLIP: make "
+            "them one class, or give them names that differ in more than case, spaces and what cannot be seen",
+            mine,
+            mishaps.own_folders("Zero", "zero"),
+            "imagefolder",
+        ),
+        Case(
+            "a class folder that is not UTF-8",
+            "ImageFolder: the class name 'caf\\udce9' ({tmp}/mine/caf\\udce9) is not UTF-8, so that no prompt can hold "
+            "it: rename it, or give it a name in a file of class names, as caf\\udce9",
+            mine,
+            mishaps.own_folders("caf\udce9", "tea"),
+            "imagefolder",
+        ),
+        Case(
+            "folders of class folders",
+            "ImageFolder: class folder {tmp}/mine/beasts holds folders (cat, dog) instead of images: if those are the "
+            "classes, put them one level up, else their images",
+            mine,
+            mishaps.own_folders("beasts/cat", "beasts/dog", "plants"),
+            "imagefolder",
+        ),
+        Case(
+            "a workbook as a table",
+            "{tmp}/mine/t.csv is a workbook or an archive, not a text file: save it as CSV in UTF-8",
+            (*mine, "DATASET.TABLE", "t.csv"),
+            mishaps.own_folders("cat", "dog", table=b"PK\x03\x04\0\0"),
+            "table",
+        ),
+        Case(
+            "a table in an old encoding",
+            "{tmp}/mine/t.csv, line 2: is not UTF-8, and in Windows-1252 reads 'cat/0.png,êîò': save it as text "
+            "in UTF-8",
+            (*mine, "DATASET.TABLE", "t.csv"),
+            mishaps.own_folders("cat", "dog", table="path,classname\ncat/0.png,кот\n".encode("cp1251")),
+            "table",
+        ),
+        Case(
+            "a folder to write into that is not UTF-8",
+            "cannot write into {tmp}/r\\udce9n: its name is not UTF-8; choose another folder",
+            ("--output-dir", "{tmp}/r\udce9n"),
+        ),
+    ]
+
+
 def of_weights() -> list[Case]:
     """CLIP's files."""
     use = ("MODEL.BACKBONE.NAME", "{tmp}/weights.pt")
@@ -326,4 +377,4 @@ def of_models() -> list[Case]:
     ]
 
 
-CASES = [*of_options(), *of_data(), *of_weights(), *of_models()]
+CASES = [*of_options(), *of_data(), *of_own_data(), *of_weights(), *of_models()]

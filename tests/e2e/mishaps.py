@@ -89,6 +89,21 @@ def edit(old: str, new: str) -> Callable[[Path], None]:
     return change
 
 
+def own_folders(*names: str, table: bytes = b"") -> Stage:
+    """Class folders of four empty files each in the test's folder ``mine``, and a table ``t.csv`` if it has content."""
+
+    def make(place: Place) -> None:
+        for name in names:
+            folder = place.folder / "mine" / name
+            folder.mkdir(parents=True)
+            for number in range(4):
+                (folder / f"{number}.png").touch()
+        if table:
+            (place.folder / "mine/t.csv").write_bytes(table)
+
+    return make
+
+
 def pets(place: Place, *, second: str = "dog", count: int = 4) -> Path:
     """OxfordPets in small: classes of three plain images, from a split file."""
     folder = place.data / "oxford_pets"

@@ -229,3 +229,9 @@ def test_evaluation_reads_images_as_the_model_was_trained(tmp_path, trained_on, 
     assert build(*EUROSAT, *B16, *evaluate).INPUT.READ == published
     for choice in ("stored", "upright"):
         assert build(*OWN, *B16, *evaluate, "INPUT.READ", choice).INPUT.READ == choice
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_yaml_file_with_a_byte_order_mark(encoding, tmp_path):
+    (tmp_path / "data.yaml").write_text("DATASET: {TEMPLATE: 'é {}'}\n", encoding=encoding)
+    assert config.read_yaml(tmp_path / "data.yaml") == {"DATASET": {"TEMPLATE": "é {}"}}

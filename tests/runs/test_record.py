@@ -54,6 +54,15 @@ def test_the_course_of_a_run(tmp_path):
     assert (folder / "config.yaml").read_text() == CONFIG
 
 
+def test_a_record_with_a_name_that_is_not_utf_8(tmp_path):
+    run = run_in(tmp_path, **{"DATASET.FOLDER": "caf\udce9"})
+    run.start(CONFIG, {})
+    run.fail("no image caf\udce9.png", {})
+    assert record.read(tmp_path)["error"] == "no image caf\udce9.png"
+    assert run_in(tmp_path, **{"DATASET.FOLDER": "caf\udce9"}).state() == ("failed", "")
+    assert "caf\\udce9.png" in (tmp_path / "record.json").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("status", ["running", "success", "failed"])
 def test_another_configuration_is_refused_and_nothing_is_touched(tmp_path, status):
     run = run_in(tmp_path)
