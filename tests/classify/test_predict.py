@@ -311,6 +311,7 @@ def test_clip_without_a_run_from_files_that_say_less_or_more(call, digits, tmp_p
         f"note: {path} does not say how it computes: taken as QuickGELU, heads of 64; for another way give "
         "open_clip:ARCH:FILE, or Hugging Face's folder with its config.json\n"
         f"note: the images that {path} was trained on are not known: normalised and resized as OpenAI's\n"
+        "note: left out 2: 1 .txt, 1 hidden\n"
     )
     mishaps.embedded_with_a_nan(path)
     status, out, err = call(predict, *words, path)

@@ -135,7 +135,7 @@ def food101(root):
 
 
 def dtd(root):
-    class_tree(root / "dtd/images", ["banded", "blotchy", "braided"], count=12)
+    class_tree(root / "dtd/images", ["banded", "blotchy", "braided", "bubbly"], count=12)
 
 
 def eurosat(root):

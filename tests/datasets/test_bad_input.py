@@ -191,7 +191,10 @@ def test_split_that_is_no_text(split_tree, refused, tmp_path):
 
 def test_one_class_has_no_new_ones(split_tree, refused):
     split_tree({**TINY, "train": TINY["train"][:1]})
-    message = "DATASET.SUBSAMPLE_CLASSES is 'new', but the dataset has one class only"
+    message = (
+        "DescribableTextures: base to new needs four classes, two in each half, and the data set has 1: use all of its"
+        " classes (scripts/fewshot/fewshot.sh, or TASK FS with DATASET.SUBSAMPLE_CLASSES all)"
+    )
     refused("DescribableTextures", ValueError, message, subset="new")
 
 

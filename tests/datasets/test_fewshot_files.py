@@ -57,13 +57,13 @@ def test_a_draw_is_saved_and_found_again(textures):
         "source": "draw",
         "split": "split_zhou_DescribableTextures.json",
         "split_sha256": fewshot.hashlib.sha256(textures.split.read_bytes()).hexdigest(),
-        "classnames": ["banded", "blotchy", "braided"],
+        "classnames": ["banded", "blotchy", "braided", "bubbly"],
     }
     listed = [
         [[r["path"].removeprefix("images/"), r["label"], r["classname"]] for r in records if r["part"] == part]
         for part in ("train", "val")
     ]
-    assert listed == drawn and [len(part) for part in drawn] == [12, 6]
+    assert listed == drawn and [len(part) for part in drawn] == [16, 8]
     assert all(record["path"].startswith("images/") for record in records)
 
     before = textures.path.stat()
@@ -87,7 +87,7 @@ def test_base_and_new_share_the_file_of_all_classes(textures):
     for subset in ("base", "new"):
         _, said = textures(subset=subset)
         assert said == [f"{SAY}as in {textures.path}"]
-    assert textures.path.read_bytes() == content and len(whole[0]) == 12
+    assert textures.path.read_bytes() == content and len(whole[0]) == 16
 
 
 def test_a_changed_split_file_makes_it_stale(textures):
@@ -187,7 +187,7 @@ def test_an_unwritable_folder_is_said(textures, monkeypatch):
     monkeypatch.setattr("datasets.fewshot.write_atomically", refuse)
     drawn, (line,) = textures()
     assert line.startswith(f"{SAY}drawn, but not saved ([Errno 13] Permission denied")
-    assert [len(part) for part in drawn] == [12, 6] and not textures.path.exists()
+    assert [len(part) for part in drawn] == [16, 8] and not textures.path.exists()
 
 
 def test_a_full_disk_leaves_the_old_file(textures, monkeypatch):
@@ -270,5 +270,5 @@ def test_two_processes_at_once(textures, build, tmp_path):
         child.start()
     for child in children:
         child.join(60)
-    assert [child.exitcode for child in children] == [0, 0] and sizes.get() == sizes.get() == 12
+    assert [child.exitcode for child in children] == [0, 0] and sizes.get() == sizes.get() == 16
     assert textures()[1] == [f"{SAY}as in {textures.path}"]

@@ -50,7 +50,7 @@ def textures(build, make_tree, rows, tmp_path, capsys):
 
         def lists(self):
             rng = random.Random(77)
-            by_class = [[row for row in self.train if row[1] == label] for label in (2, 0, 1)]
+            by_class = [[row for row in self.train if row[1] == label] for label in (2, 0, 3, 1)]
             return {
                 "train": [row for group in by_class for row in rng.sample(group, 4)],
                 "val": [row for row in self.val if row[1] == 1][:2],
@@ -93,7 +93,7 @@ def test_a_run_trains_on_the_imported_images_in_their_order(folder, join, protoc
     textures.save({part: coops(rows, folder, join) for part, rows in lists.items()}, protocol)
     status, out, err = textures.import_it()
     assert (status, err) == (0, "")
-    assert out.splitlines()[-1] == f"DescribableTextures: imported 14 images of 4 shots as {textures.path}"
+    assert out.splitlines()[-1] == f"DescribableTextures: imported 18 images of 4 shots as {textures.path}"
     header = json.loads(textures.path.read_text().splitlines()[0])
     assert (header["source"], header["seed"], header["shots"]) == ("coop-pickle", 1, 4)
     said = f"{SAY}{textures.path}, imported from CoOp: other images than the seed draws"

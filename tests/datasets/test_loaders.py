@@ -43,7 +43,7 @@ EXPECTED = {
         (12, 3, 9),
         ["a/apse/indoor/sun_Testing0.jpg", 1, "indoor apse"],
     ),
-    "DescribableTextures": (["banded", "blotchy", "braided"], (18, 6, 12), None),
+    "DescribableTextures": (["banded", "blotchy", "braided", "bubbly"], (24, 8, 16), None),
     "EuroSAT": (["Annual Crop Land", "Forest", "Sea or Lake"], (15, 6, 9), None),
     "UCF101": (
         ["Apply_Eye_Makeup", "Handstand_Pushups", "Yo_Yo"],

@@ -182,7 +182,8 @@ def of_data() -> list[Case]:
         ),
         Case(
             "no new classes",
-            "DATASET.SUBSAMPLE_CLASSES is 'new', but the dataset has one class only",
+            "OxfordPets: base to new needs four classes, two in each half, and the data set has 1: use all of its "
+            "classes (scripts/fewshot/fewshot.sh, or TASK FS with DATASET.SUBSAMPLE_CLASSES all)",
             (*QUICK, "DATASET.SUBSAMPLE_CLASSES", "new"),
             lambda place: mishaps.pets(place, count=1) and None,
             "oxford_pets",
