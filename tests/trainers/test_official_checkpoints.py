@@ -278,8 +278,8 @@ def evaluate(weights, data_root, tmp_path, monkeypatch):
         built = []
         execute = train.execute
 
-        def spy(cfg, args, trainers, made_by):
-            results = execute(cfg, args, trainers, made_by)
+        def spy(cfg, args, this, trainers, made_by):
+            results = execute(cfg, args, this, trainers, made_by)
             built.extend(trainers)
             return results
 

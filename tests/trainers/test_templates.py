@@ -153,12 +153,12 @@ def test_more_vectors_than_a_prompt_has_tokens_are_refused(method, key, make_tra
     ],
 )
 def test_a_setting_without_effect_is_said_and_recorded(method, options, line, make_trainer):
-    assert make_trainer(method, f"TRAINER.{options[0]}", options[1]).notes == {"settings": line}
+    assert make_trainer(method, f"TRAINER.{options[0]}", options[1]).notes["settings"] == line
 
 
 @pytest.mark.parametrize("method", KEYS)
 def test_nothing_is_said_of_settings_that_agree(method, make_trainer):
-    assert make_trainer(method).notes == {}
+    assert "settings" not in make_trainer(method).notes
 
 
 def test_words_of_several_tokens_stand_at_the_end(make_trainer):
