@@ -251,3 +251,19 @@ def test_any_change_is_the_same_data_or_refused(tmp_path, names, seed, shots):
             assert not {entry.path for entry in tested.test} & {entry.path for entry in trained.lists.train}
             if subset == "new":
                 assert not set(tested.facts["classnames"]) & set(trained.about["classnames"])
+
+
+def test_every_part_of_an_entry_counts():
+    entry = lists.Entry("a/1.png", 0, "a", 5)
+    changed = [entry._replace(path="a/2.png"), entry._replace(label=1), entry._replace(classname="b")]
+    changed += [entry._replace(size=6)]
+    digests = {lists.Lists((each,), (), (), ("a", "b")).facts["digest"] for each in (entry, *changed)}
+    assert len(digests) == 5
+    orders = [
+        lists.Lists(pair, (), (), ("a", "b")).facts["digest"] for pair in ((entry, changed[0]), (changed[0], entry))
+    ]
+    assert orders[0] != orders[1]
+    # An accented letter as one character or as two is one name; a name that is not UTF-8 is another.
+    names = ("\u00e9.png", "e\u0301.png", "\udce9.png")
+    one, two, bytes_ = (lists.Lists((entry._replace(path=name),), (), (), ("a",)).facts["digest"] for name in names)
+    assert one == two != bytes_
