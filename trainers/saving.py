@@ -13,7 +13,7 @@ from dassl.engine import TrainerX
 
 from . import METHODS, checkpoints, tested_lists
 from .checkpoints import plain
-from .lists import Lists, lists_of
+from .lists import Lists, difference, lists_of
 from .templates import TEMPLATES
 
 
@@ -121,9 +121,13 @@ class SavingTrainer(TrainerX):
         """Where training goes on, it must be with the same weights of CLIP."""
         return f"weights {self.weights}"
 
-    def data_digest(self) -> str:
+    def data_facts(self) -> dict[str, Any]:
         """Where training goes on, it must be on the same images."""
-        return self.lists.facts["digest"]
+        return self.lists.facts
+
+    def data_changes(self, told: dict[str, Any]) -> str:
+        """How the images differ from those of which a resume state tells."""
+        return difference(None, told, self.lists)
 
     def _load(self, name: str, path: Path) -> None:
         tensors, about = checkpoints.read(path)

@@ -48,8 +48,12 @@ class Resumable:
         """What else a rolling file belongs to, such as a digest of frozen weights; "" for nothing."""
         return ""
 
-    def data_digest(self) -> str:
-        """What tells the images that training goes on with from others; "" for nothing."""
+    def data_facts(self) -> dict[str, Any]:
+        """What tells the images that training goes on with from others, as plain values; {} for nothing."""
+        return {}
+
+    def data_changes(self, told: dict[str, Any]) -> str:
+        """How the images differ from those of which `data_facts` told this, in one line; "" if they do not."""
         return ""
 
     def extra_state(self) -> dict[str, Any]:
@@ -76,7 +80,7 @@ class Resumable:
             "scaler": None if scaler is None else scaler.state_dict(),
             "rng": get_rng_state(),
             "depends_on": self.depends_on(),
-            "data": self.data_digest(),
+            "data": self.data_facts(),
             "extra": self.extra_state(),
         }
         RollingFile(directory).write(state)
@@ -115,10 +119,11 @@ class Resumable:
             raise ValueError(
                 f"cannot resume from {file.path}: it belongs to {state['depends_on']}, not {self.depends_on()}"
             )
-        if state.get("data", "") not in ("", self.data_digest()):
+        changed = self.data_changes(told) if (told := state.get("data")) else ""
+        if changed:
             raise ValueError(
-                f"cannot resume from {file.path}: it was trained on other images than these; put the data back as they"
-                " were, or train again in another folder"
+                f"cannot resume from {file.path}: it was trained on other data: {changed}; put the data back as they "
+                "were, or train again in another folder"
             )
         try:
             self._restore(state)

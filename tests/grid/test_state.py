@@ -82,3 +82,12 @@ def test_a_test_whose_model_is_gone_is_still_done(folder):
 
     make(folder, "succeed")
     assert look(folder, [], plan) == ("done", "its model is gone")
+
+
+def test_done_is_only_what_was_run_on_these_data(folder):
+    def changed(directory, content):
+        raise record.DataDiffers(f"{directory} holds a run on other data: 1 image gone (a/1.png)")
+
+    make(folder, "succeed")
+    found, line = look(folder, [], lambda words: record.Run(folder, {"OPTIM.LR": 0.1}, {}, same_data=changed))
+    assert (found, line) == ("differs", f"{folder} holds a run on other data: 1 image gone (a/1.png)")
