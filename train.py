@@ -244,9 +244,10 @@ def plan(cfg: CfgNode, args: argparse.Namespace, seen: dict[str, Any] | None = N
 
 def run(cfg: CfgNode, args: argparse.Namespace) -> int:
     """Carry out the run in its folder, with its record. Returns the exit status."""
-    from runs import files, record
+    from runs import engine, files, record
 
     check_folder(cfg.OUTPUT_DIR)
+    engine.check(cfg)
     this = plan(cfg, args)
     this.state()  # a refused run leaves no trace, so this comes before the folder is touched
     this.directory.mkdir(parents=True, exist_ok=True)

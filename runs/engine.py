@@ -7,7 +7,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from trainers.engine import LOST, OURS
+from trainers.engine import LOST, OURS, check
+
+__all__ = ["OURS", "check"]
 
 
 class NotPreempted(BaseException):

@@ -78,7 +78,7 @@ class CLIPTrainer(SavingTrainer):
     """Base of all trainers. A subclass has a ``registered_name`` and a ``build_method``."""
 
     def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError for an unknown precision or protocol, words that make no prompt, and as ``engine.check``."""
+        """Raises ValueError for an unknown precision or protocol, words that make no prompt, or as ``engine.check``."""
         engine.check(cfg)
         precision = self.precision_of(cfg)
         if precision not in PRECISIONS:

@@ -18,7 +18,7 @@ ELSEWHERE: dict[str, Any] = {
 }
 LOST = (
     "the installed Dassl is not this project's: no exact resume (a killed run starts again), no stop on SIGTERM, no "
-    "check or cache of image files (they are read as it reads them), no times in the record"
+    "check of scores, no check or cache of image files (they are read as it reads them), no times in the record"
 )
 
 
