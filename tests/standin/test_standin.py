@@ -110,7 +110,7 @@ def test_pixels_that_another_dassl_would_not_give_are_refused(monkeypatch):
 @pytest.fixture(scope="module")
 def public(tmp_path_factory) -> Path:
     """A folder with the project and the stand-in."""
-    return workplace.furnish(tmp_path_factory.mktemp("standin") / "public", public=True)
+    return workplace.furnish(tmp_path_factory.mktemp("standin") / "public")
 
 
 @pytest.fixture(scope="module")

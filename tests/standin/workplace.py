@@ -1,4 +1,4 @@
-"""A folder that holds this project, with its own Dassl or with the stand-in for the public one."""
+"""A folder that holds this project with the stand-in for the public Dassl in place of its own."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ ROOT = HERE.parents[1]
 START = "from standin.install import install\n\ninstall()\n"
 
 
-def furnish(folder: Path, public: bool) -> Path:
-    """Fill a folder with links to the project; with `public` without anything of its `dassl/`."""
+def furnish(folder: Path) -> Path:
+    """Fill a folder with links to the project, without anything of its `dassl/`, and with the stand-in."""
     folder.mkdir()
     for name in ("trainers", "clip", "datasets", "runs", "configs", "pyproject.toml"):
         (folder / name).symlink_to(ROOT / name)
     for script in (ROOT / "train.py", HERE / "drive.py"):
         shutil.copy(script, folder)  # Python puts the folder of a link's target on its path
-    if public:
-        (folder / "dassl").mkdir()
-        (folder / "dassl/__init__.py").write_text(START, encoding="utf-8")
-        (folder / "standin").symlink_to(HERE)
-    else:
-        (folder / "dassl").symlink_to(ROOT / "dassl")
+    return install_public(folder)
+
+
+def install_public(folder: Path) -> Path:
+    """Put the stand-in into a folder, as its package `dassl`."""
+    (folder / "dassl").mkdir(parents=True)
+    (folder / "dassl/__init__.py").write_text(START, encoding="utf-8")
+    (folder / "standin").symlink_to(HERE)
     return folder
 
 
