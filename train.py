@@ -281,14 +281,16 @@ def attempt(this: Any, state: str, cfg: CfgNode, args: argparse.Namespace) -> in
         )
     setup_logger(cfg.OUTPUT_DIR)
     if state in ("running", "preempted", "failed"):
-        print(f"An earlier attempt is unfinished ({state}): going on from what it saved")
+        how = "going on from what it saved" if engine.OURS else "starting again"
+        print(f"An earlier attempt is unfinished ({state}): {how}")
     print(f"Arguments: {shlex.join(sys.argv[1:])}")
     built: list[Any] = []
     try:
         with stops_on_sigterm(built):
             results = execute(cfg, args, this, built, {"version": environment.project_version(), "commit": commit})
     except KeyboardInterrupt:
-        print("Interrupted: the same command goes on from what was saved last", file=sys.stderr)
+        how = "goes on from what was saved last" if engine.OURS else "starts again"
+        print(f"Interrupted: the same command {how}", file=sys.stderr)
         return INTERRUPTED
     except engine.preempted():
         if not rehearsal(args):
