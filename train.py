@@ -18,7 +18,6 @@ import os
 import shlex
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -106,7 +105,7 @@ def identify(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
         FileNotFoundError: `--model-dir` or `--resume` is no folder.
         ValueError: the run in `--model-dir` is not finished, and no epoch of it was asked for; or it is damaged.
     """
-    from runs import config, record
+    from runs import config, engine, record
 
     for argument, folder in (("--model-dir", args.model_dir), ("--resume", args.resume)):
         if folder and not Path(folder).is_dir():
@@ -114,6 +113,7 @@ def identify(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
     identity = config.identity(cfg) | {"run.mode": "eval" if args.eval_only else "train"}
     if args.deterministic:
         identity["run.deterministic"] = True
+    identity |= {f"run.{key}": value for key, value in engine.facts().items()}
     if args.model_dir:
         trained = record.read(args.model_dir)
         if trained:
@@ -137,9 +137,8 @@ def execute(
     import datasets
     import trainers
     from dassl.engine import build_trainer
-    from dassl.engine.trainer import choose_device
     from dassl.utils import set_random_seed
-    from runs import data
+    from runs import data, engine
     from runs.results import test_results
     from runs.threads import choose_threads
 
@@ -147,17 +146,17 @@ def execute(
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
     choose_algorithms(args.deterministic)
-    choose_threads(cfg.MODEL.BACKBONE.NAME, choose_device(cfg.USE_CUDA))
+    choose_threads(cfg.MODEL.BACKBONE.NAME, engine.choose_device(cfg.USE_CUDA))
     datasets.load_all()
     trainers.load(cfg.TRAINER.NAME)
     with runtime_errors_as_the_users(cfg.MODEL.BACKBONE.NAME):
         trainer = build_trainer(cfg)
     trainer.made_by = made_by
-    trainer.tally.ready = time.monotonic()
+    engine.ready(trainer)
     built.append(trainer)
     if not rehearsal(args):
         data.settle(this, trainer, cfg)
-    for line in (remarks := data.remarks(trainer, cfg)).values():
+    for line in (remarks := engine.remarks() | data.remarks(trainer, cfg)).values():
         print(f"note: {line}")
     trainer.notes = {**getattr(trainer, "notes", {}), **remarks}
 
@@ -167,11 +166,11 @@ def execute(
                 trainer.load_model(args.model_dir, epoch=args.load_epoch)
             if trained := getattr(trainer, "trained_classes", None):
                 this.add({"data": {**this.data, "trained_on": trained}})
-            trainer.tally.ready = time.monotonic()
+            engine.ready(trainer)
         elif trainer.get_model_names():
             raise ValueError(f"--eval-only needs --model-dir: {cfg.TRAINER.NAME} has something to learn")
         trainer.test()
-        trainer.tally.testing_seconds = time.monotonic() - trainer.tally.ready  # with what is computed once before it
+        engine.tested(trainer)  # with what is computed once before it
     elif not args.no_train:
         trainer.train()
     untested = rehearsal(args) or (cfg.TEST.NO_TEST and not args.eval_only)
@@ -191,8 +190,16 @@ def choose_algorithms(deterministic: bool) -> None:
 
 @contextmanager
 def stops_on_sigterm(built: list[Any]) -> Iterator[None]:
-    """Turn SIGTERM into Preempted: after the step at hand while the trainer in `built` trains, else at once."""
-    from dassl.engine import Preempted
+    """Turn SIGTERM into Preempted: after the step at hand while the trainer in `built` trains, else at once.
+
+    Under another Dassl than this project's it ends the process, as it does by default.
+    """
+    from runs import engine
+
+    if not engine.OURS:
+        yield
+        return
+    Preempted = engine.preempted()
 
     def stop(*_: Any) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # some send it twice, to the process and to its group
@@ -237,9 +244,10 @@ def plan(cfg: CfgNode, args: argparse.Namespace, seen: dict[str, Any] | None = N
 
 def run(cfg: CfgNode, args: argparse.Namespace) -> int:
     """Carry out the run in its folder, with its record. Returns the exit status."""
-    from runs import files, record
+    from runs import engine, files, record
 
     check_folder(cfg.OUTPUT_DIR)
+    engine.check(cfg)
     this = plan(cfg, args)
     this.state()  # a refused run leaves no trace, so this comes before the folder is touched
     this.directory.mkdir(parents=True, exist_ok=True)
@@ -260,29 +268,31 @@ def rehearsal(args: argparse.Namespace) -> bool:
 
 def attempt(this: Any, state: str, cfg: CfgNode, args: argparse.Namespace) -> int:
     """Start or go on with a run that is not done, and put what comes of it on record."""
-    from dassl.engine import Preempted
-    from dassl.engine.trainer import choose_device
     from dassl.utils import setup_logger
-    from runs import environment
+    from runs import engine, environment
     from runs.results import cost, save_predictions
 
     commit = environment.commit()
     if not rehearsal(args):
         # A killed run leaves this record, so all that is known now is in it.
-        device = environment.device_name(choose_device(cfg.USE_CUDA))
-        this.start(cfg.dump(), {"versions": environment.versions(), "commit": commit, "device": device})
+        device = environment.device_name(engine.choose_device(cfg.USE_CUDA))
+        this.start(
+            cfg.dump(), {"versions": environment.versions(), "commit": commit, "device": device} | engine.facts()
+        )
     setup_logger(cfg.OUTPUT_DIR)
     if state in ("running", "preempted", "failed"):
-        print(f"An earlier attempt is unfinished ({state}): going on from what it saved")
+        how = "going on from what it saved" if engine.OURS else "starting again"
+        print(f"An earlier attempt is unfinished ({state}): {how}")
     print(f"Arguments: {shlex.join(sys.argv[1:])}")
     built: list[Any] = []
     try:
         with stops_on_sigterm(built):
             results = execute(cfg, args, this, built, {"version": environment.project_version(), "commit": commit})
     except KeyboardInterrupt:
-        print("Interrupted: the same command goes on from what was saved last", file=sys.stderr)
+        how = "goes on from what was saved last" if engine.OURS else "starts again"
+        print(f"Interrupted: the same command {how}", file=sys.stderr)
         return INTERRUPTED
-    except Preempted:
+    except engine.preempted():
         if not rehearsal(args):
             this.preempt(cost(built[0], this.started) if built else {})
         print(f"Stopped by SIGTERM (exit status {PREEMPTED}): the same command goes on here", file=sys.stderr)

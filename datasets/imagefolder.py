@@ -12,12 +12,12 @@ from collections.abc import Iterable
 from unicodedata import normalize
 
 from dassl.data.datasets import DATASET_REGISTRY
-from dassl.utils.images import is_image_file
 
 from . import fewshot
 from .class_names import number_classes
 from .files import Item, Splits, class_files
 from .folders import is_system_name, part_of
+from .image_files import is_image_file
 from .own import OwnLoader, no_image
 
 LEVELS = 5

@@ -10,12 +10,12 @@ import os
 from typing import Any
 
 from dassl.data.datasets import DATASET_REGISTRY
-from dassl.utils.images import is_image_file
 
 from . import fewshot
 from .class_names import number_classes
 from .files import Item, Splits
 from .folders import part_of
+from .image_files import is_image_file
 from .own import OwnLoader, no_image
 from .paths import Finder
 from .rows import Row, read_table

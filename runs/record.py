@@ -17,8 +17,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from dassl.busy import cpu_seconds
 from runs.config import RESOLVED, read_yaml
+from runs.engine import cpu_seconds
 from runs.files import write_json, write_text
 
 RECORD = "record.json"

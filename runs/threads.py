@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dassl.cores import limit_threads
+from runs.engine import limit_threads
 
 SMALL_FILE = 64 * 2**20  # bytes: the smallest of OpenAI's has 244 MiB, the one that comes with the project 5
 

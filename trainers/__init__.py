@@ -12,7 +12,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from . import foreign
+from . import engine, foreign
 
 
 @dataclass(frozen=True)
@@ -166,11 +166,12 @@ ALIASES = {"CLIP_Adapter": "CLIPAdapter", "PLOTPP": "PLOT", "MMA": "MultiModalAd
 
 
 def extend_cfg(cfg: Any, trainer: str = "") -> None:
-    """Add every method's node and the keys that the CoOp family shares to Dassl's defaults.
+    """Add every method's node and the keys that the CoOp family shares to Dassl's defaults, and those it lacks.
 
     For a ``trainer`` that is not ours also what its file's ``extend_cfg`` adds. Raises as ``foreign.module`` does.
     ``TASK`` is the protocol: B2N (base to new), CD (cross-dataset and domain generalisation), FS (few-shot).
     """
+    engine.add_keys(cfg)
     cfg.TASK = "B2N"
     cfg.TRAINER.COMPILE = False  # torch.compile for the training step
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"

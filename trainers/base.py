@@ -20,6 +20,7 @@ from clip.weights import find
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
+from . import engine
 from .backbone import check_input, load_clip, unknowns, weights_id
 from .saving import SavingTrainer
 from .templates import check_texts, same_prompts
@@ -77,7 +78,8 @@ class CLIPTrainer(SavingTrainer):
     """Base of all trainers. A subclass has a ``registered_name`` and a ``build_method``."""
 
     def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError for an unknown precision or protocol, and for words that make no prompt."""
+        """Raises ValueError for an unknown precision or protocol, words that make no prompt, or as ``engine.check``."""
+        engine.check(cfg)
         precision = self.precision_of(cfg)
         if precision not in PRECISIONS:
             raise ValueError(f"{self.settings_key(cfg)}.PREC is {precision!r}: choose one of {', '.join(PRECISIONS)}")

@@ -18,6 +18,7 @@ from clip.model import CLIP
 from dassl.data.data_manager import build_data_loader
 from dassl.data.datasets import build_dataset
 
+from . import engine
 from .base import CLIPTrainer, unit, wide
 from .templates import fill, prompt_tokens
 
@@ -51,22 +52,23 @@ def image_features(clip_model: CLIP, batches: Iterable[Mapping[str, Any]]) -> Fe
 
 
 def loader_of(
-    cfg: Any, items: Sequence[Any], transform: Any, shuffle: bool = False, cached: bool = False
+    cfg: Any, items: Sequence[Any], like: DataLoader, shuffle: bool = False, cached: bool = False
 ) -> DataLoader:
-    """A loader over all of ``items``, the last batch included.
+    """A loader over all of ``items``, the last batch included, transformed as by the loader ``like``.
 
     Batches are those of training if images come shuffled, else those of testing. ``cached`` keeps decoded images in
-    memory, for lists that are read more than once.
+    memory, for lists that are read more than once, where the installed Dassl can.
     """
     node = cfg.DATALOADER
+    cache = {"cache_gb": node.CACHE_GB} if cached and engine.OURS else {}
     return build_data_loader(
         cfg,
         sampler_type="RandomSampler" if shuffle else "SequentialSampler",
         data_source=items,
         batch_size=node.TRAIN_X.BATCH_SIZE if shuffle else node.TEST.BATCH_SIZE,
-        tfm=transform,
+        tfm=like.dataset.transform,  # type: ignore[attr-defined]
         is_train=False,
-        cache_gb=node.CACHE_GB if cached else 0.0,
+        **cache,
     )
 
 

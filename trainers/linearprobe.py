@@ -181,5 +181,5 @@ class LinearProbe(FittedTrainer):
         return train, draw(val, min(shots, MAX_VAL_SHOTS), generator) if shots > 0 else val
 
     def _arrays(self, items: list[Any]) -> Arrays:
-        found = image_features(self.model.clip_model, loader_of(self.cfg, items, self.dm.tfm_test))
+        found = image_features(self.model.clip_model, loader_of(self.cfg, items, self.dm.test_loader))
         return found.values.double().cpu().numpy(), found.labels.cpu().numpy()

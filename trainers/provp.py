@@ -162,4 +162,4 @@ class ProVP(CLIPTrainer):
             images = validation_images(self.cfg, self.dm.dataset, few=True)
         except ValueError as problem:
             raise ValueError(f"{problem}; TEST.FINAL_MODEL last_step keeps the last epoch") from problem
-        self.val_loader = loader_of(self.cfg, images, self.dm.tfm_test)
+        self.val_loader = loader_of(self.cfg, images, self.dm.test_loader)

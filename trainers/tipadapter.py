@@ -83,7 +83,7 @@ class _Cached(CLIPTrainer):
         """Keys and labels of the training images, in their order, from augmented passes over them."""
         total: Any = 0
         passes = self.cfg.TRAINER.TIPADAPTER.AUGMENT_EPOCH
-        loader = loader_of(self.cfg, self.dm.dataset.train_x, self.dm.tfm_train, cached=True)
+        loader = loader_of(self.cfg, self.dm.dataset.train_x, self.dm.train_loader_x, cached=True)
         for number in range(passes):
             print(f"Cache: augmented pass {number + 1}/{passes} over {len(self.dm.dataset.train_x)} images")
             found = image_features(self.model.clip_model, loader)
@@ -93,7 +93,7 @@ class _Cached(CLIPTrainer):
     def features_of(self, items: list[Any]) -> Features:
         """Unit features of images without augmentation; leaves the random generators as they are."""
         with torch.random.fork_rng(devices=[]), self.autocast():
-            found = image_features(self.model.clip_model, loader_of(self.cfg, items, self.dm.tfm_test))
+            found = image_features(self.model.clip_model, loader_of(self.cfg, items, self.dm.test_loader))
         return Features(unit(found.values), found.labels)
 
     def images_to_search_on(self) -> list[Any]:
@@ -184,7 +184,9 @@ class TipAdapterF(_Cached):
     def build_data_loader(self) -> None:
         """As the base does it, with the last batch of an epoch kept."""
         super().build_data_loader()
-        self.train_loader_x = loader_of(self.cfg, self.dm.dataset.train_x, self.dm.tfm_train, shuffle=True, cached=True)
+        self.train_loader_x = loader_of(
+            self.cfg, self.dm.dataset.train_x, self.dm.train_loader_x, shuffle=True, cached=True
+        )
 
     def prepare_method(self) -> None:
         """A place in the cache for each training image."""

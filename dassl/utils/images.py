@@ -1,4 +1,4 @@
-"""Image files: which there are, and how one becomes RGB pixels. Nothing here needs torch.
+"""Image files: how one becomes RGB pixels. Nothing here needs torch.
 
 8-bit images become what ``Image.convert("RGB")`` makes of them. 16-bit greys keep the high byte of each pixel, as
 Pillow itself does with 16-bit colours. 32-bit greys (integer and float) are scaled from the range that a TIFF file
@@ -22,10 +22,6 @@ from typing import Any
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-# Formats that Pillow registers but does not decode by itself: it writes them only, knows their header only, or calls
-# another program or the operating system to draw them.
-NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PALM", "PDF", "WMF"})
-HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 # ISO media files that Pillow opens only with help, by their brand.
 NEEDS = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"), "HEIC needs pillow-heif: pip install it"),
@@ -219,32 +215,6 @@ def _unidentified(path: str | os.PathLike[str]) -> str:
     if start[4:8] == b"ftyp" and not register_plugins():
         return NEEDS.get(start[8:12], "not an image file")
     return "not an image file"
-
-
-@cache
-def image_suffixes() -> tuple[str, ...]:
-    """Return the suffixes of image files, lower case, with their dot, sorted, as ``name.lower().endswith`` takes them.
-
-    They are those of the formats that Pillow decodes, and HEIC's, which it decodes where pillow-heif is installed.
-    """
-    register_plugins()
-    known = Image.registered_extensions()
-    return tuple(sorted({*HEIF_SUFFIXES, *(suffix for suffix, kind in known.items() if kind not in NOT_DECODED)}))
-
-
-def is_image_file(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file has the suffix of an image or, without a suffix, the content of one."""
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix:
-        return suffix in image_suffixes()
-    register_plugins()
-    try:
-        with Image.open(path) as image:
-            return image.format not in NOT_DECODED
-    except Image.DecompressionBombError:  # which is told when it is read
-        return True
-    except BROKEN:
-        return False
 
 
 @cache

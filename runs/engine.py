@@ -1,0 +1,87 @@
+"""What a run uses of this project's Dassl beyond the public package, and what stands for it under another Dassl."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from trainers.engine import LOST, OURS, check
+
+__all__ = ["OURS", "check"]
+
+
+class NotPreempted(BaseException):
+    """Stands for `dassl.engine.Preempted` where no engine raises that."""
+
+
+def preempted() -> type[BaseException]:
+    """Return what a trainer raises that was asked to stop, and has."""
+    if not OURS:
+        return NotPreempted
+    from dassl.engine import Preempted
+
+    return Preempted
+
+
+def facts() -> dict[str, str]:
+    """Return what a record says of the engine: nothing of this project's."""
+    return {} if OURS else {"engine": "public"}
+
+
+def remarks() -> dict[str, str]:
+    """Return what a run lacks under another Dassl, in a line, by its kind."""
+    return {} if OURS else {"engine": LOST}
+
+
+def choose_device(use_cuda: bool) -> Any:
+    """Return the `torch.device` that the installed Dassl's trainers compute on."""
+    if OURS:
+        from dassl.engine.trainer import choose_device
+
+        return choose_device(use_cuda)
+    import torch
+
+    return torch.device("cuda" if use_cuda and torch.cuda.is_available() else "cpu")
+
+
+def limit_threads(most: int | None) -> None:
+    """Let torch use at most `most` threads, or as many as there are processors; another Dassl leaves that to torch."""
+    if OURS:
+        from dassl.cores import limit_threads
+
+        limit_threads(most)
+
+
+def cpu_seconds() -> float:
+    """Return the processor time of this process and its children; under another Dassl of those that have ended."""
+    if OURS:
+        from dassl.busy import cpu_seconds
+
+        return cpu_seconds()
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
+def macro_f1(true: Sequence[int], predicted: Sequence[int]) -> float:
+    """Return the mean F1 in percent over the classes that occur in `true`."""
+    if OURS:
+        from dassl.evaluation import macro_f1
+
+        return macro_f1(true, predicted)
+    from sklearn.metrics import f1_score
+
+    return 100.0 * float(f1_score(true, predicted, average="macro", labels=sorted(set(true))))
+
+
+def ready(trainer: Any) -> None:
+    """Tell the trainer's tally, if it keeps one, that its start-up is over."""
+    if OURS:
+        trainer.tally.ready = time.monotonic()
+
+
+def tested(trainer: Any) -> None:
+    """Tell the trainer's tally, if it keeps one, that all since the start-up was testing."""
+    if OURS:
+        trainer.tally.testing_seconds = time.monotonic() - trainer.tally.ready
