@@ -9,7 +9,8 @@ from torchvision import transforms as T
 
 from dassl.utils.tools import check_availability
 
-from .ops import Cutout, GaussianNoise, InstanceNormalization, Random2DTranslation, random_strength_augment
+from .ops import Cutout, GaussianNoise, InstanceNormalization, Random2DTranslation
+from .randaugment import RandAugment, RandAugment2, RandAugmentFixMatch
 
 INTERPOLATION_MODES = {
     "bilinear": T.InterpolationMode.BILINEAR,
@@ -97,7 +98,11 @@ def _geometry_steps(cfg: Any) -> list[Step]:
     size = tuple(i.SIZE)
     interpolation = INTERPOLATION_MODES[i.INTERPOLATION]
     return [
-        ("random_translation", "random translation", Random2DTranslation(size, interpolation)),
+        (
+            "random_translation",
+            "random translation",
+            Random2DTranslation(size[0], size[1], interpolation=interpolation),
+        ),
         ("center_crop", f"center crop (size={size})", T.CenterCrop(size)),
         (
             "random_crop",
@@ -121,9 +126,9 @@ def _photometric_steps(cfg: Any) -> list[Step]:
         ("imagenet_policy", "imagenet policy", T.AutoAugment(T.AutoAugmentPolicy.IMAGENET)),
         ("cifar10_policy", "cifar10 policy", T.AutoAugment(T.AutoAugmentPolicy.CIFAR10)),
         ("svhn_policy", "svhn policy", T.AutoAugment(T.AutoAugmentPolicy.SVHN)),
-        ("randaugment", f"randaugment (n={n}, m={m})", T.RandAugment(n, m)),
-        ("randaugment_fixmatch", f"randaugment_fixmatch (n={n})", random_strength_augment(n, p=0.5)),
-        ("randaugment2", f"randaugment2 (n={n})", random_strength_augment(n, p=0.6)),
+        ("randaugment", f"randaugment (n={n}, m={m})", RandAugment(n, m)),
+        ("randaugment_fixmatch", f"randaugment_fixmatch (n={n})", RandAugmentFixMatch(n)),
+        ("randaugment2", f"randaugment2 (n={n})", RandAugment2(n)),
         (
             "colorjitter",
             f"color jitter (brightness={b}, contrast={c}, saturation={s}, hue={h})",
