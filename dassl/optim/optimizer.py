@@ -11,6 +11,8 @@ from torch import nn
 
 from dassl.utils.tools import check_availability
 
+from .radam import RAdam
+
 AVAI_OPTIMS = ["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"]
 
 
@@ -51,17 +53,16 @@ def _staged_groups(model: Any, optim_cfg: Any) -> list[dict[str, Any]]:
 
 def _build(params: Any, cfg: Any) -> torch.optim.Optimizer:
     common = {"lr": cfg.LR, "weight_decay": cfg.WEIGHT_DECAY}
-    betas = (cfg.ADAM_BETA1, cfg.ADAM_BETA2)
+    betas, eps = (cfg.ADAM_BETA1, cfg.ADAM_BETA2), cfg.EPS
     match cfg.NAME:
         case "adam" | "amsgrad":
-            return torch.optim.Adam(params, betas=betas, amsgrad=cfg.NAME == "amsgrad", **common)
+            return torch.optim.Adam(params, betas=betas, eps=eps, amsgrad=cfg.NAME == "amsgrad", **common)
         case "adamw":
-            return torch.optim.AdamW(params, betas=betas, **common)
+            return torch.optim.AdamW(params, betas=betas, eps=eps, **common)
         case "radam":
-            # Dassl's RAdam, the authors' code, decays the weights directly rather than through the gradient.
-            return torch.optim.RAdam(params, betas=betas, decoupled_weight_decay=True, **common)
+            return RAdam(params, betas=betas, eps=eps, **common)
         case "rmsprop":
-            return torch.optim.RMSprop(params, momentum=cfg.MOMENTUM, alpha=cfg.RMSPROP_ALPHA, **common)
+            return torch.optim.RMSprop(params, momentum=cfg.MOMENTUM, alpha=cfg.RMSPROP_ALPHA, eps=eps, **common)
         case _:
             return torch.optim.SGD(
                 params,
