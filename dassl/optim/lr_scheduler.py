@@ -30,7 +30,7 @@ class _BaseWarmupScheduler(LRScheduler):
     ) -> None:
         self.successor = successor
         self.warmup_epoch = warmup_epoch
-        self.verbose = verbose
+        self._prints_rates = verbose  # torch 2.4 has a `verbose` of its own
         super().__init__(optimizer, last_epoch)
 
     def warmup_lrs(self) -> list[float]:
@@ -48,7 +48,7 @@ class _BaseWarmupScheduler(LRScheduler):
             self._last_lr = self.successor.get_last_lr()
         else:
             super().step(epoch)
-            if self.verbose:
+            if self._prints_rates:
                 for number, rate in enumerate(self.get_last_lr()):
                     print(f"Adjusting learning rate of group {number} to {rate:.4e}.")
 
