@@ -246,13 +246,9 @@ class TrainerX(SimpleTrainer):
     def prograd_backward_and_update(
         self, loss_a: Tensor, loss_b: Tensor, lambda_: float = 1, names: str | list[str] | None = None
     ) -> None:
-        """Step the optimisers with the gradients of `loss_a`, as far as they do not contradict those of `loss_b`.
-
-        See `aligned_gradients`. As ProGrad's Dassl has it. FloatingPointError if a loss is not finite.
-        """
-        for loss in (loss_b, loss_a):
-            self.detect_anomaly(loss)
-        self.model_zero_grad(names)
+        """Step with gradients of `loss_a` that do not contradict `loss_b`'s (ProGrad's Dassl; `aligned_gradients`)."""
+        self.detect_anomaly(loss_b)
+        self.detect_anomaly(loss_a)
         models = [self._models[name] for name in self.get_model_names(names)]
         parameters = [p for model in models for p in model.parameters() if p.requires_grad]
         for parameter, gradient in zip(parameters, aligned_gradients(loss_a, loss_b, parameters, lambda_), strict=True):

@@ -8,6 +8,7 @@ from dassl.lazy import names_from
 
 if TYPE_CHECKING:
     from .images import read_image as read_image
+    from .layers import init_network_weights as init_network_weights
     from .logger import Logger as Logger
     from .logger import setup_logger as setup_logger
     from .meters import AverageMeter as AverageMeter
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from .tools import tolist_if_not as tolist_if_not
     from .tools import write_json as write_json
     from .torchtools import count_num_param as count_num_param
-    from .torchtools import init_network_weights as init_network_weights
     from .torchtools import load_checkpoint as load_checkpoint
     from .torchtools import load_pretrained_weights as load_pretrained_weights
     from .torchtools import open_all_layers as open_all_layers
@@ -35,12 +35,13 @@ if TYPE_CHECKING:
 
 _SOURCES = {
     ".images": "read_image",
+    ".layers": "init_network_weights",
     ".logger": "Logger setup_logger",
     ".meters": "AverageMeter MetricMeter",
     ".registry": "Registry",
     ".tools": "check_availability check_isfile collect_env_info download_url get_most_similar_str_to_a_from_b "
     "listdir_nohidden mkdir_if_missing read_json set_random_seed tolist_if_not write_json",
-    ".torchtools": "count_num_param init_network_weights load_checkpoint load_pretrained_weights open_all_layers "
+    ".torchtools": "count_num_param load_checkpoint load_pretrained_weights open_all_layers "
     "open_specified_layers resume_from_checkpoint save_checkpoint",
 }
 __getattr__ = names_from(__name__, _SOURCES)

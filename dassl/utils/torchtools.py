@@ -8,7 +8,7 @@ import shutil
 import warnings
 import zipfile
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,16 @@ from torch import nn
 
 from dassl.lazy import names_from
 
-from .tools import check_availability, tolist_if_not
+from .tools import tolist_if_not
 
-__getattr__ = names_from(__name__, {"dassl.utils.tools": "mkdir_if_missing", "functools": "partial"})
+__getattr__ = names_from(
+    __name__,
+    {
+        "dassl.utils.layers": "adjust_learning_rate init_network_weights set_bn_to_eval",
+        "dassl.utils.tools": "mkdir_if_missing",
+        "functools": "partial",
+    },
+)
 
 PathLike = str | os.PathLike[str]
 
@@ -260,53 +267,3 @@ def count_num_param(model: nn.Module | None = None, params: Any = None) -> int:
         tensors = params["params"] if isinstance(params, dict) else params
         return sum(p.numel() for p in tensors)
     raise ValueError("count_num_param needs a model or params")
-
-
-def adjust_learning_rate(
-    optimizer: torch.optim.Optimizer,
-    base_lr: float,
-    epoch: int,
-    stepsize: int = 20,
-    gamma: float = 0.1,
-    linear_decay: bool = False,
-    final_lr: float = 0,
-    max_epoch: int = 100,
-) -> None:
-    """Set the rate of an epoch: `base_lr` times `gamma` every `stepsize` epochs, or in a line down to `final_lr`."""
-    done = epoch / max_epoch
-    lr = done * final_lr + (1 - done) * base_lr if linear_decay else base_lr * gamma ** (epoch // stepsize)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-
-
-def set_bn_to_eval(m: nn.Module) -> None:
-    """Put a batch norm in evaluation mode; for `model.apply`."""
-    if isinstance(m, nn.modules.batchnorm._BatchNorm):
-        m.eval()
-
-
-def init_network_weights(model: nn.Module, init_type: str = "normal", gain: float = 0.02) -> None:
-    """Draw the weights of all linear layers and convolutions anew, and set biases to 0 and norms to the identity.
-
-    `init_type` is normal (mean 0, standard deviation `gain`), xavier, kaiming or orthogonal; ValueError otherwise.
-    """
-    check_availability(init_type, _INITIAL)
-    for module in model.modules():
-        bias = getattr(module, "bias", None)
-        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
-            _INITIAL[init_type](module.weight, gain)
-        elif isinstance(module, nn.modules.batchnorm._NormBase):  # of batches and of instances
-            if module.weight is not None:
-                nn.init.ones_(module.weight)
-        else:
-            continue
-        if bias is not None:
-            nn.init.zeros_(bias)
-
-
-_INITIAL: dict[str, Callable[[torch.Tensor, float], Any]] = {
-    "normal": lambda weight, gain: nn.init.normal_(weight, 0.0, gain),
-    "xavier": lambda weight, gain: nn.init.xavier_normal_(weight, gain),
-    "kaiming": lambda weight, gain: nn.init.kaiming_normal_(weight, a=0, mode="fan_in"),
-    "orthogonal": lambda weight, gain: nn.init.orthogonal_(weight, gain),
-}
