@@ -22,10 +22,12 @@ def build_optimizer(
     """Build the optimiser `optim_cfg.NAME` over a model, parameters or parameter groups.
 
     `param_groups` takes precedence over `model`. With STAGED_LR the children of `model` named in NEW_LAYERS
-    learn at LR and the others at LR * BASE_LR_MULT. Raises ValueError for an unknown name, TypeError if
-    STAGED_LR has no model.
+    learn at LR and the others at LR * BASE_LR_MULT. Raises ValueError for an unknown name or an EPS below 0,
+    TypeError if STAGED_LR has no model.
     """
     check_availability(optim_cfg.NAME, AVAI_OPTIMS)
+    if not optim_cfg.EPS >= 0:
+        raise ValueError(f"OPTIM.EPS must be at least 0, not {optim_cfg.EPS}")
     if param_groups is not None:
         if optim_cfg.STAGED_LR:
             warnings.warn("OPTIM.STAGED_LR is ignored because parameter groups are given", stacklevel=2)

@@ -149,6 +149,9 @@ def test_eps_reaches_the_optimiser(name: str) -> None:
     optimizer = build_optimizer(nn.Linear(1, 1), cfg)
     assert optimizer.param_groups[0]["eps"] == 1e-3
     assert build_lr_scheduler(optimizer, cfg).get_last_lr() == [cfg.LR]
+    cfg.EPS = -1.0
+    with pytest.raises(ValueError, match="OPTIM.EPS must be at least 0, not -1.0"):
+        build_optimizer(nn.Linear(1, 1), cfg)
 
 
 @pytest.mark.parametrize("kind", [RAdam, PlainRAdam])
