@@ -26,8 +26,6 @@ def build_optimizer(
     TypeError if STAGED_LR has no model.
     """
     check_availability(optim_cfg.NAME, AVAI_OPTIMS)
-    if not optim_cfg.EPS >= 0:
-        raise ValueError(f"OPTIM.EPS must be at least 0, not {optim_cfg.EPS}")
     if param_groups is not None:
         if optim_cfg.STAGED_LR:
             warnings.warn("OPTIM.STAGED_LR is ignored because parameter groups are given", stacklevel=2)
@@ -55,7 +53,10 @@ def _staged_groups(model: Any, optim_cfg: Any) -> list[dict[str, Any]]:
 
 def _build(params: Any, cfg: Any) -> torch.optim.Optimizer:
     common = {"lr": cfg.LR, "weight_decay": cfg.WEIGHT_DECAY}
-    betas, eps = (cfg.ADAM_BETA1, cfg.ADAM_BETA2), cfg.EPS
+    betas = (cfg.ADAM_BETA1, cfg.ADAM_BETA2)
+    eps = getattr(cfg, "EPS", 1e-8)  # a trainer's own node of public keys has none
+    if not eps >= 0:
+        raise ValueError(f"OPTIM.EPS must be at least 0, not {eps}")
     match cfg.NAME:
         case "adam" | "amsgrad":
             return torch.optim.Adam(params, betas=betas, eps=eps, amsgrad=cfg.NAME == "amsgrad", **common)

@@ -152,6 +152,8 @@ def test_eps_reaches_the_optimiser(name: str) -> None:
     cfg.EPS = -1.0
     with pytest.raises(ValueError, match="OPTIM.EPS must be at least 0, not -1.0"):
         build_optimizer(nn.Linear(1, 1), cfg)
+    del cfg["EPS"]  # as in a second node of optimiser settings that a trainer makes of public keys
+    assert build_optimizer(nn.Linear(1, 1), cfg).param_groups[0]["eps"] == 1e-8
 
 
 @pytest.mark.parametrize("kind", [RAdam, PlainRAdam])
