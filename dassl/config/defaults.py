@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from yacs.config import CfgNode
+from yacs.config import CfgNode as CN
+
+__all__ = ["CN", "get_cfg_default"]
 
 _INPUT = {
     "SIZE": (224, 224),
@@ -75,6 +78,7 @@ _OPTIM = {
     "RMSPROP_ALPHA": 0.99,
     "ADAM_BETA1": 0.9,
     "ADAM_BETA2": 0.999,
+    "EPS": 1e-8,  # TCP's Dassl has it: what is added to the root of the second moment, of all optimisers but sgd
     "STAGED_LR": False,
     "NEW_LAYERS": (),
     "BASE_LR_MULT": 0.1,
@@ -156,6 +160,9 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
+_C = CfgNode(_DEFAULTS)
+
+
 def get_cfg_default() -> CfgNode:
-    """Return a fresh, mutable copy of the default configuration tree."""
-    return CfgNode(_DEFAULTS)
+    """Return a fresh, mutable copy of the default configuration tree, `_C`."""
+    return _C.clone()

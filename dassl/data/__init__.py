@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dassl.lazy import names_from
 
 if TYPE_CHECKING:
     from .data_manager import DataManager as DataManager
@@ -10,10 +12,4 @@ if TYPE_CHECKING:
 
 __all__ = ["DataManager", "DatasetWrapper"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import data_manager
-
-    return getattr(data_manager, name)
+__getattr__ = names_from(__name__, {".data_manager": " ".join(__all__)})

@@ -11,6 +11,7 @@ from PIL import Image
 from tabulate import tabulate
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms as T
 
 from dassl.utils.images import Reading, read_image
@@ -21,6 +22,8 @@ from .datasets import build_dataset
 from .samplers import build_sampler
 from .transforms import INTERPOLATION_MODES, build_transform
 from .workers import LastingLoader, obey_parent_only, seed_worker
+
+__all__ = ["DataManager", "DatasetWrapper", "TorchDataset", "build_data_loader"]
 
 Transform = Callable[[Any], Any]
 
@@ -240,13 +243,14 @@ class DatasetWrapper(Dataset):
             output["img"] = image
         elif isinstance(self.transform, list | tuple):
             for number, transform in enumerate(self.transform, start=1):
-                output["img" if number == 1 else f"img{number}"] = self._views(transform, image)
+                output["img" if number == 1 else f"img{number}"] = self._transform_image(transform, image)
         else:
-            output["img"] = self._views(self.transform, image)
+            output["img"] = self._transform_image(self.transform, image)
         if self.return_img0:
             output["img0"] = self.to_tensor(image)
         return output
 
-    def _views(self, transform: Any, image: Any) -> Tensor | list[Tensor]:
-        views = [transform(image) for _ in range(self.k_tfm)]
+    def _transform_image(self, tfm: Any, img0: Any) -> Tensor | list[Tensor]:
+        """One view of an image, or a list of `k_tfm` views; for wrappers that change it, as the public ones do."""
+        views = [tfm(img0) for _ in range(self.k_tfm)]
         return views if self.k_tfm > 1 else views[0]

@@ -35,8 +35,10 @@ class RandomDomainSampler(Sampler[int]):
     """
 
     def __init__(self, data_source: Sequence[Any], batch_size: int, n_domain: int = 0) -> None:
-        self._groups = _indices_by(data_source, lambda item: item.domain)
-        self.domains = sorted(self._groups)
+        self.data_source = data_source
+        self.batch_size = batch_size
+        self.domain_dict = _indices_by(data_source, lambda item: item.domain)
+        self.domains = sorted(self.domain_dict)
         self.n_domain = n_domain if n_domain and n_domain > 0 else len(self.domains)
         if batch_size % self.n_domain != 0:
             raise ValueError(
@@ -44,16 +46,16 @@ class RandomDomainSampler(Sampler[int]):
                 "change BATCH_SIZE or N_DOMAIN"
             )
         self.n_img_per_domain = batch_size // self.n_domain
-        short = [d for d in self.domains if len(self._groups[d]) < self.n_img_per_domain]
+        short = [d for d in self.domains if len(self.domain_dict[d]) < self.n_img_per_domain]
         if short:
             raise ValueError(f"domain {short[0]} has fewer than {self.n_img_per_domain} images; lower BATCH_SIZE")
-        self._length = len(list(iter(self)))
+        self.length = len(list(iter(self)))
 
     def _choose_domains(self) -> list[int]:
         return random.sample(self.domains, self.n_domain)
 
     def __iter__(self) -> Iterator[int]:
-        left = {domain: list(indices) for domain, indices in self._groups.items()}
+        left = {domain: list(indices) for domain, indices in self.domain_dict.items()}
         order: list[int] = []
         while all(len(indices) >= self.n_img_per_domain for indices in left.values()):
             for domain in self._choose_domains():
@@ -63,7 +65,7 @@ class RandomDomainSampler(Sampler[int]):
         return iter(order)
 
     def __len__(self) -> int:
-        return self._length
+        return self.length
 
 
 class SeqDomainSampler(RandomDomainSampler):
@@ -88,12 +90,15 @@ class RandomClassSampler(Sampler[int]):
             raise ValueError(f"batch size {batch_size} is smaller than the {n_ins} images per class (N_INS)")
         self.n_ins = n_ins
         self.ncls_per_batch = batch_size // n_ins
-        self._groups = _indices_by(data_source, lambda item: item.label)
-        if len(self._groups) < self.ncls_per_batch:
+        self.data_source = data_source
+        self.batch_size = batch_size
+        self.index_dic = _indices_by(data_source, lambda item: item.label)
+        self.labels = list(self.index_dic)
+        if len(self.index_dic) < self.ncls_per_batch:
             raise ValueError(
-                f"a batch needs {self.ncls_per_batch} classes, the data has {len(self._groups)}; raise N_INS"
+                f"a batch needs {self.ncls_per_batch} classes, the data has {len(self.index_dic)}; raise N_INS"
             )
-        self._length = len(list(iter(self)))
+        self.length = len(list(iter(self)))
 
     def _chunks(self, indices: list[int]) -> list[list[int]]:
         if len(indices) < self.n_ins:
@@ -103,7 +108,7 @@ class RandomClassSampler(Sampler[int]):
         return [shuffled[start : start + self.n_ins] for start in range(0, whole, self.n_ins)]
 
     def __iter__(self) -> Iterator[int]:
-        left = {label: self._chunks(indices) for label, indices in self._groups.items()}
+        left = {label: self._chunks(indices) for label, indices in self.index_dic.items()}
         order: list[int] = []
         while len(left) >= self.ncls_per_batch:
             for label in random.sample(list(left), self.ncls_per_batch):
@@ -113,7 +118,7 @@ class RandomClassSampler(Sampler[int]):
         return iter(order)
 
     def __len__(self) -> int:
-        return self._length
+        return self.length
 
 
 def build_sampler(

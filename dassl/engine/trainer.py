@@ -14,16 +14,29 @@ from tqdm import tqdm
 
 from dassl.data import DataManager
 from dassl.evaluation import build_evaluator
+from dassl.lazy import names_from
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils.meters import AverageMeter, MetricMeter
 from dassl.utils.torchtools import count_num_param, load_pretrained_weights
 
+from .aligned import aligned_gradients
 from .base import TrainerBase
 from .rolling import RollingFile
 from .simple_net import SimpleNet
 from .soundness import Soundness
 
 __all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
+
+# What trainers import from here because the public module has it.
+__getattr__ = names_from(
+    __name__,
+    {
+        "collections": "OrderedDict",
+        "torch.utils.tensorboard": "SummaryWriter",
+        "dassl.modeling": "build_backbone build_head",
+        "dassl.utils": "load_checkpoint mkdir_if_missing resume_from_checkpoint save_checkpoint tolist_if_not",
+    },
+)
 
 
 def choose_device(use_cuda: bool) -> torch.device:
@@ -229,6 +242,18 @@ class TrainerX(SimpleTrainer):
             self.tally.trained(batch)
             log.stepped(self.forward_backward(batch))
             self.end_step(self.cfg.TRAIN.RESUME_FREQ)
+
+    def prograd_backward_and_update(
+        self, loss_a: Tensor, loss_b: Tensor, lambda_: float = 1, names: str | list[str] | None = None
+    ) -> None:
+        """Step with gradients of `loss_a` that do not contradict `loss_b`'s (ProGrad's Dassl; `aligned_gradients`)."""
+        self.detect_anomaly(loss_b)
+        self.detect_anomaly(loss_a)
+        models = [self._models[name] for name in self.get_model_names(names)]
+        parameters = [p for model in models for p in model.parameters() if p.requires_grad]
+        for parameter, gradient in zip(parameters, aligned_gradients(loss_a, loss_b, parameters, lambda_), strict=True):
+            parameter.grad = gradient
+        self.model_update(names)
 
     def parse_batch_train(self, batch: Any) -> Any:
         """Images, labels and domains on the device."""

@@ -17,7 +17,7 @@ class Vanilla(TrainerX):
     """Cross-entropy on the labelled images (empirical risk minimisation)."""
 
     def forward_backward(self, batch: Any) -> dict[str, float]:
-        images, labels = self.parse_batch_train(batch)[:2]
+        images, labels = self.parse_batch_train(batch)
         scores = self.model(images)
         loss = F.cross_entropy(scores, labels)
         self.model_backward_and_update(loss)
@@ -25,3 +25,7 @@ class Vanilla(TrainerX):
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
         return summary
+
+    def parse_batch_train(self, batch: Any) -> Any:
+        """Images and labels on the device."""
+        return super().parse_batch_train(batch)[:2]

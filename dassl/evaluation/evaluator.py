@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dassl.lazy import names_from
+
 from .build import EVALUATOR_REGISTRY
+
+__getattr__ = names_from(__name__, {"sklearn.metrics": "confusion_matrix f1_score"})
 
 
 def macro_f1(true: Sequence[int], predicted: Sequence[int]) -> float:
@@ -80,6 +84,16 @@ class Classification(EvaluatorBase):
             correct, total = counts[label]
             counts[label] = (correct + (label == prediction), total + 1)
         return counts
+
+    @property
+    def _per_class_res(self) -> dict[int, list[int]] | None:
+        """Label -> 1 or 0 per image, for right or wrong, under its public name; None without TEST.PER_CLASS_RESULT."""
+        if not self.cfg.TEST.PER_CLASS_RESULT:
+            return None
+        matches: defaultdict[int, list[int]] = defaultdict(list)
+        for label, prediction in zip(self._y_true, self._y_pred, strict=True):
+            matches[label].append(int(label == prediction))
+        return matches
 
     def evaluate(self) -> OrderedDict[str, float]:
         """Raises ValueError if nothing was processed."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, StepLR
+from torch.optim.lr_scheduler import _LRScheduler as _LRScheduler
 
 from dassl.utils.tools import check_availability
 
@@ -14,11 +15,22 @@ AVAI_WARMUPS = ["linear", "constant"]
 
 
 class _BaseWarmupScheduler(LRScheduler):
-    """Runs its own rates for `warmup_epoch` epochs, then `successor` from its beginning."""
+    """Runs its own rates for `warmup_epoch` epochs, then `successor` from its beginning.
 
-    def __init__(self, optimizer: Optimizer, successor: LRScheduler, warmup_epoch: int, last_epoch: int = -1) -> None:
+    With `verbose`, every step of the warm-up prints the rates.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        successor: LRScheduler,
+        warmup_epoch: int,
+        last_epoch: int = -1,
+        verbose: bool = False,
+    ) -> None:
         self.successor = successor
         self.warmup_epoch = warmup_epoch
+        self._prints_rates = verbose  # torch 2.4 has a `verbose` of its own
         super().__init__(optimizer, last_epoch)
 
     def warmup_lrs(self) -> list[float]:
@@ -36,6 +48,9 @@ class _BaseWarmupScheduler(LRScheduler):
             self._last_lr = self.successor.get_last_lr()
         else:
             super().step(epoch)
+            if self._prints_rates:
+                for number, rate in enumerate(self.get_last_lr()):
+                    print(f"Adjusting learning rate of group {number} to {rate:.4e}.")
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values only: the successor is stored as its own state."""
@@ -61,9 +76,10 @@ class ConstantWarmupScheduler(_BaseWarmupScheduler):
         warmup_epoch: int,
         cons_lr: float,
         last_epoch: int = -1,
+        verbose: bool = False,
     ) -> None:
         self.cons_lr = cons_lr
-        super().__init__(optimizer, successor, warmup_epoch, last_epoch)
+        super().__init__(optimizer, successor, warmup_epoch, last_epoch, verbose)
 
     def warmup_lrs(self) -> list[float]:
         return [self.cons_lr for _ in self.base_lrs]
@@ -79,9 +95,10 @@ class LinearWarmupScheduler(_BaseWarmupScheduler):
         warmup_epoch: int,
         min_lr: float,
         last_epoch: int = -1,
+        verbose: bool = False,
     ) -> None:
         self.min_lr = min_lr
-        super().__init__(optimizer, successor, warmup_epoch, last_epoch)
+        super().__init__(optimizer, successor, warmup_epoch, last_epoch, verbose)
 
     def warmup_lrs(self) -> list[float]:
         if self.last_epoch == 0:

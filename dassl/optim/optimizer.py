@@ -11,6 +11,8 @@ from torch import nn
 
 from dassl.utils.tools import check_availability
 
+from .radam import RAdam
+
 AVAI_OPTIMS = ["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"]
 
 
@@ -20,8 +22,8 @@ def build_optimizer(
     """Build the optimiser `optim_cfg.NAME` over a model, parameters or parameter groups.
 
     `param_groups` takes precedence over `model`. With STAGED_LR the children of `model` named in NEW_LAYERS
-    learn at LR and the others at LR * BASE_LR_MULT. Raises ValueError for an unknown name, TypeError if
-    STAGED_LR has no model.
+    learn at LR and the others at LR * BASE_LR_MULT. Raises ValueError for an unknown name or an EPS below 0,
+    TypeError if STAGED_LR has no model.
     """
     check_availability(optim_cfg.NAME, AVAI_OPTIMS)
     if param_groups is not None:
@@ -52,16 +54,18 @@ def _staged_groups(model: Any, optim_cfg: Any) -> list[dict[str, Any]]:
 def _build(params: Any, cfg: Any) -> torch.optim.Optimizer:
     common = {"lr": cfg.LR, "weight_decay": cfg.WEIGHT_DECAY}
     betas = (cfg.ADAM_BETA1, cfg.ADAM_BETA2)
+    eps = getattr(cfg, "EPS", 1e-8)  # a trainer's own node of public keys has none
+    if not eps >= 0:
+        raise ValueError(f"OPTIM.EPS must be at least 0, not {eps}")
     match cfg.NAME:
         case "adam" | "amsgrad":
-            return torch.optim.Adam(params, betas=betas, amsgrad=cfg.NAME == "amsgrad", **common)
+            return torch.optim.Adam(params, betas=betas, eps=eps, amsgrad=cfg.NAME == "amsgrad", **common)
         case "adamw":
-            return torch.optim.AdamW(params, betas=betas, **common)
+            return torch.optim.AdamW(params, betas=betas, eps=eps, **common)
         case "radam":
-            # Dassl's RAdam, the authors' code, decays the weights directly rather than through the gradient.
-            return torch.optim.RAdam(params, betas=betas, decoupled_weight_decay=True, **common)
+            return RAdam(params, betas=betas, eps=eps, **common)
         case "rmsprop":
-            return torch.optim.RMSprop(params, momentum=cfg.MOMENTUM, alpha=cfg.RMSPROP_ALPHA, **common)
+            return torch.optim.RMSprop(params, momentum=cfg.MOMENTUM, alpha=cfg.RMSPROP_ALPHA, eps=eps, **common)
         case _:
             return torch.optim.SGD(
                 params,

@@ -8,20 +8,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO, cast
 
+from dassl.lazy import names_from
+
+__getattr__ = names_from(__name__, {"dassl.utils.tools": "mkdir_if_missing"})
+
 
 class Logger:
-    """A text stream that writes to `console` and appends to the file `fpath`.
+    """A text stream that writes to `console` and appends to the file `fpath`, where there is one.
 
     Progress bars, which rewrite their line with a carriage return, go to the console only.
     """
 
-    def __init__(self, fpath: str | os.PathLike[str], console: TextIO | None = None) -> None:
+    def __init__(self, fpath: str | os.PathLike[str] | None = None, console: TextIO | None = None) -> None:
         self.console: TextIO = sys.stdout if console is None else console
-        self.path = Path(fpath)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Line-buffered, so that the log of a killed run is complete.
-        # Names of files need not be UTF-8: what is not is escaped.
-        self.file: TextIO | None = self.path.open("a", buffering=1, encoding="utf-8", errors="backslashreplace")
+        self.file: TextIO | None = None
+        if fpath is not None:
+            self.path = Path(fpath)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Line-buffered, so that the log of a killed run is complete.
+            # Names of files need not be UTF-8: what is not is escaped.
+            self.file = self.path.open("a", buffering=1, encoding="utf-8", errors="backslashreplace")
 
     def write(self, msg: str) -> int:
         """Write `msg` to both; returns its length.

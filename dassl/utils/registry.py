@@ -26,7 +26,7 @@ class Registry:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._objects: dict[str, Any] = {}
+        self._obj_map: dict[str, Any] = {}
 
     def register(self, obj: Any = None, force: bool = False) -> Any:
         """Register `obj` under its `__name__` and return it; without `obj`, return a decorator.
@@ -39,20 +39,22 @@ class Registry:
 
     def _decorator(self, force: bool) -> Callable[[T], T]:
         def add(obj: T) -> T:
-            name = getattr(obj, "__name__")  # noqa: B009 - T is any class or function
-            if name in self._objects and not force:
-                raise ValueError(f"'{name}' is already registered in the {self._name} registry")
-            self._objects[name] = obj
+            self._do_register(getattr(obj, "__name__"), obj, force)  # noqa: B009 - T is any class or function
             return obj
 
         return add
 
+    def _do_register(self, name: str, obj: Any, force: bool = False) -> None:
+        if name in self._obj_map and not force:
+            raise ValueError(f"'{name}' is already registered in the {self._name} registry")
+        self._obj_map[name] = obj
+
     def get(self, name: str) -> Any:
         """Return the object called `name`; ValueError with the nearest valid name if there is none."""
-        if name not in self._objects:
-            raise ValueError(f"unknown {self._name} '{name}'{nearest(name, self._objects)}")
-        return self._objects[name]
+        if name not in self._obj_map:
+            raise ValueError(f"unknown {self._name} '{name}'{nearest(name, self._obj_map)}")
+        return self._obj_map[name]
 
     def registered_names(self) -> list[str]:
         """Return the names in the order in which they were registered."""
-        return list(self._objects)
+        return list(self._obj_map)

@@ -10,6 +10,7 @@ import sys
 import urllib.request
 import warnings
 from collections.abc import Iterable
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,13 @@ def listdir_nohidden(path: str | os.PathLike[str], sort: bool = False) -> list[s
 def tolist_if_not(x: Any) -> list[Any]:
     """Return `x` if it is a list, else `[x]`."""
     return x if isinstance(x, list) else [x]
+
+
+def get_most_similar_str_to_a_from_b(a: str, b: Iterable[str]) -> str | None:
+    """Return the string among `b` that is most similar to `a`; the first of equals, None where all differ entirely."""
+    similarity = {option: SequenceMatcher(None, a, option).ratio() for option in b}
+    best = max(similarity, key=similarity.__getitem__, default=None)
+    return best if best is not None and similarity[best] > 0 else None
 
 
 def check_availability(requested: str, available: Iterable[str]) -> None:

@@ -16,7 +16,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from dassl.lazy import names_from
+
 from .tools import tolist_if_not
+
+__getattr__ = names_from(
+    __name__,
+    {
+        "dassl.utils.layers": "adjust_learning_rate init_network_weights set_bn_to_eval",
+        "dassl.utils.tools": "mkdir_if_missing",
+        "functools": "partial",
+    },
+)
 
 PathLike = str | os.PathLike[str]
 

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dassl import utils
+from dassl.lazy import names_from
+
+__getattr__ = names_from(__name__, {"dassl.utils": "check_isfile"})
 
 
 class Datum:
@@ -125,7 +128,12 @@ class DatasetBase:
 
     def check_input_domains(self, source_domains: Sequence[str], target_domains: Sequence[str]) -> None:
         """ValueError if a domain is not one of the dataset's."""
-        for domain in (*source_domains, *target_domains):
+        self.is_input_domain_valid(source_domains)
+        self.is_input_domain_valid(target_domains)
+
+    def is_input_domain_valid(self, input_domains: Sequence[str]) -> None:
+        """ValueError if one of `input_domains` is not one of the dataset's."""
+        for domain in input_domains:
             utils.check_availability(domain, self.domains)
 
     def download_data(self, url: str, dst: str, from_gdrive: bool = True) -> None:
@@ -173,16 +181,14 @@ class DatasetBase:
                 chosen.extend(items)
         return chosen
 
-    @staticmethod
-    def split_dataset_by_label(data_source: Sequence[Datum]) -> dict[int, list[Datum]]:
+    def split_dataset_by_label(self, data_source: Sequence[Datum]) -> dict[int, list[Datum]]:
         """Label -> its images, labels in order of first appearance."""
         groups: defaultdict[int, list[Datum]] = defaultdict(list)
         for item in data_source:
             groups[item.label].append(item)
         return groups
 
-    @staticmethod
-    def split_dataset_by_domain(data_source: Sequence[Datum]) -> dict[int, list[Datum]]:
+    def split_dataset_by_domain(self, data_source: Sequence[Datum]) -> dict[int, list[Datum]]:
         """Domain -> its images, domains in order of first appearance."""
         groups: defaultdict[int, list[Datum]] = defaultdict(list)
         for item in data_source:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import torch
 from PIL import Image
 from torch import Tensor
@@ -15,24 +17,29 @@ def random_index(high: int) -> int:
 
 
 class Random2DTranslation:
-    """With probability `p`, resize an image to 9/8 of the target and cut the target out at a random place."""
+    """With probability `p`, resize an image to 9/8 of the target and cut the target out at a random place.
+
+    Draws come from Python's `random`: whether, then the place along the width, then along the height.
+    """
 
     def __init__(
         self,
-        size: tuple[int, int],
-        interpolation: T.InterpolationMode = T.InterpolationMode.BILINEAR,
+        height: int,
+        width: int,
         p: float = 0.5,
+        interpolation: T.InterpolationMode = T.InterpolationMode.BILINEAR,
     ) -> None:
-        self.height, self.width = size
+        self.height = height
+        self.width = width
         self.p = p
         self.interpolation = interpolation
 
     def __call__(self, image: Image.Image) -> Image.Image:
         size = [self.height, self.width]
-        if torch.rand(()) >= self.p:
+        if random.uniform(0, 1) > self.p:
             return F.resize(image, size, self.interpolation)
         big = [round(side * 1.125) for side in size]
-        top, left = random_index(big[0] - self.height + 1), random_index(big[1] - self.width + 1)
+        left, top = (round(random.uniform(0, big[axis] - size[axis])) for axis in (1, 0))
         return F.crop(F.resize(image, big, self.interpolation), top, left, self.height, self.width)
 
 
@@ -57,7 +64,7 @@ class Cutout:
 
 
 class GaussianNoise:
-    """With probability `p`, add Gaussian noise to an image `[C, H, W]`."""
+    """With probability `p`, which Python's `random` draws, add torch's Gaussian noise to an image `[C, H, W]`."""
 
     def __init__(self, mean: float = 0.0, std: float = 0.15, p: float = 0.5) -> None:
         self.mean = mean
@@ -65,9 +72,9 @@ class GaussianNoise:
         self.p = p
 
     def __call__(self, image: Tensor) -> Tensor:
-        if torch.rand(()) >= self.p:
+        if random.uniform(0, 1) > self.p:
             return image
-        return image + torch.randn_like(image) * self.std + self.mean
+        return image + (torch.randn_like(image) * self.std + self.mean)
 
 
 class InstanceNormalization:
@@ -80,9 +87,3 @@ class InstanceNormalization:
         flat = image.flatten(1)
         mean, std = flat.mean(1), flat.std(1)
         return (image - mean[:, None, None]) / (std[:, None, None] + self.eps)
-
-
-def random_strength_augment(n: int, p: float) -> T.Compose:
-    """`n` times, with probability `p`: a random RandAugment operation at a random strength (as FixMatch)."""
-    one = T.RandomApply([T.RandomChoice([T.RandAugment(1, strength) for strength in range(1, 31)])], p=p)
-    return T.Compose([one] * n)

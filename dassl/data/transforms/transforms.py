@@ -7,9 +7,20 @@ from typing import Any
 
 from torchvision import transforms as T
 
+from dassl.lazy import names_from
 from dassl.utils.tools import check_availability
 
-from .ops import Cutout, GaussianNoise, InstanceNormalization, Random2DTranslation, random_strength_augment
+from .autoaugment import CIFAR10Policy, ImageNetPolicy, SVHNPolicy
+from .ops import Cutout, GaussianNoise, InstanceNormalization, Random2DTranslation
+from .randaugment import RandAugment, RandAugment2, RandAugmentFixMatch
+
+__getattr__ = names_from(
+    __name__,
+    {
+        "torchvision.transforms": "CenterCrop ColorJitter Compose GaussianBlur InterpolationMode Normalize RandomApply "
+        "RandomCrop RandomGrayscale RandomHorizontalFlip RandomResizedCrop Resize ToTensor"
+    },
+)
 
 INTERPOLATION_MODES = {
     "bilinear": T.InterpolationMode.BILINEAR,
@@ -97,7 +108,11 @@ def _geometry_steps(cfg: Any) -> list[Step]:
     size = tuple(i.SIZE)
     interpolation = INTERPOLATION_MODES[i.INTERPOLATION]
     return [
-        ("random_translation", "random translation", Random2DTranslation(size, interpolation)),
+        (
+            "random_translation",
+            "random translation",
+            Random2DTranslation(size[0], size[1], interpolation=interpolation),
+        ),
         ("center_crop", f"center crop (size={size})", T.CenterCrop(size)),
         (
             "random_crop",
@@ -118,12 +133,12 @@ def _photometric_steps(cfg: Any) -> list[Step]:
     b, c, s, h = i.COLORJITTER_B, i.COLORJITTER_C, i.COLORJITTER_S, i.COLORJITTER_H
     n, m = i.RANDAUGMENT_N, i.RANDAUGMENT_M
     return [
-        ("imagenet_policy", "imagenet policy", T.AutoAugment(T.AutoAugmentPolicy.IMAGENET)),
-        ("cifar10_policy", "cifar10 policy", T.AutoAugment(T.AutoAugmentPolicy.CIFAR10)),
-        ("svhn_policy", "svhn policy", T.AutoAugment(T.AutoAugmentPolicy.SVHN)),
-        ("randaugment", f"randaugment (n={n}, m={m})", T.RandAugment(n, m)),
-        ("randaugment_fixmatch", f"randaugment_fixmatch (n={n})", random_strength_augment(n, p=0.5)),
-        ("randaugment2", f"randaugment2 (n={n})", random_strength_augment(n, p=0.6)),
+        ("imagenet_policy", "imagenet policy", ImageNetPolicy()),
+        ("cifar10_policy", "cifar10 policy", CIFAR10Policy()),
+        ("svhn_policy", "svhn policy", SVHNPolicy()),
+        ("randaugment", f"randaugment (n={n}, m={m})", RandAugment(n, m)),
+        ("randaugment_fixmatch", f"randaugment_fixmatch (n={n})", RandAugmentFixMatch(n)),
+        ("randaugment2", f"randaugment2 (n={n})", RandAugment2(n)),
         (
             "colorjitter",
             f"color jitter (brightness={b}, contrast={c}, saturation={s}, hue={h})",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from dassl.lazy import names_from
 from dassl.utils.registry import Registry
+
+__getattr__ = names_from(__name__, {"dassl.utils": "check_availability"})
 
 BACKBONE_REGISTRY = Registry("BACKBONE")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from dassl.utils.tools import check_availability
 
@@ -19,17 +19,18 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
-class MLP(nn.Sequential):
+class MLP(nn.Module):
     """Linear, batch norm, activation and dropout per hidden layer: `[B, in]` -> `[B, last hidden]`."""
 
     def __init__(
         self,
-        in_features: int,
-        hidden_layers: int | Sequence[int],
+        in_features: int = 2048,
+        hidden_layers: int | Sequence[int] = (),
         activation: str = "relu",
         bn: bool = True,
         dropout: float = 0.0,
     ) -> None:
+        super().__init__()
         check_availability(activation, _ACTIVATIONS)
         widths = [hidden_layers] if isinstance(hidden_layers, int) else list(hidden_layers)
         if not widths:
@@ -44,8 +45,12 @@ class MLP(nn.Sequential):
             if dropout > 0:
                 layers.append(nn.Dropout(dropout))
             width = hidden
-        super().__init__(*layers)
+        self.mlp = nn.Sequential(*layers)
         self.out_features = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features `[B, in_features]` -> `[B, out_features]`."""
+        return self.mlp(x)
 
 
 @HEAD_REGISTRY.register()
