@@ -20,6 +20,7 @@ NAMED = {
     "trainer": "TRAINER.NAME",
     "backbone": "MODEL.BACKBONE.NAME",
     "head": "MODEL.HEAD.NAME",
+    "official_stream": "OFFICIAL_STREAM",
 }
 PATHS = ("DATASET.ROOT", "OUTPUT_DIR", "RESUME")
 
