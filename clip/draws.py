@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-VECTORISED = 16  # from so many values on torch draws normal ones one number each, and the last 16 again if they are odd
+VECTORISED = 16  # from so many on, normal values are drawn 16 at a time, and a rest draws the last 16 again
 AT_ONCE = 1 << 16  # numbers, while they stay in a cache
 
 
@@ -33,8 +33,13 @@ class Draw:
     dtype: torch.dtype = field(default=torch.float32, kw_only=True)
 
     def numbers(self) -> int:
-        """How many numbers of 32 bits the generator gives for it, or 0 where that depends on what it gave before."""
+        """How many numbers of 32 bits the generator gives for it, or 0 where only drawing it tells.
+
+        Few normal values depend on what was drawn before them, and half precision goes its own way.
+        """
         count = math.prod(self.shape)
+        if self.dtype != torch.float32:
+            return 0
         if self.kind == "uniform":
             return count
         if count < VECTORISED:
