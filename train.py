@@ -77,6 +77,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--model-dir needs --eval-only; to go on with a run's training, use --resume")
     if args.load_epoch is not None and not args.model_dir:
         parser.error("--load-epoch needs --model-dir")
+    if args.official_stream and args.eval_only:
+        parser.error("--official-stream is of training: leave it out with --eval-only")
     if args.deterministic and (args.seed is None or args.seed < 0):
         parser.error("--deterministic needs --seed")
     return args

@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from . import mersenne
+
 VECTORISED = 16  # from so many on, normal values are drawn 16 at a time, and a rest draws the last 16 again
 AT_ONCE = 1 << 16  # numbers, while they stay in a cache
+FAR = 1 << 25  # numbers, from which on a jump costs less than drawing them
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,14 @@ def perform(draws: Iterable[Draw]) -> Iterator[tuple[Draw, Tensor]]:
 
 def advance(numbers: int) -> None:
     """Leave out so many numbers of 32 bits of torch's CPU generator."""
+    if numbers > FAR:
+        _leave_out(1)  # a jump starts from words that the generator has made, not from its seed's
+        mersenne.jump((numbers - 1) // mersenne.WORDS)
+        numbers = (numbers - 1) % mersenne.WORDS
+    _leave_out(numbers)
+
+
+def _leave_out(numbers: int) -> None:
     scratch = torch.empty(min(numbers, AT_ONCE), dtype=torch.int32)
     for left in range(numbers, 0, -AT_ONCE):
         scratch[:left].random_()

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from clip import draws as draws_module
+from clip import mersenne
 from clip.draws import Draw, advance, linear, of_clip, perform
 from clip.model import CLIP
 
@@ -86,16 +88,27 @@ def test_the_generator_stands_where_building_leaves_it(width, layers, text_width
     assert torch.equal(moved(of_clip(clip_model.state_dict())), wanted)
 
 
-@pytest.mark.parametrize("count", [0, 1, 623, 624, 625, 65536, 200_001])
-def test_advance_leaves_out_so_many_numbers(count):
-    torch.manual_seed(3)
-    torch.rand(5)
-    torch.rand(count)
-    wanted = torch.get_rng_state()
-    torch.manual_seed(3)
-    torch.rand(5)
-    advance(count)
-    assert torch.equal(torch.get_rng_state(), wanted)
+@pytest.mark.parametrize("before", [0, 5, 624])
+@pytest.mark.parametrize("count", [0, 1, 623, 624, 625, 65536, 200_001, 40_000_001])
+def test_advance_leaves_out_so_many_numbers(before, count, monkeypatch):
+    """By drawing them, and by a jump."""
+
+    def state(move):
+        torch.manual_seed(3)
+        torch.rand(before)
+        torch.randn(3)  # leaves a normal value for later
+        move(count)
+        return torch.get_rng_state()
+
+    wanted = state(torch.rand)
+    assert torch.equal(state(advance), wanted)
+    monkeypatch.setattr(draws_module, "FAR", 0)
+    assert torch.equal(state(advance), wanted)
+
+
+def test_the_characteristic_polynomial_is_that_of_the_paper():
+    """Of degree 19937, with 135 terms (Matsumoto and Nishimura, 1998)."""
+    assert mersenne.characteristic().bit_length() == 19938 and mersenne.characteristic().bit_count() == 135
 
 
 @pytest.mark.parametrize("shape", [(3,), (15,), (16,), (17,), (5, 16), (3, 7)])
