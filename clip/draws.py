@@ -18,7 +18,7 @@ from . import mersenne
 
 VECTORISED = 16  # from so many on, normal values are drawn 16 at a time, and a rest draws the last 16 again
 AT_ONCE = 1 << 16  # numbers, while they stay in a cache
-FAR = 1 << 25  # numbers, from which on a jump costs less than drawing them
+FAR = 1 << 22  # numbers, from which on a jump costs no more than drawing them
 
 
 @dataclass(frozen=True)

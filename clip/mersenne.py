@@ -52,6 +52,7 @@ def characteristic() -> int:
     return (value << WORDS) ^ (value << MIDDLE) ^ (TWIST >> 31)
 
 
+@functools.cache
 def power(exponent: int) -> int:
     """x^exponent mod p, by squaring."""
     low = characteristic() ^ 1 << DEGREE

@@ -22,10 +22,11 @@ def block(width):
     return attention, nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
 
-def vit(width, layers, joint):
-    nn.Conv2d(3, width, PATCH, PATCH, bias=False)
+def vit(width, layers, joint, images=(SIDE, PATCH)):
+    side, patch = images
+    nn.Conv2d(3, width, patch, patch, bias=False)
     torch.randn(width)
-    torch.randn((SIDE // PATCH) ** 2 + 1, width)
+    torch.randn((side // patch) ** 2 + 1, width)
     for _ in range(layers):
         block(width)
     torch.randn(width, joint)
@@ -54,12 +55,12 @@ def resnet(width, depths, joint):
     return [q, k, v, nn.Linear(inplanes, joint)]
 
 
-def build(tower, text_width, text_layers, joint):
+def build(tower, text_width, text_layers, joint, texts=(VOCABULARY, CONTEXT)):
     """All that building draws: the image tower, then the text's, then ``initialize_parameters``."""
     pool = tower()
     blocks = [block(text_width) for _ in range(text_layers)]
-    embedding = nn.Embedding(VOCABULARY, text_width)
-    again = [embedding.weight, torch.empty(CONTEXT, text_width), *(one.weight for one in pool)]
+    embedding = nn.Embedding(texts[0], text_width)
+    again = [embedding.weight, torch.empty(texts[1], text_width), *(one.weight for one in pool)]
     for attention, c_fc, c_proj in blocks:
         again += [attention.in_proj_weight, attention.out_proj.weight, c_fc.weight, c_proj.weight]
     for tensor in (*again, torch.empty(text_width, joint)):
@@ -69,6 +70,17 @@ def build(tower, text_width, text_layers, joint):
 def moved(draws):
     list(perform(draws))
     return torch.get_rng_state()
+
+
+@pytest.mark.slow
+def test_the_generator_stands_where_building_vit_b_16_leaves_it():
+    with torch.device("meta"):
+        clip_model = CLIP(512, 224, 12, 768, 16, 77, 49408, 512, 8, 12)
+    torch.manual_seed(1)
+    build(lambda: vit(768, 12, 512, (224, 16)), 512, 12, 512, (49408, 77))
+    wanted = torch.get_rng_state()
+    torch.manual_seed(1)
+    assert torch.equal(moved(of_clip(clip_model.state_dict())), wanted)
 
 
 @settings(max_examples=15, deadline=None)
