@@ -378,6 +378,7 @@ class Plain(Dataset):
         return {"img": image, "label": item.label, "domain": item.domain, "index": index}
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 8 worker processes")
 @pytest.mark.parametrize("workers", [0, 8])
 def test_order_crops_and_draws_are_torchs_own_loaders(tmp_path: Path, workers: int) -> None:
     """With as many workers here as there, on however few processors."""
