@@ -15,12 +15,20 @@ import torch
 WORDS, MIDDLE, DEGREE = 624, 397, 19937
 TWIST = 0x9908B0DF
 UPPER, LOWER = np.uint32(0x80000000), np.uint32(0x7FFFFFFF)
-AT = slice(24, 24 + 8 * WORDS)  # the words in torch.get_rng_state(), each in 8 bytes
+SIZE = 5056  # bytes of torch.get_rng_state()
+AT = slice(24, 24 + 8 * WORDS)  # the words in it, each in 8 bytes
 
 
 def jump(blocks: int) -> None:
-    """Leave out ``blocks`` times 624 numbers of torch's CPU generator, from which one at least was drawn."""
+    """Leave out ``blocks`` times 624 numbers of torch's CPU generator, from which one at least was drawn.
+
+    Raises RuntimeError where torch keeps its state in another form.
+    """
     state = torch.get_rng_state()
+    if len(state) != SIZE:
+        raise RuntimeError(
+            f"this torch keeps its generator in {len(state)} bytes, not {SIZE}: clip/mersenne.py needs a look"
+        )
     words = state[AT].numpy().view(np.uint64).astype(np.uint32)
     stream = _stream(words, WORDS + DEGREE)
     terms = np.flatnonzero(_bits(power(WORDS * blocks)))
