@@ -63,6 +63,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--model-dir", default="", metavar="DIR", help="with --eval-only: folder of the run whose model is tested")
     add("--load-epoch", type=int, metavar="N", help="with --model-dir: the epoch to load (default: best, else last)")
     add("--deterministic", action="store_true", help="the same bits at every run on a machine (docs/runs.md)")
+    add(
+        "--official-stream",
+        action="store_true",
+        default=None,
+        help="initial tensors, order and crops of the public code with this seed (docs/coming-from-coop.md)",
+    )
     add("--no-train", action="store_true", help="build data and model, and stop: nothing is trained or recorded")
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="any setting, last on the line: OPTIM.LR 0.002 ...")
     args = parser.parse_args(argv)
@@ -70,6 +76,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--model-dir needs --eval-only; to go on with a run's training, use --resume")
     if args.load_epoch is not None and not args.model_dir:
         parser.error("--load-epoch needs --model-dir")
+    if args.official_stream and args.eval_only:
+        parser.error("--official-stream is of training: leave it out with --eval-only")
     if args.deterministic and (args.seed is None or args.seed < 0):
         parser.error("--deterministic needs --seed")
     return args

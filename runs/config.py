@@ -85,6 +85,8 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
     cfg.INPUT.READ = cfg.INPUT.READ or reading_of(chosen.DATASET.NAME)
     cfg.TRAINER.NAME = chosen.TRAINER.NAME
     bounds.check(dict(flatten(cfg)))
+    if cfg.OFFICIAL_STREAM and trainers.is_foreign(cfg.TRAINER.NAME):
+        raise ValueError(f"--official-stream: {cfg.TRAINER.NAME} draws what it draws, so leave it out")
     cfg.freeze()
     return cfg
 

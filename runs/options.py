@@ -20,6 +20,7 @@ NAMED = {
     "trainer": "TRAINER.NAME",
     "backbone": "MODEL.BACKBONE.NAME",
     "head": "MODEL.HEAD.NAME",
+    "official_stream": "OFFICIAL_STREAM",
 }
 PATHS = ("DATASET.ROOT", "OUTPUT_DIR", "RESUME")
 
@@ -34,7 +35,7 @@ def command_line(args: argparse.Namespace) -> list[tuple[str, Any, str]]:
     for name, key in NAMED.items():
         value = getattr(args, name)
         if value not in (None, "", []):
-            words = value if isinstance(value, list) else [value]
+            words = value if isinstance(value, list) else [] if value is True else [value]
             given.append((key, value, " ".join([f"--{name.replace('_', '-')}", *map(str, words)])))
     return given + [(key, value, f"{key} {value}") for key, value in pairs(args.opts)]
 

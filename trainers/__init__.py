@@ -173,6 +173,7 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
     """
     engine.add_keys(cfg)
     cfg.TASK = "B2N"
+    cfg.OFFICIAL_STREAM = False  # initial tensors and random stream of the public code (docs/coming-from-coop.md)
     cfg.TRAINER.COMPILE = False  # torch.compile for the training step
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"
     cfg.DATASET.TEMPLATE = ""  # of the prompts, such as "a photo of a {}."; empty: the data set's own

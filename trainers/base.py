@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clip.draws import Draw
 from clip.model import CLIP
 from clip.weights import find
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
-from . import engine
+from . import engine, official_stream
 from .backbone import check_input, load_clip, unknowns, weights_id
 from .saving import SavingTrainer
 from .templates import check_texts, same_prompts
@@ -69,6 +70,10 @@ class Method(nn.Module):
         For methods with tensors whose sizes or order depend on the data trained on.
         """
 
+    def from_noise(self, name: str, values: Tensor) -> Tensor:
+        """The initial value of a learned tensor for which the public code draws ``values``, here themselves."""
+        return values
+
     def is_frozen(self, key: str) -> bool:
         """Whether a tensor of official checkpoints is frozen or tied to the classes trained on, so not loaded."""
         return False
@@ -86,6 +91,9 @@ class CLIPTrainer(SavingTrainer):
         if cfg.TASK not in ("B2N", "CD", "FS"):
             raise ValueError(f"TASK is {cfg.TASK!r}: choose B2N (base to new), CD (cross-dataset) or FS (few-shot)")
         check_texts(cfg, self.settings_key(cfg), self.settings_of(cfg))
+        if cfg.OFFICIAL_STREAM:
+            known = self.official_draws.__func__ is not CLIPTrainer.official_draws.__func__  # type: ignore[attr-defined]
+            official_stream.check(cfg, known)
 
     @classmethod
     def precision_of(cls, cfg: Any) -> str:
@@ -101,6 +109,19 @@ class CLIPTrainer(SavingTrainer):
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> Method:
         """The method's module over frozen CLIP for these classes; needs neither data nor a trainer."""
         raise NotImplementedError
+
+    @classmethod
+    def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
+        """What the method's public code draws with these settings until training begins, in order.
+
+        On torch's generator, from its seed on: CLIPs that it builds and tensors that it does not use included.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def official_dtype(cls, cfg: Any) -> torch.dtype:
+        """In what public codes draw tensors that have CLIP's dtype."""
+        return torch.float16 if cls.precision_of(cfg) == "fp16" else torch.float32
 
     def build_model(self) -> None:
         """Load CLIP, build the method, its optimiser and schedule."""
@@ -125,6 +146,9 @@ class CLIPTrainer(SavingTrainer):
         with self.autocast():
             self.model = self.build_method(cfg, clip_model, list(self.dm.dataset.classnames)).to(self.device)
             self.prepare_method()
+        if cfg.OFFICIAL_STREAM:
+            official_stream.stand(self.model, self.official_draws(cfg, self.model), cfg.SEED)
+            self.note("official_stream", official_stream.LINE)
         scale = self.precision == "amp"
         self.scaler = torch.amp.GradScaler(self.device.type) if scale else None
         self.compute_loss = self.model.loss

@@ -13,18 +13,21 @@ Shapes: B images, C classes, d joint width.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clip.draws import Draw
 from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import CLIPTrainer, Method, unit, wide
 from .features import text_features
+from .official_stream import a_clip, one_linear
 from .templates import template_of
 
 
@@ -98,3 +101,8 @@ class CLIPAdapter(CLIPTrainer):
         return CLIPAdapterModel(
             clip_model, text_features(clip_model, classnames, [template_of(cfg)]), node.RATIO, node.REDUCTION
         )
+
+    @classmethod
+    def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
+        """A CLIP; the two maps."""
+        yield from (*a_clip(model), *one_linear(model, "fc.0"), *one_linear(model, "fc.2"))

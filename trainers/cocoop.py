@@ -13,18 +13,21 @@ Shapes: B images, C classes, M vectors, d_t text width, d joint width.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clip.draws import Draw
 from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import CLIPTrainer, Method
-from .context import Context, ContextPrompts, cosine_logits, image_features, initial_vectors, is_class_buffer
+from .context import INIT_STD, Context, ContextPrompts, cosine_logits, image_features, initial_vectors, is_class_buffer
+from .official_stream import a_clip, one_linear, words_or
 
 BOTTLENECK = 16  # of the joint width: the meta-net's hidden one
 TOKENS_AT_ONCE = 1 << 15  # in evaluation, over all images' versions of the prompts
@@ -104,3 +107,11 @@ class CoCoOp(CLIPTrainer):
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> CoCoOpModel:
         """The model over these classes."""
         return CoCoOpModel(clip_model, classnames, cls.context_of(cfg))
+
+    @classmethod
+    def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
+        """A CLIP; the vectors where no words are given; the network."""
+        yield from a_clip(model)
+        yield from words_or(model, "ctx", cls.context_of(cfg).words, INIT_STD, cls.official_dtype(cfg))
+        for name in ("meta_net.linear1", "meta_net.linear2"):
+            yield from one_linear(model, name)

@@ -13,17 +13,19 @@ Shapes: B images, C classes, M vectors, d_t text width, d joint width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clip.draws import Draw
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import CLIPTrainer, Method
-from .context import Context, ContextPrompts, cosine_logits, image_features, initial_vectors, is_class_buffer
+from .context import INIT_STD, Context, ContextPrompts, cosine_logits, image_features, initial_vectors, is_class_buffer
+from .official_stream import a_clip, words_or
 
 OTHER_CLASSES = (
     "class-specific contexts (TRAINER.COOP.CSC True) score the classes they were trained on and no others: train with "
@@ -133,3 +135,9 @@ class CoOp(ContextTrainer):
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> CoOpModel:
         """The model over these classes."""
         return CoOpModel(clip_model, classnames, cls.context_of(cfg))
+
+    @classmethod
+    def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
+        """A CLIP; the vectors where no words are given."""
+        yield from a_clip(model)
+        yield from words_or(model, "ctx", cls.context_of(cfg).words, INIT_STD, cls.official_dtype(cfg))

@@ -113,14 +113,19 @@ def opening(clip_model: CLIP, ctx_init: str, n_ctx: int, key: str) -> tuple[str,
     """
     if n_ctx < 1:
         raise ValueError(f"{key} must be at least 1, not {n_ctx}")
-    words = ctx_init.replace("_", " ").strip()
-    if not words or n_ctx > MOST_WORDS:
+    words = starts_from(ctx_init, n_ctx)
+    if not words:
         return placeholders(n_ctx), drawn(n_ctx, clip_model.transformer.width)
     found = int(prompt_tokens([words]).argmax()) - 1
     if found < n_ctx:
         node, _, name = key.rpartition(".")
         raise ValueError(f"{node}.CTX_INIT {ctx_init!r} has {found} tokens, fewer than {name} {n_ctx}")
     return words, word_vectors(clip_model, words, n_ctx)
+
+
+def starts_from(ctx_init: str, n_ctx: int) -> str:
+    """The words whose embeddings ``n_ctx`` tokens start from; none where they are drawn."""
+    return "" if n_ctx > MOST_WORDS else ctx_init.replace("_", " ").strip()
 
 
 def unread(ctx_init: str, n_ctx: int, key: str) -> str:

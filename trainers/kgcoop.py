@@ -13,16 +13,19 @@ Shapes: B images, C classes, M vectors, d_t text width, d joint width.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
 
+from clip.draws import Draw, linear
 from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .context import Context, text_features
+from .context import INIT_STD, Context, text_features
 from .coop import ContextTrainer, CoOpModel, context_of, switch_of
+from .official_stream import a_clip, words_or
 from .templates import fill, template_of
 
 PHRASE = "a photo of a"
@@ -88,3 +91,13 @@ class KgCoOp(ContextTrainer):
         """The model over these classes."""
         context, weight = cls.context_of(cfg), float(cfg.TRAINER.COOP.W)
         return KgCoOpModel(clip_model, classnames, context, cls.template_of(cfg), weight)
+
+    @classmethod
+    def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
+        """Two CLIPs, and between and behind them what nothing uses; 512 is a literal there."""
+        yield from a_clip(model)
+        yield from words_or(model, "ctx", cls.context_of(cfg).words, INIT_STD, cls.official_dtype(cfg))
+        yield Draw("bias_vectors", "normal", (1, 512))
+        yield from a_clip(model)
+        yield from linear("meta_net.linear1", (512, 512))
+        yield from (*linear("adapter.0", (128, 512), bias=False), *linear("adapter.2", (512, 128), bias=False))

@@ -16,16 +16,18 @@ Shapes: B images, C classes, K = N_CTX, J = PROMPT_DEPTH, d_v, d_t tower widths,
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clip.draws import Draw, linear
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import CLIPTrainer, Method
-from .context import cosine_logits, is_class_buffer
+from .context import INIT_STD, cosine_logits, is_class_buffer
 from .deep_prompts import (
     DeepText,
     ImageStart,
@@ -35,8 +37,10 @@ from .deep_prompts import (
     is_clip_tensor,
     opening,
     prompts_of,
+    starts_from,
     unread,
 )
+from .official_stream import a_clip, normal, one_linear, words_or
 
 NODE = "TRAINER.MAPLE"
 
@@ -126,3 +130,17 @@ class MaPLe(CLIPTrainer):
         """The model over these classes. Raises ValueError naming a key that is out of range."""
         node = cfg.TRAINER.MAPLE
         return MaPLeModel(clip_model, classnames, int(node.N_CTX), int(node.PROMPT_DEPTH), node.CTX_INIT)
+
+    @classmethod
+    def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
+        """A CLIP; the first tokens if words do not give them; their map; deeper tokens; one map for all of these."""
+        node, learner = cfg.TRAINER.MAPLE, "prompt_learner"
+        deeper = range(int(node.PROMPT_DEPTH) - 1)
+        yield from a_clip(model)
+        words = starts_from(node.CTX_INIT, int(node.N_CTX))
+        yield from words_or(model, f"{learner}.ctx", words, INIT_STD, cls.official_dtype(cfg))
+        yield from one_linear(model, f"{learner}.proj")
+        yield from (normal(model, f"{learner}.compound_prompts_text.{i}", INIT_STD) for i in deeper)
+        shape = model.prompt_learner.proj.weight.shape
+        copies = [f"{learner}.compound_prompt_projections.{i}" for i in deeper]
+        yield from linear("one of the deeper maps", tuple(shape), keep=copies)

@@ -25,19 +25,21 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clip.draws import Draw
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import CLIPTrainer, Method, unit
-from .context import cosine_logits, placeholders, text_features
+from .context import INIT_STD, cosine_logits, placeholders, text_features
 from .deep_prompts import DeepText, ImageStart, check_depth, check_vit, drawn, prompts_of, put
+from .official_stream import a_clip, normal
 from .templates import IMAGENET_ENSEMBLE, template_of
 
 NODE = "TRAINER.META"
@@ -198,6 +200,12 @@ class Meta_B2N(CLIPTrainer):  # noqa: N801 (the official name)
         if "ImageNet" in cfg.DATASET.NAME:
             return IMAGENET_TEMPLATES
         return [FOOD] if cfg.DATASET.NAME == "Food101" else [template_of(cfg).removesuffix(".")]
+
+    @classmethod
+    def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
+        """A CLIP; the tokens of the text; those of images."""
+        low = cls.official_dtype(cfg)
+        yield from (*a_clip(model), *(normal(model, name, INIT_STD, low) for name in (TEXT, VISION)))
 
     def after_update(self, labels: Tensor) -> None:
         """The second part of the step."""

@@ -18,7 +18,8 @@ Shapes: B images, C classes, N tokens, P + T prompt tokens (``clip.class_prompts
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.class_prompts import ClassPrompts
+from clip.draws import Draw, linear
 from clip.layers import ResidualAttentionBlock
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
@@ -34,6 +36,7 @@ from dassl.engine import TRAINER_REGISTRY
 from .base import CLIPTrainer, Method, unit
 from .context import cosine_logits
 from .deep_prompts import check_vit
+from .official_stream import a_clip, normal
 from .templates import fill, prompt_tokens
 
 _CLASS_BUFFERS = ("token_embedding", "tokenized_prompts")
@@ -209,3 +212,14 @@ class MultiModalAdapter(CLIPTrainer):
         node = cfg.TRAINER.MMADAPTER
         prompts = fill(f"{node.TEXT_CTX_INIT.replace('_', ' ')} {{}}.", classnames)
         return MMAModel(clip_model, prompts, Settings.from_cfg(node))
+
+    @classmethod
+    def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
+        """A CLIP; adapters of the text, of images, shared: torch's initial values first, then their own weights."""
+        yield from a_clip(model)
+        for kind in ("text_adapter", "visual_adapter", "shared_adapter"):
+            maps = {name: m for name, m in model.named_modules() if name.startswith(kind) and isinstance(m, nn.Linear)}
+            for name, one in maps.items():
+                yield from linear(name, (one.out_features, one.in_features))
+            for name, one in maps.items():
+                yield normal(model, f"{name}.weight", math.sqrt(2.0) / math.sqrt(one.out_features))

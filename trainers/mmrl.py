@@ -15,7 +15,8 @@ Shapes: B images, C classes, K tokens, M patches, d_v, d_t tower widths, d joint
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -23,13 +24,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clip.class_prompts import ClassPrompts
+from clip.draws import Draw
 from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import CLIPTrainer, Method, unit, wide
 from .mmrl_settings import TRAINED_AS, Settings
-from .mmrl_variants import RepresentationProjection, distance, learner_of
+from .mmrl_variants import INITIAL_STD, RepresentationProjection, distance, learner_of
+from .official_stream import a_clip, normal, one_linear
 from .templates import fill, prompt_tokens, template_of
 
 LOGIT_SCALE = 100.0
@@ -239,3 +242,17 @@ class MMRL(CLIPTrainer):
         """The model over these classes with the data set's template."""
         prompts = fill(template_of(cfg), classnames)
         return MMRLModel(clip_model, prompts, Settings.from_cfg(cfg.TRAINER.MMRL))
+
+    @classmethod
+    def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
+        """Two CLIPs, P_v^r, the first one's, behind ``proj``; R; a Linear for each tower. ValueError for ablations."""
+        variant = model.settings.variant
+        if TRAINED_AS.get(variant, variant) != "full":
+            raise ValueError(f"TRAINER.MMRL.VARIANT {variant}: it has no public code, so leave --official-stream out")
+        rep, space = "image_encoder.proj_rep", "representation_learner.compound_rep_tokens"
+        projection = normal(model, rep, model.rep_projection().shape[0] ** -0.5)
+        yield from a_clip(model, ("visual.proj", projection))
+        yield from a_clip(model, ("visual.proj", replace(projection, keep=())))
+        yield normal(model, space, INITIAL_STD)
+        for tower in ("r2v", "r2t"):
+            yield from one_linear(model, *(f"{space}_{tower}proj.{i}" for i in range(len(model.settings.rep_layers))))

@@ -15,19 +15,22 @@ Shapes: B images, C classes, K tokens, M patches, d_r, d_v, d_t widths, d joint 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clip.draws import Draw, default_bound
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import CLIPTrainer, unit, wide
 from .mmrl import MMRLModel, Projected, Settings
+from .official_stream import a_clip, normal, uniform
 from .templates import fill, template_of
 
 
@@ -192,6 +195,23 @@ class MMRLpp(CLIPTrainer):
         """The model over these classes with the data set's template."""
         prompts = fill(template_of(cfg), classnames)
         return MMRLppModel(clip_model, prompts, PlusSettings.from_cfg(cfg.TRAINER.MMRLpp))
+
+    @classmethod
+    def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
+        """Two CLIPs, A behind ``proj`` in both; R; a Linear for each tower; the A's of the layers."""
+        learner, settings = "representation_learner", model.settings
+        bound = 1 / math.sqrt(settings.rep_dim)
+        residual = uniform(model, "image_encoder.A", default_bound(settings.proj_lora_dim))
+        yield from a_clip(model, ("visual.proj", residual))
+        yield from a_clip(model, ("visual.proj", replace(residual, keep=())))
+        yield normal(model, f"{learner}.compound_rep_tokens", 0.02)
+        maps, layers = [f"{learner}.srra_{tower}proj" for tower in ("r2v", "r2t")], range(len(settings.rep_layers))
+        for one in maps:
+            weight = uniform(model, f"{one}.weight", default_bound(settings.rep_dim))
+            biases = tuple(f"{one}.srra.{i}.bias" for i in layers)
+            yield from (weight, Draw(f"{one}.bias", "uniform", weight.shape[:1], bound, keep=biases))
+        for one in maps:
+            yield from (uniform(model, f"{one}.srra.{i}.A", default_bound(settings.res_lora_dim)) for i in layers)
 
     def test(self, split: str | None = None) -> float:
         """Evaluate; with BETA_AT_TEST target, a cross-dataset target has the beta that TARGET_BETA lists for it."""

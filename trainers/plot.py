@@ -23,7 +23,7 @@ d joint width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clip.draws import Draw
 from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY, build_trainer
@@ -40,6 +41,7 @@ from . import checkpoints
 from .base import CLIPTrainer, Method, wide
 from .context import INIT_STD, Context, ContextPrompts, cosine_logits, is_class_buffer, word_vectors
 from .deep_prompts import check_vit, is_clip_tensor
+from .official_stream import a_clip, normal
 from .plot_phrases import GENERAL, PHRASES
 from .templates import prompt_tokens
 from .transport import Sides, Sinkhorn
@@ -234,6 +236,11 @@ class PLOT(CLIPTrainer):
         return PLOTModel(
             clip_model, classnames, phrases, node.M, vision_only, node.TRADE_OFF, sinkhorn, view_tokens=node.N_CTX_V
         )
+
+    @classmethod
+    def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
+        """Of PLOT++: a CLIP; the tokens of the views."""
+        yield from (*a_clip(model), normal(model, "prompt_learner.ctx_vision", INIT_STD, cls.official_dtype(cfg)))
 
     def before_train(self) -> None:
         """Start from the first stage, or go on from what was saved."""

@@ -18,7 +18,7 @@ Shapes: B images, C classes, M vectors, d_t text width, d joint width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -26,11 +26,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clip.draws import Draw
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .context import Context, cosine_logits, image_features, placeholders, text_features
+from .context import INIT_STD, Context, cosine_logits, image_features, placeholders, text_features
 from .coop import ContextTrainer, CoOpModel, context_of, switch_of
+from .official_stream import a_clip, words_or
 from .templates import fill, template_of
 
 NAME_LAST = " {}."  # how a template ends whose words before the name become the context
@@ -163,6 +165,12 @@ class ProGrad(ContextTrainer):
         context, loss = cls.context_of(cfg), cfg.LOSS
         template = cls.template_of(cfg)
         return ProGradModel(clip_model, classnames, context, template, float(loss.T), float(loss.LAMBDA))
+
+    @classmethod
+    def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
+        """Two CLIPs; the vectors where they do not start from the template."""
+        yield from (*a_clip(model), *a_clip(model))
+        yield from words_or(model, "ctx", cls.context_of(cfg).words, INIT_STD, cls.official_dtype(cfg))
 
 
 def words_before_name(template: str) -> str:

@@ -20,6 +20,7 @@ Shapes: B images, C classes, K tokens, J layers with tokens, d_v, d_t tower widt
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +29,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clip.class_prompts import ClassPrompts
+from clip.draws import Draw
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import CLIPTrainer, Method, unit, wide
-from .context import cosine_logits, is_class_buffer
+from .context import INIT_STD, cosine_logits, is_class_buffer
 from .deep_prompts import (
     DeepText,
     ImageStart,
@@ -43,8 +45,10 @@ from .deep_prompts import (
     opening,
     prompts_of,
     put,
+    starts_from,
     unread,
 )
+from .official_stream import a_clip, normal, words_or
 from .templates import fill, prompt_tokens
 
 NODE = "TRAINER.PROMPTSRC"
@@ -207,6 +211,20 @@ class PromptSRC(CLIPTrainer):
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PromptSRCModel:
         """The model over these classes. Raises ValueError naming a key that is out of range."""
         return PromptSRCModel(clip_model, classnames, Settings.from_cfg(cfg.TRAINER.PROMPTSRC))
+
+    @classmethod
+    def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
+        """A CLIP with the tokens of both towers inside, the text's first behind it if drawn; two plain CLIPs."""
+        node = cfg.TRAINER.PROMPTSRC
+        first, *vision = (normal(model, name, INIT_STD) for name in model.vision_names)
+        text = [normal(model, name, INIT_STD) for name in model.text_names[1:]]
+        within = [("visual.conv1.weight", first)]
+        for tower, tokens in (("visual.transformer", vision), ("transformer", text)):
+            within += [(f"{tower}.resblocks.{i}.mlp.c_proj.bias", own) for i, own in enumerate(tokens, start=1)]
+        yield from a_clip(model, *within)
+        words = starts_from(node.CTX_INIT, int(node.N_CTX_TEXT))
+        yield from words_or(model, model.text_names[0], words, INIT_STD, cls.official_dtype(cfg))
+        yield from (*a_clip(model), *a_clip(model))
 
     def build_model(self) -> None:
         """As the base does it, with an average in which no epoch is yet."""

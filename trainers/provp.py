@@ -24,12 +24,14 @@ Shapes: B images, C classes, P tokens, L layers, M patches, d_v tower width, d j
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clip.draws import Draw
 from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
@@ -38,6 +40,7 @@ from .base import CLIPTrainer, Method, unit
 from .context import cosine_logits, text_features
 from .deep_prompts import ImageStart, check_vit
 from .features import loader_of, validation_images
+from .official_stream import a_clip, uniform
 from .templates import fill, template_of
 
 CARRIED = 0.01  # alpha
@@ -66,7 +69,7 @@ class ProVPModel(Method):
         super().__init__(clip_model)
         visual = check_vit(clip_model, "ProVP")
         self.use_ref = use_ref
-        bound = math.sqrt(6 / (3 * PATCH_OF_INIT**2 + visual.width))
+        bound = initial_bound(visual.width)
         self.prompt_embeddings = nn.Parameter(torch.empty(visual.transformer.layers, n_ctx, visual.width))
         nn.init.uniform_(self.prompt_embeddings, -bound, bound)
         self.text_features = text_features(clip_model, prompts)
@@ -119,6 +122,11 @@ class ProVPModel(Method):
         return unit(start.visual.read(blocks[-1](x, rows=slice(0, 1))[:, 0]))
 
 
+def initial_bound(width: int) -> float:
+    """v, for a tower of width d_v."""
+    return math.sqrt(6 / (3 * PATCH_OF_INIT**2 + width))
+
+
 @TRAINER_REGISTRY.register()
 class ProVP(CLIPTrainer):
     """Trainer of ProVP."""
@@ -145,6 +153,12 @@ class ProVP(CLIPTrainer):
         template = own if own and not cfg.DATASET.TEMPLATE else template_of(cfg)
         node = cfg.TRAINER.PROVP
         return ProVPModel(clip_model, fill(template, classnames), int(node.N_CTX), bool(node.USE_REF))
+
+    @classmethod
+    def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
+        """Two CLIPs, with or without USE_REF; the prompts."""
+        yield from (*a_clip(model), *a_clip(model))
+        yield uniform(model, "prompt_embeddings", initial_bound(model.prompt_embeddings.shape[-1]))
 
     def before_train(self) -> None:
         """As the base does it; and where the best epoch is kept, choose what it is the best on.

@@ -18,6 +18,7 @@ Shapes: B images, C classes, K pairs, d_v, d_t tower widths, d joint width.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.class_prompts import ClassPrompts
+from clip.draws import Draw
 from clip.layers import stream_dtype
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
@@ -32,6 +34,7 @@ from dassl.engine import TRAINER_REGISTRY
 from .base import CLIPTrainer, Method, unit
 from .context import cosine_logits
 from .deep_prompts import check_vit
+from .official_stream import a_clip, normal
 from .templates import prompt_tokens, template_of
 
 TEMPLATE = "a photo of a {}."
@@ -55,8 +58,14 @@ class RPOModel(Method):
         with torch.no_grad():  # the same at every step
             self.seen = self.prompts.keys_values(clip_model.transformer.resblocks, self.prompts.embed(clip_model))
         end = clip_model.token_embedding.weight[tokens.max()]
-        self.text_prompt = nn.Parameter(_around(end, pairs))
-        self.img_prompt = nn.Parameter(_around(clip_model.visual.class_embedding, pairs))
+        self.starts = {"text_prompt": end, "img_prompt": clip_model.visual.class_embedding.detach()}
+        self.text_prompt, self.img_prompt = (
+            nn.Parameter(_around(start, torch.randn(pairs, len(start)))) for start in self.starts.values()
+        )
+
+    def from_noise(self, name: str, values: Tensor) -> Tensor:
+        """Prompts around where they start, for directions ``[K, d]``."""
+        return _around(self.starts[name], values)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy, and the logits ``[B, C]``."""
@@ -90,9 +99,8 @@ class RPOModel(Method):
         return cosine_logits(self.clip_model, f.flatten(1), w.flatten(1)) / f.shape[1]
 
 
-def _around(start: Tensor, count: int) -> Tensor:
-    """``count`` copies of ``start`` ``[d]``, each moved by 0.1 in a random direction, in float32: ``[count, d]``."""
-    noise = torch.randn(count, len(start))
+def _around(start: Tensor, noise: Tensor) -> Tensor:
+    """Copies of ``start`` ``[d]``, each moved by 0.1 in a direction of ``noise`` ``[K, d]``, in float32."""
     return start.detach().float() + NOISE * F.normalize(noise, dim=-1).to(start.device)
 
 
@@ -120,3 +128,8 @@ class RPO(CLIPTrainer):
         """The model over these classes."""
         template = template_of(cfg) if cfg.DATASET.TEMPLATE else TEMPLATE
         return RPOModel(clip_model, [template.format(name) for name in classnames], int(cfg.TRAINER.RPO.K))
+
+    @classmethod
+    def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
+        """A CLIP; the directions of text prompts and of image prompts, in float32."""
+        yield from (*a_clip(model), normal(model, "text_prompt", 1.0), normal(model, "img_prompt", 1.0))

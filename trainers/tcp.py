@@ -19,6 +19,7 @@ Shapes: B images, C classes, d_t text width, d joint width, P + T tokens (``clip
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -26,12 +27,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.class_prompts import ClassPrompts
+from clip.draws import Draw
 from clip.layers import QuickGELU, no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import Method, unit
 from .context import (
+    INIT_STD,
     Context,
     ContextPrompts,
     cosine_logits,
@@ -42,6 +45,7 @@ from .context import (
     text_features,
 )
 from .coop import ContextTrainer, context_of, switch_of
+from .official_stream import a_clip, one_linear, words_or
 from .templates import fill, prompt_tokens, template_of
 
 VECTORS = 4
@@ -167,6 +171,15 @@ class TCP(ContextTrainer):
         """The model over these classes."""
         prior, learned = (fill(template, classnames) for template in templates_of(cfg))
         return TCPModel(clip_model, prior, learned, cls.context_of(cfg).words)
+
+    @classmethod
+    def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
+        """A CLIP; the vectors where no words are given; a CLIP; the network."""
+        yield from a_clip(model)
+        yield from words_or(model, "ctx", cls.context_of(cfg).words, INIT_STD, cls.official_dtype(cfg))
+        yield from a_clip(model)
+        for name in ("meta_net.linear1", "meta_net.linear2"):
+            yield from one_linear(model, name)
 
     def build_model(self) -> None:
         """As every method's; and Adam divides by more than elsewhere."""

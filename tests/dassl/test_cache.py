@@ -18,7 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
@@ -361,3 +361,33 @@ def test_a_loader_with_workers_looks_like_one_without(tmp_path: Path) -> None:
         assert (loader.batch_size, loader.drop_last, len(loader), len(loader.sampler)) == (3, True, 2, 7)
         assert isinstance(loader.dataset, DatasetWrapper)
         assert loader.persistent_workers is (workers > 0)
+
+
+class Plain(Dataset):
+    """Images read and transformed one by one, as the public package does."""
+
+    def __init__(self, items: list[Any], transform: Any) -> None:
+        self.items, self.transform = items, transform
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item = self.items[index]
+        image = self.transform(Image.open(item.impath).convert("RGB"))
+        return {"img": image, "label": item.label, "domain": item.domain, "index": index}
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 8 worker processes")
+@pytest.mark.parametrize("workers", [0, 8])
+def test_order_crops_and_draws_are_torchs_own_loaders(tmp_path: Path, workers: int) -> None:
+    """With as many workers here as there, on however few processors."""
+    cfg, items = loader_cfg(workers), image_files(tmp_path, 32)
+    plain = DataLoader(
+        Plain(items, build_transform(cfg)),
+        batch_size=3,
+        sampler=RandomSampler(items),
+        num_workers=workers,
+        drop_last=True,
+    )
+    assert_same(training_loader(cfg, items), plain, count=2)

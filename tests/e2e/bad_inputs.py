@@ -72,6 +72,7 @@ def of_options() -> list[Case]:
         case("options come as KEY VALUE pairs, and OPTIM.LR has no value", "OPTIM.LR"),
         case("--seed stands after KEY VALUE options: put it before them", "OPTIM.LR", "1", "--seed", "2"),
         case("TASK must be one of B2N, CD, FS, not 'X'", "TASK", "X"),
+        case("--official-stream (OFFICIAL_STREAM) needs a seed: add --seed 1", "--official-stream", "--seed", "-1"),
         case("OPTIM.MAX_EPOCH must be at least 1, not 0", "OPTIM.MAX_EPOCH", "0"),
         case("DATASET.NUM_SHOTS must be at least 1, or -1 for all images, not 0", "DATASET.NUM_SHOTS=0"),
         case("SEED is given twice, by --seed 1 and by SEED 7: leave one of them out", "SEED", "7"),

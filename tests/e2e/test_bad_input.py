@@ -116,6 +116,13 @@ def test_a_method_that_learns_nothing_needs_no_checkpoint(user, tmp_path):
     assert user.train("--output-dir", str(tmp_path / "zero"), "--eval-only", method="ZeroshotCLIP")[0] == 0
 
 
+def test_the_official_stream_is_part_of_what_a_run_is(user):
+    assert user.train("--official-stream", *QUICK) == (0, "")
+    kept = record.read(user.run)
+    assert kept["config"]["OFFICIAL_STREAM"] is True and "public code" in kept["notes"]["official_stream"]
+    assert "OFFICIAL_STREAM: True -> False" in user.error(*QUICK)
+
+
 def test_an_unreadable_image_has_its_workers_traceback_in_the_log(user, tmp_path):
     user.data = tmp_path / "data"
     mishaps.pet_images(mishaps.no_image)(mishaps.Place(tmp_path, user.data, tmp_path))

@@ -180,6 +180,7 @@ def test_arguments_that_need_another_are_refused(capsys):
     for words, line in [
         (["--model-dir", "x"], "--model-dir needs --eval-only"),
         (["--load-epoch", "1"], "--load-epoch needs --model-dir"),
+        (["--official-stream", "--eval-only"], "--official-stream is of training: leave it out with --eval-only"),
         (["--deterministic"], "--deterministic needs --seed"),
         (["--deterministic", "--seed", "-1"], "--deterministic needs --seed"),
     ]:

@@ -78,7 +78,7 @@ def test_initial_values():
         noise = value - start
         assert torch.allclose(noise.norm(dim=-1), torch.full((5,), 0.1, dtype=torch.float64))
         assert (noise[0] - noise[1]).norm() > 0.05
-    assert sum(rpo._around(torch.zeros(width), 24).numel() for width in (512, 768)) == 30_720
+    assert sum(rpo._around(torch.zeros(width), torch.ones(24, width)).numel() for width in (512, 768)) == 30_720
 
 
 def test_class_names_stay_raw(monkeypatch):
