@@ -1,4 +1,4 @@
-"""docs/coming-from-coop.md, "Your work here": its data set and commands, with the trainer that tests have for that."""
+"""docs/coming-from-coop.md: the data set and commands of "Your work here", with a trainer of the tests; the stream's command."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ import datasets
 import parse_test_res
 import train
 import trainers
+from runs import record
 from trainers import foreign
 
 ROOT = Path(train.__file__).parent
 PAGE = (ROOT / "docs/coming-from-coop.md").read_text(encoding="utf-8")
-SECTION = PAGE.split("\n## Your work here\n")[1].split("\n## ")[0]
 PROGRAMS = {"train.py": train, "parse_test_res.py": parse_test_res}
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)
+def section(heading: str) -> str:
+    return PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def blocks(language: str, heading: str = "Your work here") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", section(heading), re.DOTALL)
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ def data(tmp_path, monkeypatch):
     """A root with the page's images and configuration; the page's data set and a trainer are in the project."""
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets/my_shapes.py").write_text(*blocks("python"))
-    (row,) = re.findall(r'`("MyShapes": "my_shapes"),`', SECTION)
+    (row,) = re.findall(r'`("MyShapes": "my_shapes"),`', section("Your work here"))
     name, module = (part.strip('"') for part in row.split(": "))
     monkeypatch.setattr(datasets, "__path__", [*datasets.__path__, str(tmp_path / "datasets")])
     monkeypatch.setattr(datasets, "NAMES", (*datasets.NAMES, name))
@@ -54,19 +58,35 @@ def data(tmp_path, monkeypatch):
     return tmp_path / "data"
 
 
-def test_the_pages_data_set_and_commands_work(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
-    outputs = []
-    for line in "".join(blocks("bash")).replace("\\\n", "").splitlines():
-        line = line.replace("$DATA", str(data)).replace("$OUTPUT", str(tmp_path / "output"))
-        python, program, *words = shlex.split(line)
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", [program, *words])
-            patch.setattr(sys, "stdout", sys.stdout)  # undone at the end: the run's log takes these over
-            patch.setattr(sys, "stderr", sys.stderr)
-            assert (python, PROGRAMS[program].main()) == ("python", 0), capsys.readouterr().err
-        outputs.append(capsys.readouterr().out)
-    trained, tested, *parsed = outputs
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """``run(commands, data)``: what each command of the page prints, with `data` as $DATA; none may fail."""
+
+    def call(commands, data):
+        monkeypatch.chdir(ROOT)
+        outputs = []
+        for line in "".join(commands).replace("\\\n", "").splitlines():
+            line = line.replace("$DATA", str(data)).replace("$OUTPUT", str(tmp_path / "output"))
+            python, program, *words = shlex.split(line)
+            with monkeypatch.context() as patch:
+                patch.setattr(sys, "argv", [program, *words])
+                patch.setattr(sys, "stdout", sys.stdout)  # undone at the end: the run's log takes these over
+                patch.setattr(sys, "stderr", sys.stderr)
+                assert (python, PROGRAMS[program].main()) == ("python", 0), capsys.readouterr().err
+            outputs.append(capsys.readouterr().out)
+        return outputs
+
+    return call
+
+
+def test_the_official_stream_is_asked_for_as_the_page_says(run, tmp_path):
+    (tmp_path / "data").mkdir()
+    (said,) = run(blocks("bash", "The same seed, the same run"), tmp_path / "data")
+    assert record.read(tmp_path / "output/seed1")["config"]["OFFICIAL_STREAM"] is True and "* accuracy: " in said
+
+
+def test_the_pages_data_set_and_commands_work(data, run):
+    trained, tested, *parsed = run(blocks("bash"), data)
     (accuracy,) = re.findall(r"^\* accuracy: (.*)%$", trained, re.MULTILINE)
     assert re.findall(r"^\* accuracy: (.*)%$", tested, re.MULTILINE) == [accuracy]
     assert re.search(r"# train_x +6\n# val +6\n# test +6\n", trained)
