@@ -1,4 +1,4 @@
-"""docs/coming-from-coop.md: the data set and commands of "Your work here", with a trainer of the tests; the stream's command."""
+"""docs/coming-from-coop.md: its commands on your work, with a trainer of the tests, and on the random stream."""
 
 from __future__ import annotations
 
