@@ -1,6 +1,6 @@
 """OFFICIAL_STREAM: initial tensors and the generator's state right before training, as the public codes have them.
 
-``data/seeds.json`` was written by the public codes with the public Dassl on torch 2.4.1; draws depend on shapes alone.
+``tests/data/seeds.json`` was written by the public codes with the public Dassl on torch 2.4.1; draws depend on shapes alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dassl.config import get_cfg_default
 from trainers import maple, official_stream
 from trainers.base import Method
 
-SEEDS = json.loads((Path(__file__).parent / "data" / "seeds.json").read_text())
+SEEDS = json.loads((Path(__file__).parents[1] / "data/seeds.json").read_text())
 METHODS = {
     "mmrl": "MMRL",
     "mmrlpp": "MMRLpp",
