@@ -1,6 +1,7 @@
 """OFFICIAL_STREAM: initial tensors and the generator's state right before training, as the public codes have them.
 
-``tests/data/seeds.json`` was written by the public codes with the public Dassl on torch 2.4.1; draws depend on shapes alone.
+``tests/data/seeds.json`` was written by the public codes with the public Dassl on torch 2.4.1; draws depend on shapes
+alone.
 """
 
 from __future__ import annotations
