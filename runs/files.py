@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
@@ -56,8 +57,7 @@ def lock(path: Path) -> Iterator[None]:
             # Not flock: loader workers would inherit that one and outlive a killed run with it.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            file.seek(0)
-            holder = file.read().decode(errors="replace").strip() or "an unknown process"
+            holder = _holder(file) or "an unknown process"
             file.close()
             raise RunBusy(f"{path.parent} is being run by another process ({holder})") from None
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
@@ -70,6 +70,16 @@ def lock(path: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         file.close()
+
+
+def _holder(file: FileIO) -> str:
+    """What the holder of a lock says of itself; it has the lock a moment before it says so."""
+    for _ in range(20):
+        file.seek(0)
+        if said := file.read().decode(errors="replace").strip():
+            return said
+        time.sleep(0.05)
+    return ""
 
 
 def _write_all(path: Path, file: FileIO, data: bytes) -> None:
