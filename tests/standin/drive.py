@@ -6,7 +6,6 @@ python drive.py DATA OUTPUT METHOD ...
 import hashlib
 import json
 import sys
-import traceback
 
 import datasets
 import trainers
@@ -50,16 +49,9 @@ def train(method, root, output):
     return {"losses": losses, "accuracy": accuracy, "learned": learned.hexdigest()}
 
 
-def attempt(*arguments):
-    try:
-        return train(*arguments)
-    except Exception:
-        return {"failed": traceback.format_exc().splitlines()[-1], "trace": traceback.format_exc()}
-
-
 if __name__ == "__main__":
     root, output, *methods = sys.argv[1:]
     datasets.load_all()
-    found = {method: attempt(method, root, output) for method in methods}
+    found = {method: train(method, root, output) for method in methods}
     files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items() if "dassl" in name}
     print(json.dumps({"found": found, "files": files}))

@@ -120,7 +120,6 @@ def data(tmp_path_factory) -> Path:
 
 def compare(found: dict[str, Any], method: str, data: Path, output: Path) -> None:
     theirs = found["found"][method]
-    assert "failed" not in theirs, theirs["trace"]
     assert theirs == drive.train(method, data, output)
     assert theirs["accuracy"][-1] > 25  # of five classes
     assert [name for name, file in found["files"].items() if file] == ["dassl"]  # nothing of ours
