@@ -67,7 +67,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--official-stream",
         action="store_true",
         default=None,
-        help="initial tensors, order and crops of the public code with this seed (docs/coming-from-coop.md)",
+        help="insist on the public code's tensors, order and crops of this seed (docs/coming-from-coop.md)",
     )
     add("--no-train", action="store_true", help="build data and model, and stop: nothing is trained or recorded")
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="any setting, last on the line: OPTIM.LR 0.002 ...")

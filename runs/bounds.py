@@ -8,6 +8,7 @@ CHOICES = {
     "TASK": ("B2N", "CD", "FS"),
     "DATASET.SUBSAMPLE_CLASSES": ("all", "base", "new"),
     "INPUT.READ": ("stored", "upright"),
+    "OFFICIAL_STREAM": (None, True, False),
     "TEST.SPLIT": ("test", "val"),
     "TEST.FINAL_MODEL": ("last_step", "best_val"),
 }
@@ -32,7 +33,7 @@ def check(settings: dict[str, Any]) -> None:
     """Raise ValueError naming the key, what it can be and what it is, for the first of `settings` out of bounds."""
     for key, allowed in CHOICES.items():
         if settings[key] not in allowed:
-            raise ValueError(f"{key} must be one of {', '.join(allowed)}, not {settings[key]!r}")
+            raise ValueError(f"{key} must be one of {', '.join(map(str, allowed))}, not {settings[key]!r}")
     for key, least in LEAST.items():
         if not settings[key] >= least:
             raise ValueError(f"{key} must be at least {least}, not {settings[key]}")

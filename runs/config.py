@@ -87,6 +87,8 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
     bounds.check(dict(flatten(cfg)))
     if cfg.OFFICIAL_STREAM and trainers.is_foreign(cfg.TRAINER.NAME):
         raise ValueError(f"--official-stream: {cfg.TRAINER.NAME} draws what it draws, so leave it out")
+    if cfg.OFFICIAL_STREAM is None:
+        cfg.OFFICIAL_STREAM = trainers.draws_as_public_code(cfg) and cfg.SEED >= 0 and not args.eval_only
     cfg.freeze()
     return cfg
 
@@ -201,6 +203,7 @@ def identity_defaults(cfg: CfgNode) -> dict[str, Any]:
     """What the keys of `identity` are where nothing sets them: so much a record says that is older than a key."""
     defaults = default_cfg(cfg.TRAINER.NAME)
     defaults.TRAINER.NAME = cfg.TRAINER.NAME
+    defaults.OFFICIAL_STREAM = False  # so it was before there was a choice
     return identity(defaults)
 
 

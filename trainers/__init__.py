@@ -5,7 +5,7 @@ Nothing here needs torch, so that a run's configuration is resolved, and a finis
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -17,11 +17,15 @@ from . import engine, foreign
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a method lives, and the defaults of its node ``TRAINER.<NODE>``, which are those of its paper."""
+    """Where a method lives, and the defaults of its node ``TRAINER.<NODE>``, which are those of its paper.
+
+    ``public_draws``: whether it is known what its public code draws (``official_draws``); may go by the settings.
+    """
 
     module: str
     node: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    public_draws: bool | Callable[[Any], bool] = False
 
 
 _TIP_ADAPTER = {
@@ -40,10 +44,10 @@ _TIP_ADAPTER = {
 _COOP = {"N_CTX": 16, "CSC": False, "CTX_INIT": None, "PREC": "fp16", "CLASS_TOKEN_POSITION": "end", "W": 1.0}
 
 METHODS = {
-    "CoOp": Entry("trainers.coop", "COOP", _COOP),
-    "CoCoOp": Entry("trainers.cocoop", "COCOOP", {"N_CTX": 16, "CTX_INIT": "", "PREC": "fp16"}),
-    "KgCoOp": Entry("trainers.kgcoop", "COOP", _COOP),
-    "ProGrad": Entry("trainers.prograd", "COOP", _COOP),
+    "CoOp": Entry("trainers.coop", "COOP", _COOP, public_draws=True),
+    "CoCoOp": Entry("trainers.cocoop", "COCOOP", {"N_CTX": 16, "CTX_INIT": "", "PREC": "fp16"}, public_draws=True),
+    "KgCoOp": Entry("trainers.kgcoop", "COOP", _COOP, public_draws=True),
+    "ProGrad": Entry("trainers.prograd", "COOP", _COOP, public_draws=True),
     "MMRL": Entry(
         "trainers.mmrl",
         "MMRL",
@@ -58,6 +62,7 @@ METHODS = {
             "VARIANT": "full",  # wo_L, wo_V, wo_RS, biased, wo_DS1, wo_DS2: Table 4
             "REGULARIZER": "cos",  # l1, mse: Table 9
         },
+        public_draws=lambda node: node.VARIANT in ("full", "wo_DS1", "wo_DS2"),
     ),
     "MMRLpp": Entry(
         "trainers.mmrlpp",
@@ -76,8 +81,11 @@ METHODS = {
             "BETA_AT_TEST": "training",
             "TARGET_BETA": [],
         },
+        public_draws=True,
     ),
-    "CLIPAdapter": Entry("trainers.clipadapter", "CLIPADAPTER", {"RATIO": 0.2, "REDUCTION": 4, "PREC": "fp32"}),
+    "CLIPAdapter": Entry(
+        "trainers.clipadapter", "CLIPADAPTER", {"RATIO": 0.2, "REDUCTION": 4, "PREC": "fp32"}, public_draws=True
+    ),
     "PLOT": Entry(
         "trainers.plot",
         "PLOTPP",
@@ -99,6 +107,7 @@ METHODS = {
             "CTX_INIT": True,
             "CLASS_TOKEN_POSITION": "end",
         },
+        public_draws=True,
     ),
     "ProDA": Entry(
         "trainers.proda",
@@ -117,9 +126,9 @@ METHODS = {
             "PREC": "fp16",
         },
     ),
-    "TCP": Entry("trainers.tcp", "COOP", _COOP),
+    "TCP": Entry("trainers.tcp", "COOP", _COOP, public_draws=True),
     # Official configurations have CTX_INIT, and nothing reads it.
-    "RPO": Entry("trainers.rpo", "RPO", {"K": 24, "CTX_INIT": "", "PREC": "fp16"}),
+    "RPO": Entry("trainers.rpo", "RPO", {"K": 24, "CTX_INIT": "", "PREC": "fp16"}, public_draws=True),
     "MultiModalAdapter": Entry(
         "trainers.mma",
         "MMADAPTER",
@@ -131,9 +140,13 @@ METHODS = {
             "ADAPTER_SCALE": 0.001,
             "PREC": "amp",
         },
+        public_draws=True,
     ),
     "MaPLe": Entry(
-        "trainers.maple", "MAPLE", {"N_CTX": 2, "CTX_INIT": "a photo of a", "PROMPT_DEPTH": 9, "PREC": "fp16"}
+        "trainers.maple",
+        "MAPLE",
+        {"N_CTX": 2, "CTX_INIT": "a photo of a", "PROMPT_DEPTH": 9, "PREC": "fp16"},
+        public_draws=True,
     ),
     "PromptSRC": Entry(
         "trainers.promptsrc",
@@ -150,12 +163,19 @@ METHODS = {
             "GPA_STD": 1.0,
             "PREC": "fp16",
         },
+        public_draws=True,
     ),
-    "ProVP": Entry("trainers.provp", "PROVP", {"N_CTX": 16, "USE_REF": True, "SELECT_ON_TEST": False, "PREC": "fp16"}),
+    "ProVP": Entry(
+        "trainers.provp",
+        "PROVP",
+        {"N_CTX": 16, "USE_REF": True, "SELECT_ON_TEST": False, "PREC": "fp16"},
+        public_draws=True,
+    ),
     "Meta_B2N": Entry(
         "trainers.metaprompt",
         "META",
         {"N_CTX": 2, "N_PRO": 2, "LAYERS": 12, "META_STEP": 0.2, "RESTORE_AFTER_EACH_HALF": False, "PREC": "fp16"},
+        public_draws=True,
     ),
     "ZeroshotCLIP": Entry("trainers.zsclip"),
     "ZeroshotCLIP2": Entry("trainers.zsclip"),
@@ -173,7 +193,8 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
     """
     engine.add_keys(cfg)
     cfg.TASK = "B2N"
-    cfg.OFFICIAL_STREAM = False  # initial tensors and random stream of the public code (docs/coming-from-coop.md)
+    # Initial tensors and random stream of the public code, None: where they are known (docs/coming-from-coop.md).
+    cfg.OFFICIAL_STREAM = None
     cfg.TRAINER.COMPILE = False  # torch.compile for the training step
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"
     cfg.DATASET.TEMPLATE = ""  # of the prompts, such as "a photo of a {}."; empty: the data set's own
@@ -193,6 +214,14 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
 def is_foreign(name: str) -> bool:
     """Whether a file in this folder has a trainer of this name that is none of the methods."""
     return bool(name) and name not in METHODS and name not in ALIASES and name in foreign.find()
+
+
+def draws_as_public_code(cfg: Any) -> bool:
+    """Whether it is known what the public code of this run's method draws."""
+    if cfg.TRAINER.NAME not in METHODS:
+        return False
+    entry = METHODS[cfg.TRAINER.NAME]
+    return entry.public_draws(cfg.TRAINER[entry.node]) if callable(entry.public_draws) else entry.public_draws
 
 
 def load(name: str) -> Any:

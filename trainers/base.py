@@ -91,9 +91,8 @@ class CLIPTrainer(SavingTrainer):
         if cfg.TASK not in ("B2N", "CD", "FS"):
             raise ValueError(f"TASK is {cfg.TASK!r}: choose B2N (base to new), CD (cross-dataset) or FS (few-shot)")
         check_texts(cfg, self.settings_key(cfg), self.settings_of(cfg))
-        if cfg.OFFICIAL_STREAM:
-            known = self.official_draws.__func__ is not CLIPTrainer.official_draws.__func__  # type: ignore[attr-defined]
-            official_stream.check(cfg, known)
+        if cfg.OFFICIAL_STREAM and cfg.SEED < 0:
+            raise ValueError("--official-stream (OFFICIAL_STREAM) needs a seed: add --seed 1")
 
     @classmethod
     def precision_of(cls, cfg: Any) -> str:
@@ -115,8 +114,12 @@ class CLIPTrainer(SavingTrainer):
         """What the method's public code draws with these settings until training begins, in order.
 
         On torch's generator, from its seed on: CLIPs that it builds and tensors that it does not use included.
+        Raises ``official_stream.Unknown`` where there is no public code, or its draws are not known here.
         """
-        raise NotImplementedError
+        raise official_stream.Unknown(
+            f"what the public code of {cfg.TRAINER.NAME} draws is not known here; "
+            "leave it out (docs/coming-from-coop.md lists the methods that have it)"
+        )
 
     @classmethod
     def official_dtype(cls, cfg: Any) -> torch.dtype:
@@ -146,9 +149,7 @@ class CLIPTrainer(SavingTrainer):
         with self.autocast():
             self.model = self.build_method(cfg, clip_model, list(self.dm.dataset.classnames)).to(self.device)
             self.prepare_method()
-        if cfg.OFFICIAL_STREAM:
-            official_stream.stand(self.model, self.official_draws(cfg, self.model), cfg.SEED)
-            self.note("official_stream", official_stream.LINE)
+        self.start_as_public_code()
         scale = self.precision == "amp"
         self.scaler = torch.amp.GradScaler(self.device.type) if scale else None
         self.compute_loss = self.model.loss
@@ -160,6 +161,22 @@ class CLIPTrainer(SavingTrainer):
         print(f"Learned parameters: {learned:,}")
         self.build_optim()
         self.register_model(self.registered_name, self.model, self.optim, self.sched)
+
+    def start_as_public_code(self) -> None:
+        """Do as OFFICIAL_STREAM says. Raises ``official_stream.Unknown`` where it insists on what cannot be had."""
+        cfg = self.cfg
+        self.follows_public_code = False
+        if cfg.OFFICIAL_STREAM is False or cfg.SEED < 0:
+            return
+        try:
+            draws = list(self.official_draws(cfg, self.model))
+        except official_stream.Unknown:
+            if cfg.OFFICIAL_STREAM:
+                raise
+            return
+        official_stream.stand(self.model, draws, cfg.SEED)
+        print("Initial tensors and random stream: those of the method's public code with this seed")
+        self.follows_public_code = True
 
     def note(self, kind: str, line: str) -> None:
         """Say once what a reader of the result should know, and keep it for the run's record under ``kind``."""

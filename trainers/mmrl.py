@@ -29,6 +29,7 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
+from . import official_stream
 from .base import CLIPTrainer, Method, unit, wide
 from .mmrl_settings import TRAINED_AS, Settings
 from .mmrl_variants import INITIAL_STD, RepresentationProjection, distance, learner_of
@@ -245,10 +246,10 @@ class MMRL(CLIPTrainer):
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """Two CLIPs, P_v^r, the first one's, behind ``proj``; R; a Linear for each tower. ValueError for ablations."""
+        """Two CLIPs, P_v^r, the first one's, behind ``proj``; R; a Linear for each tower. Unknown for ablations."""
         variant = model.settings.variant
         if TRAINED_AS.get(variant, variant) != "full":
-            raise ValueError(f"TRAINER.MMRL.VARIANT {variant}: it has no public code, so leave --official-stream out")
+            raise official_stream.Unknown(f"TRAINER.MMRL.VARIANT {variant} has no public code, so leave it out")
         rep, space = "image_encoder.proj_rep", "representation_learner.compound_rep_tokens"
         projection = normal(model, rep, model.rep_projection().shape[0] ** -0.5)
         yield from a_clip(model, ("visual.proj", projection))

@@ -20,18 +20,11 @@ if TYPE_CHECKING:
     from .base import Method
 
 
-LINE = "initial tensors and random stream are those of the method's public code with this seed (OFFICIAL_STREAM)"
+class Unknown(ValueError):
+    """What the public code draws is not known, so ``OFFICIAL_STREAM True`` cannot be had."""
 
-
-def check(cfg: Any, known: bool) -> None:
-    """Raises ValueError where nothing is known of the public code's draws, or there is no seed to draw from."""
-    if not known:
-        raise ValueError(
-            f"--official-stream (OFFICIAL_STREAM): what the public code of {cfg.TRAINER.NAME} draws is not known here; "
-            "leave it out (docs/coming-from-coop.md lists the methods that have it)"
-        )
-    if cfg.SEED < 0:
-        raise ValueError("--official-stream (OFFICIAL_STREAM) needs a seed: add --seed 1")
+    def __init__(self, why: str) -> None:
+        super().__init__(f"--official-stream (OFFICIAL_STREAM): {why}")
 
 
 def stand(model: Method, draws: Iterable[Draw], seed: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -117,10 +118,15 @@ def test_a_method_that_learns_nothing_needs_no_checkpoint(user, tmp_path):
 
 
 def test_the_official_stream_is_part_of_what_a_run_is(user):
-    assert user.train("--official-stream", *QUICK) == (0, "")
+    assert user.train(*QUICK) == (0, "")
     kept = record.read(user.run)
-    assert kept["config"]["OFFICIAL_STREAM"] is True and "public code" in kept["notes"]["official_stream"]
-    assert "OFFICIAL_STREAM: True -> False" in user.error(*QUICK)
+    assert kept["config"]["OFFICIAL_STREAM"] is True
+    assert "those of the method's public code" in (user.run / "log.txt").read_text()
+    assert user.train("--official-stream", *QUICK) == (0, "")  # the same run, finished
+    assert "OFFICIAL_STREAM: True -> False" in user.error(*QUICK, "OFFICIAL_STREAM", "False")
+    del kept["config"]["OFFICIAL_STREAM"], kept["config_hash"]
+    (user.run / "record.json").write_text(json.dumps(kept))
+    assert "OFFICIAL_STREAM: False -> True" in user.error(*QUICK)  # a run from before there was a choice
 
 
 def test_an_unreadable_image_has_its_workers_traceback_in_the_log(user, tmp_path):

@@ -19,6 +19,7 @@ from clip.model import CLIP
 from dassl.config import get_cfg_default
 from trainers import maple, official_stream
 from trainers.base import Method
+from trainers.mmrl_settings import VARIANTS
 
 SEEDS = json.loads((Path(__file__).parents[1] / "data/seeds.json").read_text())
 METHODS = {
@@ -128,13 +129,28 @@ def test_refused_where_nothing_is_known_or_there_is_no_seed(make_trainer):
         ValueError, match=r"^--official-stream .*: what the public code of ProDA draws is not known here; "
     ):
         make_trainer("ProDA", "OFFICIAL_STREAM", True)
-    with pytest.raises(ValueError, match=r"^TRAINER\.MMRL\.VARIANT biased: it has no public code, so leave "):
+    line = r"^--official-stream .*: TRAINER\.MMRL\.VARIANT biased has no public code, so leave it out$"
+    with pytest.raises(ValueError, match=line):
         make_trainer("MMRL", "OFFICIAL_STREAM", True, "TRAINER.MMRL.VARIANT", "biased")
     trainer = make_trainer("MMRL")
     cfg = trainer.cfg.clone()
     cfg.merge_from_list(["OFFICIAL_STREAM", True, "SEED", -1])
     with pytest.raises(ValueError, match=r"^--official-stream .* needs a seed: add --seed 1$"):
         trainer.check_cfg(cfg)
+
+
+@pytest.mark.parametrize("method", sorted(trainers.METHODS))
+def test_is_the_default_where_the_draws_are_known(method, make_trainer):
+    trainer = make_trainer(method)
+    assert trainer.follows_public_code == trainers.draws_as_public_code(trainer.cfg) == (method in WITH_PLAN)
+    assert not make_trainer(method, "OFFICIAL_STREAM", False).follows_public_code
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_ablation_has_it_where_it_is_trained_as_mmrl(variant, make_trainer):
+    trainer = make_trainer("MMRL", "TRAINER.MMRL.VARIANT", variant)
+    known = trainers.draws_as_public_code(trainer.cfg)
+    assert known == trainer.follows_public_code == (variant in ("full", "wo_DS1", "wo_DS2"))
 
 
 def test_half_precision_draws_in_half(make_trainer):
