@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -124,8 +123,8 @@ def test_the_official_stream_is_part_of_what_a_run_is(user):
     assert "those of the method's public code" in (user.run / "log.txt").read_text()
     assert user.train("--official-stream", *QUICK) == (0, "")  # the same run, finished
     assert "OFFICIAL_STREAM: True -> False" in user.error(*QUICK, "OFFICIAL_STREAM", "False")
-    del kept["config"]["OFFICIAL_STREAM"], kept["config_hash"]
-    (user.run / "record.json").write_text(json.dumps(kept))
+    del kept["config"]["OFFICIAL_STREAM"]
+    record.write(user.run, kept)
     assert "OFFICIAL_STREAM: False -> True" in user.error(*QUICK)  # a run from before there was a choice
 
 
