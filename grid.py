@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 import train
-from datasets.text import print_anything
+from common.text import print_anything
 from runs import config, record
 from runs.grid import cli
 from runs.grid.pool import Program

@@ -70,7 +70,7 @@ def inspect(args: argparse.Namespace) -> int:
     out = Path(args.out) if args.out else folder / "inspect" / args.split
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"cannot write into {out}: it is a file")
-    from diagnose import load, observe, write
+    from classify.inspect import load, observe, write
 
     with redirect_stdout(sys.stderr):  # stdout is for the results
         trainer = load.open_run(folder, args.root, args.load_epoch)

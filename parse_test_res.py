@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.text import print_anything
+from common.text import print_anything
 
 TRAINED = ("Finish training", "Finished training")
 TESTED = ("=> result",)

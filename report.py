@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 
-from datasets.text import print_anything
+from common.text import print_anything
 from reporting import command
 
 

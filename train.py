@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets.text import check_folder, print_anything
+from common.text import check_folder, print_anything
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode

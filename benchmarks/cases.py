@@ -22,7 +22,7 @@ from benchmarks.sides import Learned, Side
 from clip.state_dict import read_state_dict
 from tests.reference import toy
 from tests.reference.plain_clip import PlainCLIP
-from trainers.base import autocast, compiled, effective_precision, load_clip
+from trainers.shared.base import autocast, compiled, effective_precision, load_clip
 
 
 @dataclass(frozen=True)

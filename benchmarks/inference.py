@@ -73,7 +73,7 @@ def measure_case(
 
     from benchmarks import cases
     from benchmarks.measure import MatrixProducts, alternate, count_flops
-    from trainers.base import autocast, in_passes
+    from trainers.shared.base import autocast, in_passes
 
     title = f"{case.method}, {case.classes} classes, batch {case.batch}, {case.precision}"
     common.log(f"{title}: first batch")

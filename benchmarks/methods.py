@@ -56,7 +56,7 @@ def evaluated_per_second(case: Any, weights: Path, repeats: int) -> float:
 
     from benchmarks import cases
     from benchmarks.measure import alternate
-    from trainers.base import autocast
+    from trainers.shared.base import autocast
 
     case = dataclasses.replace(case, batch=EVALUATED)
     side, (images, _) = cases.build(case, "ours", weights), cases.batch_of(case, weights)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from datasets.text import print_anything
+from common.text import print_anything
 
 # What a user can mend; everything else is a fault of the program and shows its traceback.
 USER_ERRORS = (ValueError, OSError, FloatingPointError)

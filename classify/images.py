@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from datasets.folders import is_system_name
-from datasets.image_files import is_image_file
+from datasets.shared.folders import is_system_name
+from datasets.shared.image_files import is_image_file
 
 HIDDEN, BROKEN_LINK, SPECIAL = "hidden", "broken link", "special file"
 CLOSED, SEEN, BESIDE = "folder that cannot be opened", "link to a folder seen before", "folder that a pattern matches"

@@ -21,10 +21,10 @@ from dassl.utils.images import UPRIGHT, Reading
 from runs import record
 from runs.config import RESOLVED, default_cfg, merge, read_yaml, trainer_named_in
 from runs.threads import choose_threads
-from trainers import checkpoints
-from trainers.backbone import load_clip, unknowns, weights_id
-from trainers.base import PRECISIONS, Method, autocast, effective_precision
-from trainers.templates import TEMPLATES, template_of
+from trainers.shared import checkpoints
+from trainers.shared.backbone import load_clip, unknowns, weights_id
+from trainers.shared.base import PRECISIONS, Method, autocast, effective_precision
+from trainers.shared.templates import TEMPLATES, template_of
 
 from . import names
 from .classifier import Classifier

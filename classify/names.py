@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets.class_names import name_key
-from datasets.text import is_text, read_users_text
+from common.text import is_text, read_users_text
+from datasets.own.class_names import name_key
 
 
 def places(names: Sequence[str], others: Sequence[str]) -> list[int] | None:

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from datasets.text import check_folder
+from common.text import check_folder
 from runs.environment import versions
 from runs.files import write_json
 

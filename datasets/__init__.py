@@ -50,13 +50,21 @@ WRITTEN: tuple[str, ...] = tuple(name for name in NAMES if name.startswith(("Dig
 
 def load(name: str) -> Any:
     """The loader's class, by its registry name."""
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return getattr(import_module(_module(name)), name)
 
 
 def load_all() -> None:
     """Register every loader; calling it again changes nothing."""
-    for module in _MODULES.values():
-        import_module(f"{__name__}.{module}")
+    for name in _MODULES:
+        import_module(_module(name))
+
+
+def _module(name: str) -> str:
+    """Where a loader lives: the real data sets beside this file, the others in a package of their kind."""
+    stem = _MODULES[name]
+    kind, _, rest = stem.partition("_")
+    place = f"drawn.{rest}" if kind == "drawn" else f"own.{stem}" if name in OWN else stem
+    return f"{__name__}.{place}"
 
 
 def config_name(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import FolderLoader
+from .shared.base import FolderLoader
 
 
 @DATASET_REGISTRY.register()

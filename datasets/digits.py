@@ -13,7 +13,7 @@ from PIL import Image
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .written import WrittenLoader
+from .shared.written import WrittenLoader
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 

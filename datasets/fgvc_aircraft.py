@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import Loader
-from .files import Item, Splits, look_up, read_rows
+from .shared.base import Loader
+from .shared.files import Item, Splits, look_up, read_rows
 
 
 @DATASET_REGISTRY.register()

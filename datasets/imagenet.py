@@ -11,8 +11,8 @@ import os
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import Loader
-from .files import Item, Splits, class_files, class_folders, read_rows, write_atomically
+from .shared.base import Loader
+from .shared.files import Item, Splits, class_files, class_folders, read_rows, write_atomically
 
 NAMES_FILE = "classnames.txt"
 

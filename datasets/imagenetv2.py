@@ -6,8 +6,8 @@ import os
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .files import Item, Splits, class_files, class_folders
 from .imagenet import ImageNetVariant, note_count, test_only
+from .shared.files import Item, Splits, class_files, class_folders
 
 
 @DATASET_REGISTRY.register()

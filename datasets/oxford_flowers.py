@@ -8,9 +8,9 @@ import numpy as np
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import SplitLoader
-from .files import Item, Splits, label_from, look_up, read_json_object, read_mat
-from .splits import group_by_label, split_classes
+from .shared.base import SplitLoader
+from .shared.files import Item, Splits, label_from, look_up, read_json_object, read_mat
+from .shared.splits import group_by_label, split_classes
 
 
 @DATASET_REGISTRY.register()

@@ -6,9 +6,9 @@ import random
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import SplitLoader
-from .files import Item, Splits, label_from, read_rows
-from .splits import split_trainval
+from .shared.base import SplitLoader
+from .shared.files import Item, Splits, label_from, read_rows
+from .shared.splits import split_trainval
 
 
 @DATASET_REGISTRY.register()

@@ -9,9 +9,9 @@ import numpy as np
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import SplitLoader
-from .files import Item, Splits, read_mat
-from .splits import split_trainval
+from .shared.base import SplitLoader
+from .shared.files import Item, Splits, read_mat
+from .shared.splits import split_trainval
 
 
 @DATASET_REGISTRY.register()

@@ -7,9 +7,9 @@ import random
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import SplitLoader
-from .files import Item, Splits, look_up, read_rows
-from .splits import split_trainval
+from .shared.base import SplitLoader
+from .shared.files import Item, Splits, look_up, read_rows
+from .shared.splits import split_trainval
 
 
 @DATASET_REGISTRY.register()

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from datasets.text import print_anything
+from common.text import print_anything
 from runs.table import Pair, collect, dagger, footnotes, harmonic_mean, unlike_pairs, whole
 
 HEADERS = ["Method", "Config", "Seeds", "Base", "New", "HM", "HM - {to}"]

@@ -3,9 +3,9 @@
 In rising order: Dassl's and the methods' defaults; the dataset's YAML; the method's YAML; the per-dataset
 overrides in `datasets.yaml` beside the method's YAML; for `--eval-only --model-dir D` the method's settings
 recorded in `D/config.yaml` (so that a model is built as it was trained); the command line (`options`). What `INPUT`
-says of the images is the checkpoint's (`trainers.images`), unless the command line says otherwise. How their files are
-read (INPUT.READ) goes by the data: a user's own are turned upright, others stay as the CoOp family reads them. No value
-is out of bounds (`bounds`).
+says of the images is the checkpoint's (`trainers.shared.images`), unless the command line says otherwise. How their
+files are read (INPUT.READ) goes by the data: a user's own are turned upright, others stay as the CoOp family reads
+them. No value is out of bounds (`bounds`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dassl.config import get_cfg_default
 from runs import bounds
 from runs.names import suggest
 from runs.options import coerce, command_line, refuse_two_values
-from trainers.images import follow_checkpoint
+from trainers.shared.images import follow_checkpoint
 
 OVERRIDES = "datasets.yaml"
 RESOLVED = "config.yaml"
@@ -70,7 +70,7 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
     chosen.TRAINER.NAME = trainers.ALIASES.get(chosen.TRAINER.NAME, chosen.TRAINER.NAME)
     _check_name("dataset", chosen.DATASET.NAME, datasets.NAMES, "--dataset-config-file")
     if chosen.TRAINER.NAME not in trainers.METHODS:
-        _check_name("trainer", chosen.TRAINER.NAME, {*trainers.METHODS, *trainers.foreign.find()}, "--trainer")
+        _check_name("trainer", chosen.TRAINER.NAME, {*trainers.METHODS, *trainers.shared.foreign.find()}, "--trainer")
 
     if args.config_file and chosen.TASK != "CD":
         # A cross-dataset run has one setting for the source and every target.

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from runs import record
-from trainers import lists
-from trainers.lists import Lists
+from trainers.shared import lists
+from trainers.shared.lists import Lists
 
 FEW_IMAGES = 30
 BACK = "put the data back as they were"

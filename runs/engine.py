@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from trainers.engine import LOST, OURS, check
+from trainers.shared.engine import LOST, OURS, check
 
 __all__ = ["OURS", "check"]
 

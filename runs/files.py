@@ -12,7 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from trainers.atomic import write_bytes
+from trainers.shared.atomic import write_bytes
 
 try:
     import fcntl
@@ -27,7 +27,7 @@ class RunBusy(OSError):
 def write_text(path: Path, text: str) -> None:
     """Write `path` atomically: whatever happens, it holds either the old content or the new one. OSError names it.
 
-    What is not UTF-8 in the name of a file is escaped as `datasets.text` says, which JSON reads back by itself.
+    What is not UTF-8 in the name of a file is escaped as `common.text` says, which JSON reads back by itself.
     """
     write_bytes(path, text.encode(errors="backslashreplace"))
 

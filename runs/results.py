@@ -10,7 +10,7 @@ from typing import Any
 
 from runs.engine import OURS, macro_f1
 from runs.environment import device_name, peak_memory
-from trainers.atomic import write_bytes
+from trainers.shared.atomic import write_bytes
 
 PREDICTIONS = "predictions.npz"
 

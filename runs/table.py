@@ -18,7 +18,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from datasets.text import print_anything
+from common.text import print_anything
 from runs import record
 from runs.likeness import DAGGER, cautions, unlike_halves, unlike_tests
 

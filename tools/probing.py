@@ -24,8 +24,8 @@ from clip.model import CLIP
 from runs.config import build_cfg, merge_pairs
 from runs.grid.layout import CONFIGS, choose_config, method_file
 from tests.reference import toy
-from trainers.backbone import load_clip
-from trainers.base import autocast
+from trainers.shared.backbone import load_clip
+from trainers.shared.base import autocast
 
 DATASET, SHOTS = "caltech101", 16
 PRECISIONS = ("fp32", "bf16", "fp16", "amp")

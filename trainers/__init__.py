@@ -12,7 +12,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from . import engine, foreign
+from .shared import engine, foreign
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import CLIPTrainer, Method, unit, wide
-from .features import text_features
-from .official_stream import a_clip, one_linear
-from .templates import template_of
+from .shared.base import CLIPTrainer, Method, unit, wide
+from .shared.features import text_features
+from .shared.official_stream import a_clip, one_linear
+from .shared.templates import template_of
 
 
 class CLIPAdapterModel(Method):

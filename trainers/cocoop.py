@@ -25,9 +25,17 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import CLIPTrainer, Method
-from .context import INIT_STD, Context, ContextPrompts, cosine_logits, image_features, initial_vectors, is_class_buffer
-from .official_stream import a_clip, one_linear, words_or
+from .shared.base import CLIPTrainer, Method
+from .shared.context import (
+    INIT_STD,
+    Context,
+    ContextPrompts,
+    cosine_logits,
+    image_features,
+    initial_vectors,
+    is_class_buffer,
+)
+from .shared.official_stream import a_clip, one_linear, words_or
 
 BOTTLENECK = 16  # of the joint width: the meta-net's hidden one
 TOKENS_AT_ONCE = 1 << 15  # in evaluation, over all images' versions of the prompts

@@ -23,9 +23,17 @@ from clip.draws import Draw
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import CLIPTrainer, Method
-from .context import INIT_STD, Context, ContextPrompts, cosine_logits, image_features, initial_vectors, is_class_buffer
-from .official_stream import a_clip, words_or
+from .shared.base import CLIPTrainer, Method
+from .shared.context import (
+    INIT_STD,
+    Context,
+    ContextPrompts,
+    cosine_logits,
+    image_features,
+    initial_vectors,
+    is_class_buffer,
+)
+from .shared.official_stream import a_clip, words_or
 
 OTHER_CLASSES = (
     "class-specific contexts (TRAINER.COOP.CSC True) score the classes they were trained on and no others: train with "

@@ -23,10 +23,10 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .context import INIT_STD, Context, text_features
 from .coop import ContextTrainer, CoOpModel, context_of, switch_of
-from .official_stream import a_clip, words_or
-from .templates import fill, template_of
+from .shared.context import INIT_STD, Context, text_features
+from .shared.official_stream import a_clip, words_or
+from .shared.templates import fill, template_of
 
 PHRASE = "a photo of a"
 TEMPLATES = {"DescribableTextures": "a photo of a {}, a type of texture."}  # where not zero-shot CLIP's

@@ -30,8 +30,8 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import Method, wide
-from .features import FittedTrainer, image_features, loader_of, places_among, validation_images, whole_dataset
+from .shared.base import Method, wide
+from .shared.features import FittedTrainer, image_features, loader_of, places_among, validation_images, whole_dataset
 
 COARSE = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)
 MAX_ITERATIONS = 1000

@@ -26,9 +26,9 @@ from clip.draws import Draw, linear
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import CLIPTrainer, Method
-from .context import INIT_STD, cosine_logits, is_class_buffer
-from .deep_prompts import (
+from .shared.base import CLIPTrainer, Method
+from .shared.context import INIT_STD, cosine_logits, is_class_buffer
+from .shared.deep_prompts import (
     DeepText,
     ImageStart,
     check_depth,
@@ -40,7 +40,7 @@ from .deep_prompts import (
     starts_from,
     unread,
 )
-from .official_stream import a_clip, normal, one_linear, words_or
+from .shared.official_stream import a_clip, normal, one_linear, words_or
 
 NODE = "TRAINER.MAPLE"
 

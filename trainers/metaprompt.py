@@ -36,11 +36,11 @@ from clip.draws import Draw
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import CLIPTrainer, Method, unit
-from .context import INIT_STD, cosine_logits, placeholders, text_features
-from .deep_prompts import DeepText, ImageStart, check_depth, check_vit, drawn, prompts_of, put
-from .official_stream import a_clip, normal
-from .templates import IMAGENET_ENSEMBLE, template_of
+from .shared.base import CLIPTrainer, Method, unit
+from .shared.context import INIT_STD, cosine_logits, placeholders, text_features
+from .shared.deep_prompts import DeepText, ImageStart, check_depth, check_vit, drawn, prompts_of, put
+from .shared.official_stream import a_clip, normal
+from .shared.templates import IMAGENET_ENSEMBLE, template_of
 
 NODE = "TRAINER.META"
 TEXT, VISION = "prompt_learner.ctx", "vision_prompt_learner.ctx"

@@ -33,11 +33,11 @@ from clip.layers import ResidualAttentionBlock
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import CLIPTrainer, Method, unit
-from .context import cosine_logits
-from .deep_prompts import check_vit
-from .official_stream import a_clip, normal
-from .templates import fill, prompt_tokens
+from .shared.base import CLIPTrainer, Method, unit
+from .shared.context import cosine_logits
+from .shared.deep_prompts import check_vit
+from .shared.official_stream import a_clip, normal
+from .shared.templates import fill, prompt_tokens
 
 _CLASS_BUFFERS = ("token_embedding", "tokenized_prompts")
 

@@ -1,6 +1,6 @@
 """MMRL++: Parameter-Efficient and Interaction-Aware Representation Learning (Guo and Gu, arXiv 2505.10088).
 
-MMRL (``trainers/mmrl.py``) with three changes. One map per tower with a low-rank residual per layer (SRRA) replaces the
+MMRL (``trainers/mmrl/``) with three changes. One map per tower with a low-rank residual per layer (SRRA) replaces the
 maps of their own; the representation projection is CLIP's own plus a low-rank residual; and before every layer after J
 the representation tokens are beta R_i + (1 - beta) (what the layer before made of them) (PRC). So here the outputs of
 the representation tokens are read; in the text tower they depend on no class and stand in the prefix that all classes
@@ -28,10 +28,10 @@ from clip.draws import Draw, default_bound
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import CLIPTrainer, unit, wide
 from .mmrl import MMRLModel, Projected, Settings
-from .official_stream import a_clip, normal, uniform
-from .templates import fill, template_of
+from .shared.base import CLIPTrainer, unit, wide
+from .shared.official_stream import a_clip, normal, uniform
+from .shared.templates import fill, template_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,8 +28,8 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import CLIPTrainer, Method, wide
-from .context import INIT_STD, Context, ContextPrompts, cosine_logits, image_features, is_class_buffer
+from .shared.base import CLIPTrainer, Method, wide
+from .shared.context import INIT_STD, Context, ContextPrompts, cosine_logits, image_features, is_class_buffer
 
 
 class ProDAModel(Method):

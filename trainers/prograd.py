@@ -30,10 +30,10 @@ from clip.draws import Draw
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .context import INIT_STD, Context, cosine_logits, image_features, placeholders, text_features
 from .coop import ContextTrainer, CoOpModel, context_of, switch_of
-from .official_stream import a_clip, words_or
-from .templates import fill, template_of
+from .shared.context import INIT_STD, Context, cosine_logits, image_features, placeholders, text_features
+from .shared.official_stream import a_clip, words_or
+from .shared.templates import fill, template_of
 
 NAME_LAST = " {}."  # how a template ends whose words before the name become the context
 TEMPLATES = {

@@ -33,9 +33,9 @@ from clip.draws import Draw
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import CLIPTrainer, Method, unit, wide
-from .context import INIT_STD, cosine_logits, is_class_buffer
-from .deep_prompts import (
+from .shared.base import CLIPTrainer, Method, unit, wide
+from .shared.context import INIT_STD, cosine_logits, is_class_buffer
+from .shared.deep_prompts import (
     DeepText,
     ImageStart,
     check_depth,
@@ -48,8 +48,8 @@ from .deep_prompts import (
     starts_from,
     unread,
 )
-from .official_stream import a_clip, normal, words_or
-from .templates import fill, prompt_tokens
+from .shared.official_stream import a_clip, normal, words_or
+from .shared.templates import fill, prompt_tokens
 
 NODE = "TRAINER.PROMPTSRC"
 FIRST_TEMPLATE = "a photo of a {}."

@@ -36,12 +36,12 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import CLIPTrainer, Method, unit
-from .context import cosine_logits, text_features
-from .deep_prompts import ImageStart, check_vit
-from .features import loader_of, validation_images
-from .official_stream import a_clip, uniform
-from .templates import fill, template_of
+from .shared.base import CLIPTrainer, Method, unit
+from .shared.context import cosine_logits, text_features
+from .shared.deep_prompts import ImageStart, check_vit
+from .shared.features import loader_of, validation_images
+from .shared.official_stream import a_clip, uniform
+from .shared.templates import fill, template_of
 
 CARRIED = 0.01  # alpha
 PATCH_OF_INIT = 14

@@ -31,11 +31,11 @@ from clip.layers import stream_dtype
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import CLIPTrainer, Method, unit
-from .context import cosine_logits
-from .deep_prompts import check_vit
-from .official_stream import a_clip, normal
-from .templates import prompt_tokens, template_of
+from .shared.base import CLIPTrainer, Method, unit
+from .shared.context import cosine_logits
+from .shared.deep_prompts import check_vit
+from .shared.official_stream import a_clip, normal
+from .shared.templates import prompt_tokens, template_of
 
 TEMPLATE = "a photo of a {}."
 NOISE = 0.1

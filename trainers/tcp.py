@@ -32,8 +32,9 @@ from clip.layers import QuickGELU, no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import Method, unit
-from .context import (
+from .coop import ContextTrainer, context_of, switch_of
+from .shared.base import Method, unit
+from .shared.context import (
     INIT_STD,
     Context,
     ContextPrompts,
@@ -44,9 +45,8 @@ from .context import (
     placeholders,
     text_features,
 )
-from .coop import ContextTrainer, context_of, switch_of
-from .official_stream import a_clip, one_linear, words_or
-from .templates import fill, prompt_tokens, template_of
+from .shared.official_stream import a_clip, one_linear, words_or
+from .shared.templates import fill, prompt_tokens, template_of
 
 VECTORS = 4
 WEIGHT = 8.0

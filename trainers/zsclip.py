@@ -17,8 +17,8 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import CLIPTrainer, Method, unit, wide
-from .templates import IMAGENET_ENSEMBLE, fill, prompt_tokens, template_of
+from .shared.base import CLIPTrainer, Method, unit, wide
+from .shared.templates import IMAGENET_ENSEMBLE, fill, prompt_tokens, template_of
 
 
 class ZeroshotModel(Method):

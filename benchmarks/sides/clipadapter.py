@@ -10,8 +10,8 @@ from clip import tokenize
 from clip.model import CLIP
 from tests.reference.plain_adapters import PlainCLIPAdapter
 from trainers.clipadapter import CLIPAdapterModel
-from trainers.features import text_features
-from trainers.templates import TEMPLATES, fill
+from trainers.shared.features import text_features
+from trainers.shared.templates import TEMPLATES, fill
 
 TEMPLATE = TEMPLATES["ImageNet"]
 RATIO = 0.2

@@ -10,9 +10,9 @@ from benchmarks.sides import Learned, Side
 from clip import tokenize
 from clip.model import CLIP
 from tests.reference.plain_coop import PlainCoOp
-from trainers.base import Method
-from trainers.context import Context
 from trainers.coop import CoOpModel
+from trainers.shared.base import Method
+from trainers.shared.context import Context
 
 PHRASE = "a photo of a"
 TEMPLATE = f"{PHRASE} {{}}."

@@ -12,7 +12,7 @@ from benchmarks.sides.coop import TEMPLATE, ours_of, token_ids
 from clip.model import CLIP
 from tests.reference.plain_mma import PlainMMA
 from trainers.mma import MMAModel, Settings
-from trainers.templates import fill
+from trainers.shared.templates import fill
 
 
 def _settings(layers: int) -> Settings:

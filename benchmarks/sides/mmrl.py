@@ -9,7 +9,7 @@ from clip import tokenize
 from clip.model import CLIP
 from tests.reference.plain_mmrl import PlainMMRL
 from trainers.mmrl import MMRLModel, Settings
-from trainers.templates import TEMPLATES, fill
+from trainers.shared.templates import TEMPLATES, fill
 
 TEMPLATE = TEMPLATES["ImageNet"]
 

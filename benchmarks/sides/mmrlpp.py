@@ -9,7 +9,7 @@ from clip import tokenize
 from clip.model import CLIP
 from tests.reference.plain_mmrlpp import PlainMMRLpp
 from trainers.mmrlpp import MMRLppModel, PlusSettings
-from trainers.templates import TEMPLATES, fill
+from trainers.shared.templates import TEMPLATES, fill
 
 TEMPLATE = TEMPLATES["ImageNet"]
 

@@ -13,7 +13,7 @@ from clip import tokenize
 from clip.model import CLIP
 from tests.reference.plain_plot import PlainPLOT
 from trainers.plot import PHRASES, PLOTModel
-from trainers.templates import fill
+from trainers.shared.templates import fill
 
 OURS = PHRASES["Caltech101"]
 

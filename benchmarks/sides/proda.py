@@ -9,9 +9,9 @@ from benchmarks.sides.coop import ours_of
 from clip import tokenize
 from clip.model import CLIP
 from tests.reference.plain_proda import PlainProDA
-from trainers.context import placeholders, token_counts
 from trainers.proda import ProDAModel
-from trainers.templates import fill
+from trainers.shared.context import placeholders, token_counts
+from trainers.shared.templates import fill
 
 PROMPTS, N_CTX, APART = 32, 16, 0.1
 CHOSEN = [0, 8, 16, 24]

@@ -10,8 +10,8 @@ from benchmarks.sides import Learned, Side
 from benchmarks.sides.coop import PHRASE, TEMPLATE, name_lengths, ours_of, plain_of, token_ids
 from clip.model import CLIP
 from tests.reference.plain_coop import PlainProGrad
-from trainers.context import Context, placeholders
 from trainers.prograd import ProGradModel
+from trainers.shared.context import Context, placeholders
 
 N_CTX = 16
 TEXT = f"{placeholders(N_CTX - 4)} {PHRASE}"

@@ -13,7 +13,7 @@ from benchmarks.sides.maple import plain_of
 from clip.model import CLIP
 from tests.reference.plain_provp import PlainProVP
 from trainers.provp import ProVPModel
-from trainers.templates import fill
+from trainers.shared.templates import fill
 
 TOKENS = 16
 

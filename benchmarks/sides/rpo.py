@@ -9,7 +9,7 @@ from benchmarks.sides.coop import TEMPLATE, ours_of, token_ids
 from clip.model import CLIP
 from tests.reference.plain_rpo import PlainRPO
 from trainers.rpo import RPOModel
-from trainers.templates import fill
+from trainers.shared.templates import fill
 
 PAIRS = 24
 

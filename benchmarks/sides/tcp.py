@@ -9,8 +9,8 @@ from benchmarks.sides.coop import TEMPLATE, ours_of, token_ids
 from benchmarks.sides.mma import plain_of
 from clip.model import CLIP
 from tests.reference.plain_tcp import PlainTCP
+from trainers.shared.templates import fill
 from trainers.tcp import TCPModel
-from trainers.templates import fill
 
 LEARNED = "X X X X {}."
 

@@ -10,10 +10,10 @@ from benchmarks.sides.coop import ours_of
 from clip import tokenize
 from clip.model import CLIP
 from tests.reference.plain_adapters import PlainTipAdapter
-from trainers.base import unit
-from trainers.features import text_features
-from trainers.templates import TEMPLATES, fill
-from trainers.tip_cache import TipAdapterFModel
+from trainers.shared.base import unit
+from trainers.shared.features import text_features
+from trainers.shared.templates import TEMPLATES, fill
+from trainers.tipadapter.cache import TipAdapterFModel
 
 TEMPLATE = TEMPLATES["ImageNet"]
 ALPHA, BETA, SHOTS = 1.5, 1.0, 16

@@ -15,7 +15,7 @@ import torch
 from benchmarks import cases, common, inference, measure, memory, methods, train_step
 from clip import tokenize
 from tests.often import some_often
-from trainers.templates import TEMPLATES, fill
+from trainers.shared.templates import TEMPLATES, fill
 
 TINY = cases.Size(embed=16, res=16, patch=8, vision=(64, 4), text=(64, 4))
 WIDE = cases.Size(embed=64, res=32, patch=16, vision=(128, 12), text=(64, 12))  # as deep as settings expect

@@ -13,9 +13,8 @@ from PIL import Image
 
 from classify import load_classifier, names, zero_shot
 from classify.load import recorded_cfg
-from trainers.base import Method
-
-from .conftest import BASE, NEW, evaluation
+from tests.classify.conftest import BASE, NEW, evaluation
+from trainers.shared.base import Method
 
 
 @pytest.mark.parametrize("fusion", ["probs", "logits"])

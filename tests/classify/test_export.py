@@ -16,8 +16,7 @@ from torchvision import transforms as T
 
 import export
 from classify import load_classifier, program
-
-from .conftest import BASE, NEW
+from tests.classify.conftest import BASE, NEW
 
 
 @pytest.fixture(scope="module")

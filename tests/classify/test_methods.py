@@ -7,9 +7,8 @@ import torch
 
 import trainers
 from classify import load_classifier
+from tests.classify.conftest import BASE, CONFIGS, NEW, evaluation, trained
 from tests.often import some_often
-
-from .conftest import BASE, CONFIGS, NEW, evaluation, trained
 
 # Shown how few-shot learning goes on, not how well: seconds, not minutes.
 QUICK = ["OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "2", "DATASET.SUBSAMPLE_CLASSES", "base"]

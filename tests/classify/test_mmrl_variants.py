@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from classify import load_classifier
+from tests.classify.conftest import BASE, NEW, evaluation, trained
 from tests.often import some_often
-
-from .conftest import BASE, NEW, evaluation, trained
 
 QUICK = ["OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "2", "DATASET.SUBSAMPLE_CLASSES", "base"]
 

@@ -19,9 +19,8 @@ import train
 from classify import images, load_classifier, zero_shot
 from classify.classifier import Classifier
 from runs import record
+from tests.classify.conftest import NEW
 from tests.e2e import mishaps
-
-from .conftest import NEW
 
 ROOT = Path(train.__file__).parent
 CASES = ROOT / "tests/data/cases"

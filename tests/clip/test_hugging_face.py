@@ -21,9 +21,9 @@ from clip.model import CLIP
 from clip.shape import OPENAI_IMAGES, Computation, Preprocess
 from clip.state_dict import read_state_dict
 from clip.weights import find
-from trainers.backbone import weights_id
-from trainers.base import unit
-from trainers.images import images_of
+from trainers.shared.backbone import weights_id
+from trainers.shared.base import unit
+from trainers.shared.images import images_of
 
 CONFIG = {
     "model_type": "clip",

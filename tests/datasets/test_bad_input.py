@@ -10,7 +10,7 @@ import pytest
 from scipy.io import savemat
 
 import datasets
-from datasets import prepare
+from commands import prepare
 
 TINY = {
     "train": [["a/image_0000.jpg", 0, "a"], ["b/image_0000.jpg", 1, "b"]],
@@ -44,7 +44,7 @@ def split_tree(touch, tmp_path):
 
 
 def run_prepare(config):
-    return f"run python -m datasets.prepare {config} --root {{root}}"
+    return f"run python mmrl.py prepare {config} --root {{root}}"
 
 
 def edit(path, old, new):
@@ -111,7 +111,7 @@ def test_the_command_that_is_named_exists(name, build, tmp_path):
     """What the error of an empty root says can be typed: here with --verify, which fetches nothing."""
     with pytest.raises(FileNotFoundError) as caught:
         build(tmp_path, name)
-    command = str(caught.value).partition("python -m datasets.prepare ")[2].partition(",")[0]
+    command = str(caught.value).partition("python mmrl.py prepare ")[2].partition(",")[0]
     assert prepare.main([*command.split(), "--verify"]) == 1
 
 

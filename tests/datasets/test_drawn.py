@@ -14,9 +14,9 @@ from PIL import Image
 
 import clip
 import datasets
-from datasets import drawn
-from datasets.drawing import Look, draw
-from trainers.templates import TEMPLATES, fill
+from datasets.drawn import base as drawn
+from datasets.drawn.drawing import Look, draw
+from trainers.shared.templates import TEMPLATES, fill
 
 DRAWN = [name for name in datasets.NAMES if name.startswith("Drawn")]
 VARIANTS = [name for name in DRAWN if name.startswith("DrawnLetters") and name != "DrawnLetters"]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets import fewshot
-from datasets.files import Item, Splits
+from datasets.shared import fewshot
+from datasets.shared.files import Item, Splits
 
 PARTS = ("train_x", "val", "test")
 SAY = "DescribableTextures: few-shot split (4 shots, seed 1): "
@@ -184,7 +184,7 @@ def test_an_unwritable_folder_is_said(textures, monkeypatch):
     def refuse(path, text):
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr("datasets.fewshot.write_atomically", refuse)
+    monkeypatch.setattr("datasets.shared.fewshot.write_atomically", refuse)
     drawn, (line,) = textures()
     assert line.startswith(f"{SAY}drawn, but not saved ([Errno 13] Permission denied")
     assert [len(part) for part in drawn] == [16, 8] and not textures.path.exists()
@@ -198,7 +198,7 @@ def test_a_full_disk_leaves_the_old_file(textures, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("datasets.files.os.fsync", full)
+    monkeypatch.setattr("datasets.shared.files.os.fsync", full)
     found, (line,) = textures()
     assert found == drawn and line.endswith("so drawn anew, but not saved ([Errno 28] No space left on device)")
     assert textures.path.read_bytes() == content
@@ -217,7 +217,7 @@ def test_coops_pickle_is_told(textures):
     _, said = textures()
     note = f"note: {textures.path.with_suffix('.pkl')} is CoOp's and not read"
     assert said == [
-        f"{note}: python -m datasets.import_fewshot imports it",
+        f"{note}: python mmrl.py import-fewshot imports it",
         f"{SAY}drawn and saved as {textures.path}",
     ]
 

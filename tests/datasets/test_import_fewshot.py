@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from commands import import_fewshot
 from dassl.data.datasets import Datum
-from datasets import fewshot, import_fewshot
-from datasets.coop_pickle import Row, read_pickle, to_records
-from datasets.files import Item, Splits
+from datasets.prepare.coop_pickle import Row, read_pickle, to_records
+from datasets.shared import fewshot
+from datasets.shared.files import Item, Splits
 
 ROOT = Path(__file__).resolve().parents[2]
 SAY = "DescribableTextures: few-shot split (4 shots, seed 1): "
@@ -375,7 +376,7 @@ def test_a_bomb_is_refused_with_what_it_asked_for(function, arguments, asked, pr
         "dassl.data.datasets.base_dataset DatasetBase",
         "dassl.data.datasets.base_dataset Datum.__init__",
         "dassl.data.datasets.base_dataset.os system",
-        "datasets.coop_pickle _Record",
+        "datasets.prepare.coop_pickle _Record",
     ],
 )
 def test_only_the_record_itself_is_admitted(asked, textures):
@@ -419,7 +420,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, data):
 
 
 def test_the_command_explains_itself():
-    words = [sys.executable, "-m", "datasets.import_fewshot", "-h"]
+    words = [sys.executable, "-m", "commands.import_fewshot", "-h"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "nothing of it is executed" in done.stdout and not done.stderr
 
@@ -430,4 +431,4 @@ def test_the_command_explains_itself():
 def test_bad_usage(words, capsys):
     with pytest.raises(SystemExit) as caught:
         import_fewshot.main(words)
-    assert caught.value.code == 2 and "usage: python -m datasets.import_fewshot" in capsys.readouterr().err
+    assert caught.value.code == 2 and "usage: python mmrl.py import-fewshot" in capsys.readouterr().err

@@ -138,7 +138,7 @@ def test_unwritable_folder_is_said(build, make_tree, tmp_path, capsys, monkeypat
         raise PermissionError(13, "Permission denied", path)
 
     make_tree("Food101", tmp_path)
-    monkeypatch.setattr("datasets.base.write_split", refuse)
+    monkeypatch.setattr("datasets.shared.base.write_split", refuse)
     assert len(build(tmp_path, "Food101").train_x) == 10
     assert "Food101: derived a split that could not be saved ([Errno 13]" in capsys.readouterr().out
 

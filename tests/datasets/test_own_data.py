@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets import fewshot
-from datasets.class_names import name_key
+from datasets.own.class_names import name_key
+from datasets.shared import fewshot
 
 PARTS = ("train_x", "val", "test")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from datasets.folders import PARTS, is_system_name, part_of
+from datasets.shared.folders import PARTS, is_system_name, part_of
 
 CASES = Path(__file__).parents[1] / "data/cases"
 NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))

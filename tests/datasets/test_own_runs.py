@@ -12,9 +12,9 @@ import yaml
 
 import predict
 import train
-from datasets import fewshot
+from common.text import unescape
 from datasets.digits import CLASSES, write_images
-from datasets.text import unescape
+from datasets.shared import fewshot
 
 CONFIGS = Path(train.__file__).parent / "configs"
 TEMPLATE = "a photo of the digit {}."

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.files import Item
-from datasets.own_split import boundaries, split_by_path
+from datasets.own.split import boundaries, split_by_path
+from datasets.shared.files import Item
 
 PARTS = ("train", "val", "test")
 PINNED = [

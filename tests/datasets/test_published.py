@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from datasets.files import Item, read_split, write_split
-from datasets.splits import split_classes, split_trainval
+from datasets.shared.files import Item, read_split, write_split
+from datasets.shared.splits import split_classes, split_trainval
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = json.loads((DATA / "fewshot_selection.json").read_text())

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.base import SplitLoader
-from datasets.files import Item, Splits
-from datasets.splits import cut_classes
+from datasets.shared.base import SplitLoader
+from datasets.shared.files import Item, Splits
+from datasets.shared.splits import cut_classes
 
 
 class Unread(SplitLoader):

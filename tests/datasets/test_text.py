@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.text import is_text, print_anything, read_users_text, unescape
+from common.text import is_text, print_anything, read_users_text, unescape
 
 TEXT = 'path,classname\r\n"a/1.png",café\rb,naïve "漢"\n'
 READ = 'path,classname\n"a/1.png",café\nb,naïve "漢"\n'

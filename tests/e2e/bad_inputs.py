@@ -107,7 +107,7 @@ def of_options() -> list[Case]:
 
 def of_data() -> list[Case]:
     """Folders, lists and images."""
-    prepare = "run python -m datasets.prepare"
+    prepare = "run python mmrl.py prepare"
     image = "{data}/oxford_pets/images/2_1.jpg"
     unread = "(1 of 12 images cannot be read: mend them, or take them out of the data)"
     return [

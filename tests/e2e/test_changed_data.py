@@ -172,7 +172,7 @@ def test_halves_of_one_class_are_refused_and_small_ones_marked(user, digits):
 
 
 def test_what_was_learned_says_its_data(user, digits):
-    from trainers import checkpoints
+    from trainers.shared import checkpoints
 
     plant(user, digits, CLASSES[:4])
     assert user.train("run", *QUICK, "TRAIN.RESUME_FREQ", "1")[0] == 0

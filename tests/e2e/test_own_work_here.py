@@ -16,7 +16,7 @@ import parse_test_res
 import train
 import trainers
 from runs import record
-from trainers import foreign
+from trainers.shared import foreign
 
 ROOT = Path(train.__file__).parent
 PAGE = (ROOT / "docs/coming-from-coop.md").read_text(encoding="utf-8")

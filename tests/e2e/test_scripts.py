@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import train
-from trainers import checkpoints
+from trainers.shared import checkpoints
 
 ROOT = Path(train.__file__).parent
 SHORT = ["--", "OPTIM.MAX_EPOCH", "2"]

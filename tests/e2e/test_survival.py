@@ -18,7 +18,7 @@ import pytest
 import train
 from runs import record
 from tests.e2e import faults
-from trainers import checkpoints
+from trainers.shared import checkpoints
 
 CONFIGS = Path(train.__file__).parent / "configs"
 METHOD = "MultiModalRepresentationLearner"

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import train
-from trainers import checkpoints
+from trainers.shared import checkpoints
 
 ROOT = Path(train.__file__).parent
 FOLDER = "base2new/{half}/digits/shots_16/{method}/embedded/seed{seed}"

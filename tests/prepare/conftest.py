@@ -22,11 +22,11 @@ import yaml
 from scipy.io import savemat
 
 import datasets
+from commands.prepare import main
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.prepare import main
-from datasets.preparing import fetch, sources
-from datasets.preparing.verify import names_digest
+from datasets.prepare import fetch, sources
+from datasets.prepare.verify import names_digest
 
 _SPEC = importlib.util.spec_from_file_location("tiny_trees", Path(__file__).parent.parent / "datasets/conftest.py")
 trees = importlib.util.module_from_spec(_SPEC)

@@ -13,10 +13,10 @@ import yaml
 import clip
 import datasets
 from clip.download import DEFAULT_ROOT
+from commands import prepare as command
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets import prepare as command
-from datasets.preparing import sources
-from datasets.preparing.verify import names_digest
+from datasets.prepare import sources
+from datasets.prepare.verify import names_digest
 
 REAL = sources.load()
 
@@ -26,7 +26,7 @@ REAL = sources.load()
     [
         (
             ["OxfordPet"],
-            "error: there is no dataset 'OxfordPet': did you mean OxfordPets? python -m datasets.prepare --l",
+            "error: there is no dataset 'OxfordPet': did you mean OxfordPets? python mmrl.py prepare --l",
         ),
         (["imagefolder"], "error: imagefolder is your own data: there is nothing to fetch or to compare it with"),
         (["clip:vit-b/16"], "error: there is no dataset 'clip:vit-b/16': did you mean clip:ViT-B/16? python"),
@@ -44,7 +44,7 @@ def test_bad_input(arguments, line, prepare, tmp_path):
 def test_bad_usage(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         command.main(arguments)
-    assert caught.value.code == 2 and "usage: python -m datasets.prepare" in capsys.readouterr().err
+    assert caught.value.code == 2 and "usage: python mmrl.py prepare" in capsys.readouterr().err
 
 
 def test_root_that_cannot_be_made(prepare, tmp_path):
@@ -128,8 +128,8 @@ def test_interrupt(server, tmp_path):
     program = f"""
         import os, signal, sys
         from pathlib import Path
-        from datasets.prepare import main
-        from datasets.preparing import fetch
+        from commands.prepare import main
+        from datasets.prepare import fetch
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         fetch.time.sleep = lambda seconds: os.kill(os.getpid(), signal.SIGINT)
         sys.exit(main(["Food101", "--root", {str(tmp_path)!r}], Path({str(server.table)!r})))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import datasets
-from datasets.preparing import sources
+from datasets.prepare import sources
 
 PARTS = ("train", "val", "test")
 SPLIT = "Caltech101 OxfordPets StanfordCars OxfordFlowers Food101 SUN397 DescribableTextures EuroSAT UCF101".split()
@@ -98,7 +98,7 @@ def test_digits_are_written_here(server, prepare, load, tmp_path, capsys):
     images = tmp_path / "digits/images"
     (images / "one/0001.png").rename(images / "two/new.png")
     start = f"Digits: {images} does not agree with manifest.json"
-    aside = f"move {tmp_path}/digits away and run python -m datasets.prepare Digits --root {tmp_path}"
+    aside = f"move {tmp_path}/digits away and run python mmrl.py prepare Digits --root {tmp_path}"
     differs = "1 image (one/0001.png) missing; 1 image (two/new.png) too much"
     assert prepare("Digits", "--root", tmp_path, "--verify").out == [f"{start} ({differs}): {aside}"]
     (images / "two/new.png").rename(images / "one/0001.png")
@@ -123,7 +123,7 @@ def test_weights(server, prepare, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     run = prepare("clip:ViT-B/16", "--verify")
     path = tmp_path / ".cache/clip/ViT-B-16.pt"
-    again = "run python -m datasets.prepare clip:ViT-B/16"
+    again = "run python mmrl.py prepare clip:ViT-B/16"
     assert (run.status, run.out) == (1, [f"clip:ViT-B/16: {path} is missing: {again}"])
     server.dead = ["/0/"]  # the first mirror
     assert prepare("clip:ViT-B/16").status == 0 and path.read_bytes() == server.files["clip/ViT-B-16.pt"]

@@ -15,8 +15,8 @@ from dataclasses import replace
 import pytest
 import requests
 
-from datasets.preparing import checks, fetch
-from datasets.preparing.sources import Source
+from datasets.prepare import checks, fetch
+from datasets.prepare.sources import Source
 
 DATA = bytes(range(256)) * 4000
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -82,8 +82,8 @@ def test_killed_process_leaves_what_the_next_one_needs(source, server, tmp_path)
     program = f"""
         import os, time
         from pathlib import Path
-        from datasets.preparing import fetch
-        from datasets.preparing.sources import Source
+        from datasets.prepare import fetch
+        from datasets.prepare.sources import Source
         fetch.time.sleep = lambda seconds: os._exit(9)
         fetch.fetch({source!r}, Path({str(tmp_path)!r}))
     """
@@ -248,7 +248,7 @@ def test_all_sources_of_images_dead(server, prepare, tmp_path):
         f"{base}/stanford_cars.zip: HTTP 404 Not Found; fetch cars_train.tgz ("
     )
     assert run.errors[0].endswith(
-        f"run python -m datasets.prepare StanfordCars --root {tmp_path} --archive PATH/cars_train.tgz"
+        f"run python mmrl.py prepare StanfordCars --root {tmp_path} --archive PATH/cars_train.tgz"
     )
     assert len(server.asked("stanford_cars.zip")) == 1, "a dead archive is asked for once"
     # The rest is there, and the next call needs the images only.
@@ -261,7 +261,7 @@ def test_two_processes_at_once(server, tmp_path):
     program = f"""
         import sys
         from pathlib import Path
-        from datasets.prepare import main
+        from commands.prepare import main
         sys.exit(main(["EuroSAT", "FGVCAircraft", "--root", {str(tmp_path)!r}], Path({str(server.table)!r})))
     """
     drive = textwrap.dedent(program).replace("sys.exit", "import gdown; gdown.download = lambda **o: None\nsys.exit")

@@ -9,8 +9,8 @@ import zipfile
 
 import pytest
 
-from datasets.preparing import unpack as unpacking
-from datasets.preparing.unpack import unpack
+from datasets.prepare import unpack as unpacking
+from datasets.prepare.unpack import unpack
 
 GOOD = {"a/good.jpg": b"good"}
 

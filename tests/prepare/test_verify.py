@@ -7,12 +7,12 @@ import shutil
 
 import pytest
 
-from datasets.preparing import sources
+from datasets.prepare import sources
 
 
 @pytest.fixture
 def again(tmp_path):
-    return lambda name: f"run python -m datasets.prepare {name} --root {tmp_path}"
+    return lambda name: f"run python mmrl.py prepare {name} --root {tmp_path}"
 
 
 def test_damaged_split_dataset(server, prepare, again, tmp_path):

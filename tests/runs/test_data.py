@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dassl.config import get_cfg_default
-from datasets.imagefolder import ImageFolder
+from datasets.own.imagefolder import ImageFolder
 from runs import data, record
-from trainers import extend_cfg, lists, tested_lists
+from trainers import extend_cfg
+from trainers.shared import lists, tested_lists
 
 CLASSES = ("apple", "bread", "cheese", "date", "egg", "fig")
 COUNT = 8

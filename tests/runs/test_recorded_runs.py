@@ -103,7 +103,7 @@ def test_its_times_add_up(finished):
 
 
 def test_what_was_learned_is_what_the_checkpoint_holds(finished):
-    from trainers import checkpoints
+    from trainers.shared import checkpoints
 
     folder, content = finished
     (path,) = folder.glob("*/model-1.safetensors")

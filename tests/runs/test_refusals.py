@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainers.images import images_of, same
-
-from .test_config import B16, DIGITS, EUROSAT, build
+from tests.runs.test_config import B16, DIGITS, EUROSAT, build
+from trainers.shared.images import images_of, same
 
 
 @pytest.mark.parametrize(

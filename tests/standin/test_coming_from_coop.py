@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.standin import workplace
-from trainers.engine import LOST
+from trainers.shared.engine import LOST
 
 ROOT = workplace.ROOT
 SECTION = (ROOT / "docs/coming-from-coop.md").read_text().split("## Our trainers in your checkout")[1].split("\n## ")[0]

@@ -16,7 +16,7 @@ import trainers
 from runs import engine
 from tests.standin import behaviour, drive, install, surface, workplace
 from tests.standin.behaviour import config
-from trainers.engine import ELSEWHERE, LOST
+from trainers.shared.engine import ELSEWHERE, LOST
 
 ROOT = workplace.ROOT
 # Of both forms (steps, one fit), with own loaders and a selection.
@@ -98,7 +98,7 @@ def test_pixels_that_another_dassl_would_not_give_are_refused(monkeypatch):
     trainers.extend_cfg(cfg)
     cfg.INPUT.READ = "upright"
     engine.check(cfg)
-    monkeypatch.setattr(trainers.engine, "OURS", False)
+    monkeypatch.setattr(trainers.shared.engine, "OURS", False)
     with pytest.raises(ValueError) as caught:
         engine.check(cfg)
     assert str(caught.value) == (

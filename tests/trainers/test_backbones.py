@@ -21,9 +21,9 @@ from runs.config import build_cfg, merge_pairs
 from tests.reference import open_clip_toys as toys
 from tests.reference import toy
 from tests.reference.plain_mmrl import PlainMMRL
-from trainers.backbone import load_clip, weights_id
 from trainers.mmrl import MMRLModel, Settings
-from trainers.templates import prompt_tokens
+from trainers.shared.backbone import load_clip, weights_id
+from trainers.shared.templates import prompt_tokens
 
 CONFIGS = Path(train.__file__).parent / "configs"
 PROMPTS = ["a photo of a dog.", "a photo of a red panda.", "a photo of an aeroplane."]

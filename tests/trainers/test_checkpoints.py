@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 import train
 from dassl.engine.resume import Resumable
 from tests.damage import damages
-from trainers import checkpoints
-from trainers.atomic import write_bytes
-from trainers.mmrl_settings import Settings
-from trainers.mmrl_variants import RepresentationLearner, RepresentationProjection
-from trainers.tipadapter import read_tensor
+from trainers.mmrl.settings import Settings
+from trainers.mmrl.variants import RepresentationLearner, RepresentationProjection
+from trainers.shared import checkpoints
+from trainers.shared.atomic import write_bytes
+from trainers.tipadapter.method import read_tensor
 
 ABOUT = {"method": "M", "epoch": 3, "classnames": ["Žluťásek", "cat"], "val_result": 100 / 3, "settings": {"A": [1, 2]}}
 
@@ -206,9 +206,8 @@ def test_a_short_write_is_continued(tmp_path, monkeypatch):
 
 
 def test_importing_builds_no_trainer():
-    code = (
-        "import sys, trainers.checkpoints; print(sorted({'trainers.base', 'trainers.mmrl', 'clip'} & {*sys.modules}))"
-    )
+    code = "import sys, trainers.shared.checkpoints\n"
+    code += "print(sorted({'trainers.shared.base', 'trainers.mmrl', 'clip'} & {*sys.modules}))"
     root = Path(train.__file__).parent
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -15,9 +15,9 @@ from runs import config
 from tests.reference import toy
 from tests.reference.agreement import golden_agrees, loss_and_gradients_agree
 from tests.reference.plain_adapters import PlainCLIPAdapter
-from trainers import features
 from trainers.clipadapter import CLIPAdapterModel
-from trainers.features import text_features
+from trainers.shared import features
+from trainers.shared.features import text_features
 
 CONFIGS = Path(train.__file__).parent / "configs"
 word = st.integers(1, 59)

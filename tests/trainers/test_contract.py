@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import trainers
-from trainers import base, checkpoints
+from trainers.shared import base, checkpoints
 
 WITHOUT_STEPS = ("ZeroshotCLIP", "ZeroshotCLIP2", "TipAdapter", "LinearProbe")
 LEARNING = [name for name in trainers.METHODS if name not in WITHOUT_STEPS]

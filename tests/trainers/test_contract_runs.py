@@ -10,8 +10,7 @@ import torch
 import trainers
 from classify import load_classifier
 from runs.config import RESOLVED
-
-from .test_contract import LEARNING, ONLY_CLASSES_TRAINED_ON
+from tests.trainers.test_contract import LEARNING, ONLY_CLASSES_TRAINED_ON
 
 NEW = ["five", "six", "seven", "eight", "nine"]
 

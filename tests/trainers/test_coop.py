@@ -21,10 +21,10 @@ from tools import golden
 from tools.goldens.recipe import clip_weights, images_of
 from trainers import cocoop
 from trainers.cocoop import CoCoOpModel
-from trainers.context import Context, ContextPrompts
 from trainers.coop import CoOpModel
 from trainers.kgcoop import KgCoOpModel
 from trainers.prograd import ProGradModel, aligned
+from trainers.shared.context import Context, ContextPrompts
 
 METHODS = ["CoOp", "CoCoOp", "KgCoOp", "ProGrad"]
 TEMPLATE = "a {} it is."

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers import features
-from trainers.features import places_among
+from trainers.shared import features
+from trainers.shared.features import places_among
 
 
 def data(prefix, labels):

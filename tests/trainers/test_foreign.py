@@ -16,7 +16,7 @@ import predict
 import train
 import trainers
 from runs import config
-from trainers import foreign
+from trainers.shared import foreign
 
 ROOT = Path(train.__file__).parent
 FILE = Path(__file__).parent / "foreign/mine.py"

@@ -15,8 +15,8 @@ from clip.model import build_model
 from tests.reference import toy
 from tests.reference.plain_linearprobe import PlainLinearProbe
 from trainers import linearprobe
-from trainers.features import whole_dataset
 from trainers.linearprobe import LinearProbeModel, draw, search
+from trainers.shared.features import whole_dataset
 
 
 def plain_search(accuracy, steps):

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from clip.model import CLIP
 from tests.reference import toy
 from trainers.mmrl import MMRLModel, Settings
-from trainers.mmrl_variants import RepresentationLearner, RepresentationProjection
+from trainers.mmrl.variants import RepresentationLearner, RepresentationProjection
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from tests.reference.agreement import GOLDEN, golden_agrees, loss_and_gradients_
 from tests.reference.plain_mmrl import PlainMMRL
 from tools import golden
 from tools.goldens.recipe import clip_weights, images_of
-from trainers import mmrl
 from trainers.mmrl import MMRLModel, Settings
-from trainers.templates import TEMPLATES
+from trainers.mmrl import method as mmrl
+from trainers.shared.templates import TEMPLATES
 
 word = st.integers(1, 59)
 names = st.lists(st.lists(word, min_size=1, max_size=6), min_size=1, max_size=6)

@@ -12,9 +12,10 @@ from clip.model import CLIP, build_model
 from tests.reference import toy
 from tests.reference.agreement import loss_and_gradients_agree
 from tests.reference.plain_mmrl import PlainMMRL
-from trainers import checkpoints, mmrl
 from trainers.mmrl import MMRLModel, Settings
-from trainers.mmrl_settings import VARIANTS
+from trainers.mmrl import method as mmrl
+from trainers.mmrl.settings import VARIANTS
+from trainers.shared import checkpoints
 
 LEARNERS = ("full", "wo_L", "wo_V", "wo_RS", "biased")  # these differ in what they learn
 REGULARIZERS = ("cos", "l1", "mse")

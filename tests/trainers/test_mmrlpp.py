@@ -15,7 +15,7 @@ from runs import config
 from tests.reference import toy
 from tests.reference.agreement import golden_agrees, loss_and_gradients_agree
 from tests.reference.plain_mmrlpp import PlainMMRLpp
-from trainers import mmrl
+from trainers.mmrl import method as mmrl
 from trainers.mmrlpp import LowRank, MMRLppModel, PlusSettings, SharedLearner
 
 CONFIGS = Path(train.__file__).parent / "configs"

@@ -17,9 +17,10 @@ import torch
 import trainers
 from clip.model import CLIP
 from dassl.config import get_cfg_default
-from trainers import maple, official_stream
-from trainers.base import Method
-from trainers.mmrl_settings import VARIANTS
+from trainers import maple
+from trainers.mmrl.settings import VARIANTS
+from trainers.shared import official_stream
+from trainers.shared.base import Method
 
 SEEDS = json.loads((Path(__file__).parents[1] / "data/seeds.json").read_text())
 METHODS = {

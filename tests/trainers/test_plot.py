@@ -16,9 +16,10 @@ from runs import config
 from tests.reference import toy
 from tests.reference.agreement import golden_agrees, loss_and_gradients_agree
 from tests.reference.plain_plot import PlainPLOT
-from trainers import context, plot
 from trainers.plot import PHRASES, PLOTModel
-from trainers.transport import Sinkhorn
+from trainers.plot import method as plot
+from trainers.plot.transport import Sinkhorn
+from trainers.shared import context
 
 CONFIGS = Path(train.__file__).parent / "configs"
 word = st.integers(1, 59)

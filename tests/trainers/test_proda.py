@@ -16,8 +16,8 @@ from runs import config
 from tests.reference import toy
 from tests.reference.agreement import relative
 from tests.reference.plain_proda import PlainProDA
-from trainers import context
 from trainers.proda import ProDAModel, mean_cosine, positions_of, prompts_of_step
+from trainers.shared import context
 
 CONFIGS = Path(train.__file__).parent / "configs"
 word = st.integers(1, 58)

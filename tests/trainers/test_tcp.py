@@ -17,7 +17,8 @@ from runs import config
 from tests.reference import toy
 from tests.reference.agreement import golden_agrees, loss_and_gradients_agree
 from tests.reference.plain_tcp import PlainTCP
-from trainers import context, tcp
+from trainers import tcp
+from trainers.shared import context
 from trainers.tcp import TCPModel
 
 CONFIGS = Path(train.__file__).parent / "configs"

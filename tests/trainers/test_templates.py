@@ -6,7 +6,7 @@ import pytest
 
 import trainers
 from dassl.config import get_cfg_default
-from trainers.templates import check_words, template_of
+from trainers.shared.templates import check_words, template_of
 
 WORDS = {"CoOp": "COOP", "CoCoOp": "COCOOP", "MaPLe": "MAPLE", "PromptSRC": "PROMPTSRC", "RPO": "RPO"}
 KEYS = {method: f"TRAINER.{node}.CTX_INIT" for method, node in WORDS.items()}

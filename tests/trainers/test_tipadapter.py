@@ -15,9 +15,10 @@ from runs import config
 from tests.reference import toy
 from tests.reference.agreement import golden_agrees, relative
 from tests.reference.plain_adapters import PlainTipAdapter
-from trainers import features, tipadapter
-from trainers.features import Features, image_features, text_features
-from trainers.tip_cache import TipAdapterFModel, TipAdapterModel, search
+from trainers.shared import features
+from trainers.shared.features import Features, image_features, text_features
+from trainers.tipadapter import method as tipadapter
+from trainers.tipadapter.cache import TipAdapterFModel, TipAdapterModel, search
 
 CONFIGS = Path(train.__file__).parent / "configs"
 word = st.integers(1, 59)
@@ -87,7 +88,7 @@ def test_search_is_the_plain_double_loop(seed, classes, images, steps):
     labels = cached[near]
     model.set_cache(keys, cached)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("trainers.tip_cache.ROWS", 7)  # more parts than one
+        monkeypatch.setattr("trainers.tipadapter.cache.ROWS", 7)  # more parts than one
         found = search(model, Features(f, labels), [9.0, 200.0], steps)
     beta, alpha, right = plain.best(keys, cached, f, labels, [9.0, 200.0], steps)
     assert (found.beta, found.alpha) == pytest.approx((beta, alpha))

@@ -13,7 +13,7 @@ from clip.model import build_model
 from dassl.config import get_cfg_default
 from runs.config import merge_pairs
 from tools.goldens.recipe import clip_weights
-from trainers.templates import TEMPLATES
+from trainers.shared.templates import TEMPLATES
 
 # What the authors' code does, or the numbers were made with, where a setting does not say it.
 AUTHORS = {"prec": "fp32", "fusion": "logits"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from tools.goldens.numbers import Numbers
-from trainers.base import unit
+from trainers.shared.base import unit
 
 
 class CLIPAdapter(Numbers):

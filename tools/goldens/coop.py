@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 
 from tools.goldens.numbers import Numbers
 from tools.goldens.recipe import arrays_of
-from trainers.context import cosine_logits, image_features, initial_vectors
+from trainers.shared.context import cosine_logits, image_features, initial_vectors
 from trainers.tcp import templates_of
 
 

@@ -11,11 +11,11 @@ from yacs.config import CfgNode
 
 from tools.goldens.numbers import Numbers
 from trainers import rpo
-from trainers.base import unit
-from trainers.context import cosine_logits, image_features, text_features
-from trainers.deep_prompts import ImageStart
 from trainers.promptsrc import epoch_weights
-from trainers.templates import fill
+from trainers.shared.base import unit
+from trainers.shared.context import cosine_logits, image_features, text_features
+from trainers.shared.deep_prompts import ImageStart
+from trainers.shared.templates import fill
 
 
 class MaPLe(Numbers):

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from tools.goldens.numbers import Numbers
 from tools.goldens.recipe import arrays_of, fill
-from trainers.base import unit
-from trainers.features import Features, image_features
-from trainers.tip_cache import SCALE, accuracy_of, search
-from trainers.tipadapter import ADAM_EPS
+from trainers.shared.base import unit
+from trainers.shared.features import Features, image_features
+from trainers.tipadapter.cache import SCALE, accuracy_of, search
+from trainers.tipadapter.method import ADAM_EPS
 
 
 class TipAdapter(Numbers):

@@ -1,0 +1,1 @@
+"""What every floor uses; the standard library alone."""

@@ -1,0 +1,1 @@
+"""The user's own images: a folder per class, or a table."""

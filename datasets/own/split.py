@@ -1,0 +1,51 @@
+"""The split that own data get where none is given: 50% train, 20% validation, 30% test of each class.
+
+An image's place in its class is the rank of a hash of its path, so that one image more or less moves no other by more
+than one place: of each class at most one image changes its part at each of the two boundaries. (A shuffle, as CoOp's,
+would redraw all three lists, and images once trained on would be tested on.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable
+
+from ..shared.files import Item, Splits
+
+
+def split_by_path(groups: Iterable[list[Item]]) -> Splits:
+    """Each class in the order of `rank`, cut at `boundaries`.
+
+    Raises:
+        ValueError: a class too small to appear in all three.
+    """
+    splits = Splits([], [], [])
+    for items in groups:
+        first, second = boundaries(len(items))
+        if not 0 < first < second < len(items):
+            raise ValueError(
+                f"class {items[0].classname!r} has {len(items)} images: train, val and test need at least 4"
+            )
+        ranked = sorted(items, key=lambda item: rank(item.impath))
+        splits.train.extend(ranked[:first])
+        splits.val.extend(ranked[first:second])
+        splits.test.extend(ranked[second:])
+    return splits
+
+
+def boundaries(count: int) -> tuple[int, int]:
+    """Where validation and test begin among ``count`` images: half (rounded half to even), 70% (half down).
+
+    CoOp rounds 20% by itself, so that its second boundary can move by two when one image comes (from 17 to 18).
+    """
+    return round(count / 2), (7 * count + 4) // 10
+
+
+def rank(path: str) -> tuple[bytes, str]:
+    """What a path with ``/``, relative to the images' folder, is sorted by; the same in all Unicode forms of it.
+
+    The folder is hashed too, so that equal file names in two classes do not share their fate.
+    """
+    name = unicodedata.normalize("NFC", path)
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest(), path

@@ -1,0 +1,174 @@
+"""inspect_run.py as a user calls it: on trained runs, on test runs, and on what is none."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import inspect_run
+from runs import record
+from tests.classify.inspect.conftest import BASE, QUICK, trained
+
+ROOT = Path(inspect_run.__file__).parent
+PLOTS = {
+    f"{name}.{kind}"
+    for name in ("confusion_matrix", "gain", "alpha", "features_pca", "features_tsne")
+    for kind in ("png", "svg")
+}
+TABLES = {"per_class.csv", "confusions.csv", "alpha.csv", "cosines.csv", "features.csv", "inspect.json"}
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_finished_run(base_run, tmp_path):
+    """A process of its own, elsewhere: the tables, the plots, the summary."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "inspect_run.py"), str(base_run)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    content = record.read(base_run)
+    out = base_run / "inspect/test"
+    assert {path.name for path in out.iterdir()} == PLOTS | TABLES
+    assert done.stdout.startswith("MMRL on Digits (test): 271 images, 5 classes\n")
+    assert f"accuracy {content['accuracy']:.2f}%, zero-shot CLIP " in done.stdout and str(out) in done.stdout
+    for title in ("Classes, %", "Most confused pairs", "Alpha at test time", "Cosine with frozen CLIP's"):
+        assert title in done.stdout
+    assert not list(tmp_path.iterdir())
+    found = json.loads((out / "inspect.json").read_text())
+    assert found["summary"]["accuracy"] == content["accuracy"] and found["run"]["shots"] == 4
+    assert [row["class"] for row in rows(out / "per_class.csv")] == BASE
+    wrong = sum(int(row["images"]) for row in rows(out / "confusions.csv"))
+    assert wrong == content["total"] - content["correct"]
+    assert len(rows(out / "features.csv")) == 271 and len(rows(out / "alpha.csv")) == 21
+
+
+def test_a_test_run_leads_to_its_model(new_run, call):
+    status, out, err = call(inspect_run, new_run)
+    assert status == 0, err
+    content = record.read(new_run)
+    assert f"accuracy {content['accuracy']:.2f}%" in out and "the run's scores: 1)" in out
+
+
+def test_other_images_and_another_folder(base_run, call, tmp_path):
+    words = ("--split", "train", "--out", tmp_path / "here", "--points", "7")
+    status, out, err = call(inspect_run, base_run, *words)
+    assert status == 0, err
+    assert out.startswith("MMRL on Digits (train): 20 images, 5 classes\n")
+    assert len(rows(tmp_path / "here/features.csv")) == 7
+    before = {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
+    assert call(inspect_run, base_run, *words)[0] == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()} == before
+    assert not (base_run / "inspect/train").exists()
+
+
+def test_a_run_that_learned_nothing(data, tmp_path, call):
+    folder = trained("ZeroshotCLIP", tmp_path / "zero", data, *QUICK, "DATASET.SUBSAMPLE_CLASSES", "new")
+    status, out, err = call(inspect_run, folder)
+    assert status == 0, err
+    assert "note: every prediction is that of zero-shot CLIP: there is no gain to show\n" in out
+    assert "note: ZeroshotCLIP has no representation feature, so no alpha to change\n" in out
+    assert "note: ZeroshotCLIP takes images as frozen CLIP sees them: there is no cosine to show\n" in out
+    names = {path.name for path in (folder / "inspect/test").iterdir()}
+    assert not names & {"alpha.csv", "alpha.png", "gain.png"} and "confusion_matrix.png" in names
+    status, out, err = call(inspect_run, folder, "--load-epoch", "1")
+    assert (status, out) == (1, "") and err.endswith("has no epoch 1: ZeroshotCLIP learns nothing\n")
+
+
+@pytest.fixture
+def copy(base_run, tmp_path) -> Path:
+    return shutil.copytree(base_run, tmp_path / "copy", ignore=shutil.ignore_patterns("inspect"))
+
+
+def refused(call, *words) -> str:
+    status, out, err = call(inspect_run, *words)
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert (status, out, len(errors)) == (1, "", 1) and "Traceback" not in err
+    return errors[0]
+
+
+def test_folders_that_are_no_runs(call, tmp_path):
+    assert refused(call, tmp_path / "none") == f"error: there is no run folder {tmp_path / 'none'}"
+    assert refused(call, tmp_path) == f"error: {tmp_path} is no run's folder: there is no config.yaml in it"
+
+
+def test_a_run_that_is_not_finished(call, copy):
+    content = record.read(copy)
+    record.write(copy, {**content, "status": "running"})
+    line = refused(call, copy)
+    assert line.startswith(f"error: the run in {copy} is not finished (its record says running): run it to its end")
+    assert not (copy / "inspect").exists()
+    assert call(inspect_run, copy, "--load-epoch", "2")[0] == 0
+
+
+def test_damage_is_named(call, copy):
+    path = copy / "record.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"success", b"succesS"))
+    assert f"{path} is damaged" in refused(call, copy)
+    path.write_bytes(whole)
+    (model,) = copy.glob("*/model-2.safetensors")
+    content = bytearray(model.read_bytes())
+    content[-5] ^= 1
+    model.write_bytes(content)
+    assert model.name in refused(call, copy)
+    model.unlink()
+    assert "no" in refused(call, copy)
+    with (copy / "config.yaml").open("a") as file:
+        file.write("# edited\n")
+    assert "config.yaml is not what its run wrote" in refused(call, copy)
+
+
+def test_an_epoch_that_was_not_kept(call, copy):
+    assert "9" in refused(call, copy, "--load-epoch", "9")
+
+
+def test_a_model_that_is_gone(call, new_run, tmp_path):
+    folder = shutil.copytree(new_run, tmp_path / "copy")
+    record.write(folder, {**record.read(folder), "model_dir": "gone/run"})
+    assert "tested the model of gone/run, which is not there" in refused(call, folder)
+
+
+def test_data_that_are_not_there(call, base_run, tmp_path):
+    assert str(tmp_path / "nowhere") in refused(call, base_run, "--root", tmp_path / "nowhere")
+
+
+def test_a_place_that_is_a_file(call, base_run, tmp_path):
+    (tmp_path / "file").write_text("kept")
+    assert refused(call, base_run, "--out", tmp_path / "file").endswith("it is a file")
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("words", [["--split", "all"], ["--points", "1"], ["--points", "many"], []])
+def test_wrong_arguments(words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["inspect_run.py", *(["run", *words] if words else [])])
+    with pytest.raises(SystemExit) as end:
+        inspect_run.main()
+    assert end.value.code == 2 and "error: " in capsys.readouterr().err
+
+
+def test_other_data_than_the_runs(call, base_run, tmp_path):
+    folder = shutil.copytree(base_run, tmp_path / "copy")
+    content = record.read(folder)
+    content["data"] |= {"digest": "0", "test": {**content["data"]["test"], "digest": "0"}}
+    record.write(folder, content)
+    assert refused(call, folder) == (
+        f"error: {folder} holds a run on other data: another test list (then 271 images, now 271); put the data "
+        "back as they were, or name their folder with --root"
+    )
+
+
+def test_scores_that_are_not_finite(base_run, call, tmp_path, monkeypatch):
+    monkeypatch.setattr("trainers.mmrl.MMRLModel.fuse", lambda *args: args[1] * float("nan"))
+    status, out, err = call(inspect_run, base_run, "--out", tmp_path / "out")
+    assert (status, out) == (1, "") and not (tmp_path / "out").exists()
+    assert "error: MMRL gives 271 of 271 images of the test set scores that are NaN or infinite, first " in err

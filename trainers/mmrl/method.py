@@ -1,0 +1,259 @@
+"""MMRL: Multi-Modal Representation Learning for Vision-Language Models (Guo and Gu, CVPR 2025).
+
+A small shared space of K learnable tokens R [K, d_r] is projected into layers J..L of both frozen CLIP towers. Class
+features stay close to frozen CLIP, representation features learn the task; classes seen in training are scored with
+both, unseen ones with the class feature alone.
+
+Facts of the authors' release where the paper is silent (registered name, state-dict keys, initial values): one Linear
+per tower is drawn and copied to every layer; the representation projection starts at N(0, 1/d_v), not at CLIP's own;
+logits are scaled by the literal 100. The release mixes logits (FUSION logits), the paper probabilities (FUSION probs).
+
+TRAINER.MMRL.VARIANT and REGULARIZER select the ablations of Tables 4 and 9 (``mmrl_variants``, docs/ablations.md).
+
+Shapes: B images, C classes, K tokens, M patches, d_v, d_t tower widths, d joint width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clip.class_prompts import ClassPrompts
+from clip.draws import Draw
+from clip.layers import no_autocast
+from clip.model import CLIP
+from dassl.engine import TRAINER_REGISTRY
+
+from ..shared import official_stream
+from ..shared.base import CLIPTrainer, Method, unit, wide
+from ..shared.official_stream import a_clip, normal, one_linear
+from ..shared.templates import fill, prompt_tokens, template_of
+from .settings import TRAINED_AS, Settings
+from .variants import INITIAL_STD, RepresentationProjection, distance, learner_of
+
+LOGIT_SCALE = 100.0
+Projected = tuple[Tensor, Tensor]
+
+
+class Outputs(NamedTuple):
+    """What a training step looks at: scores of both features ``[B, C]``, unit features, adapted and frozen."""
+
+    logits: Tensor
+    logits_rep: Tensor | None  # None without image tokens
+    image_features: Tensor  # f_c [B, d]
+    image_features_clip: Tensor  # f_0 [B, d]
+    text_features: Tensor  # w [C, d]
+    text_features_clip: Tensor  # w_0 [C, d]
+
+
+class MMRLModel(Method):
+    """The learned tensors and their use of a frozen CLIP; ``state_dict`` holds what is learned and nothing else.
+
+    Args:
+        clip_model: frozen CLIP with a ViT image tower.
+        prompts: one filled-in prompt per class.
+        settings: the paper's numbers.
+        both: score with class and representation features (seen classes), or the class feature alone.
+    """
+
+    def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: Settings, both: bool = True):
+        super().__init__(clip_model)
+        settings.check_towers(clip_model)
+        self.settings, self.both = settings, settings.both_score(both)
+        visual: Any = clip_model.visual
+        self.representation_learner, self.image_encoder = self.learned(settings, clip_model)
+        image_blocks, text_blocks = list(visual.transformer.resblocks), list(clip_model.transformer.resblocks)
+        lower, text_lower = settings.lower(len(image_blocks)), settings.lower(len(text_blocks))
+        self.image_lower, self.image_upper = tuple(image_blocks[:lower]), tuple(image_blocks[lower:])
+        self.text_upper = tuple(text_blocks[text_lower:])
+        self.prompts = ClassPrompts(prompt_tokens(prompts).to(clip_model.positional_embedding.device))
+        with torch.no_grad():
+            # Text layers 1..J-1 and the frozen class features are the same at every step: computed once, here.
+            self.text_states = self.prompts.run(text_blocks[:text_lower], self.prompts.embed(clip_model))
+            self.text_features_clip = self._read_text(self.text_states, None)
+
+    @staticmethod
+    def learned(settings: Any, clip_model: CLIP) -> tuple[Any, Any]:
+        """What is learned, at its initial values: the space and its maps, and the projection of f_r if there is one."""
+        visual: Any = clip_model.visual
+        learner = learner_of(settings, visual.width, clip_model.transformer.width)
+        if settings.variant == "wo_V":
+            return learner, None
+        return learner, RepresentationProjection(visual.width, visual.output_dim)
+
+    def rep_projection(self) -> Tensor:
+        """P_v^r ``[d_v, d]``."""
+        return self.image_encoder.proj_rep
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Images ``[B, 3, H, W]`` to everything the loss needs (paper, sections 3.2.2 and 3.2.3)."""
+        vision, text = self.representation_learner(self.text_states.dtype)
+        w = self._adapted_text(text)
+        with torch.no_grad():
+            x = self._image_lower(images)
+            projected = self.image_upper[0].project(x) if len(vision) > 1 else None
+            f_0 = self._frozen_feature(x, projected)
+        f_c, f_r = self._image_features(x, vision, rep=True, projected=projected) if vision else (f_0, None)
+        logits, logits_rep = self.logits_of(f_c, f_r, w)
+        return Outputs(logits, logits_rep, f_c, f_0, w, self.text_features_clip)
+
+    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The paper's L_MMRL and the scores that training accuracy is read from."""
+        out = self(images)
+        return self.loss_of(out, labels), self.fuse(out.logits, out.logits_rep)
+
+    def loss_of(self, out: Outputs, labels: Tensor) -> Tensor:
+        """alpha CE(f_c) + (1 - alpha) CE(f_r) + lambda (L_cos^v + L_cos^t); without f_r alpha has nothing to weigh."""
+        cross_entropy = F.cross_entropy(out.logits, labels)
+        if out.logits_rep is not None:
+            alpha = self.settings.alpha
+            cross_entropy = alpha * cross_entropy + (1 - alpha) * F.cross_entropy(out.logits_rep, labels)
+        kind = self.settings.regularizer
+        image_term = distance(kind, out.image_features, out.image_features_clip)
+        text_term = distance(kind, out.text_features, out.text_features_clip)
+        return cross_entropy + self.settings.reg_weight * (image_term + text_term)
+
+    @staticmethod
+    def logits_of(f_c: Tensor, f_r: Tensor | None, w: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Scores ``[B, C]`` of f_c, and of f_r where there is one."""
+        return _logits(f_c, w), None if f_r is None else _logits(f_r, w)
+
+    def fuse(self, logits: Tensor, logits_rep: Tensor | None, alpha: float | None = None) -> Tensor:
+        """Both scores ``[B, C]`` into one: probabilities as in the paper, or logits as in the release.
+
+        Without ``logits_rep`` the first stays as it is. ``alpha``: by default that of training.
+        """
+        if logits_rep is None:
+            return logits
+        alpha = self.settings.alpha if alpha is None else alpha
+        if self.settings.fusion == "logits":
+            return alpha * logits + (1 - alpha) * logits_rep
+        return alpha * logits.softmax(dim=-1) + (1 - alpha) * logits_rep.softmax(dim=-1)
+
+    def class_features(self) -> Tensor:
+        """w ``[C, d]``, once per evaluation."""
+        return self._adapted_text(self.representation_learner(self.text_states.dtype)[1])
+
+    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
+        """Evaluation scores ``[B, C]``: both features for seen classes, the class feature alone for others."""
+        f_c, f_r = self.image_features(images, rep=self.both)
+        return self.fuse(*self.logits_of(f_c, f_r, class_features))
+
+    def image_features(self, images: Tensor, rep: bool = True) -> tuple[Tensor, Tensor | None]:
+        """f_c ``[B, d]``, and f_r ``[B, d]`` if ``rep`` and where there is one."""
+        vision, _ = self.representation_learner(self.text_states.dtype)
+        x = self._image_lower(images)
+        return self._image_features(x, vision, rep) if vision else (self._frozen_feature(x, None), None)
+
+    def use_classes(self, seen: bool) -> None:
+        """Both features for the classes trained on, the class feature alone for others (paper, Figure 3)."""
+        self.both = self.settings.both_score(seen)
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Class probabilities ``[B, C]``; fused scores are that already unless logits were fused."""
+        return scores if self.both and self.settings.fusion == "probs" else super().probabilities(scores)
+
+    def is_frozen(self, key: str) -> bool:
+        """Official checkpoints hold all of CLIP, and the prompts' embeddings of the classes trained on."""
+        name = key.removeprefix("image_encoder.")
+        if name != key:
+            return name in self.clip_model.visual.state_dict()
+        return key.startswith("text_encoder.") or key.split(".")[-1] in ("prompt_embeddings", "logit_scale")
+
+    def _image_lower(self, images: Tensor) -> Tensor:
+        """Layers 1..J-1, frozen and shared by the adapted and the zero-shot branch: ``[B, 1 + M, d_v]``."""
+        x = self.clip_model.visual.embed(images)
+        for block in self.image_lower:
+            x = block(x)
+        return x
+
+    def _frozen_feature(self, x: Tensor, projected: Projected | None) -> Tensor:
+        """f_0 ``[B, d]`` from layer J on, without representation tokens."""
+        for block in self.image_upper[:-1]:
+            x = block.attend(x, *(projected or block.project(x)))
+            projected = None
+        out = self.image_upper[-1](x, rows=slice(0, 1))[:, 0]
+        return unit(self.clip_model.visual.read(out))
+
+    def _image_features(
+        self, x: Tensor, tokens: list[Tensor], rep: bool, projected: Projected | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """f_c ``[B, d]`` and, if ``rep``, f_r ``[B, d]``. Outputs of tokens before layer L are never read: context.
+
+        ``projected`` is layer J's projection of the patches and the class token, which both branches share.
+        """
+        for block, context in zip(self.image_upper[:-1], tokens[:-1], strict=True):
+            x = block.attend(x, *(projected or block.project(x)), context=context)
+            projected = None
+        visual, last = self.clip_model.visual, self.image_upper[-1]
+        if not rep:
+            return unit(visual.read(last(x, context=tokens[-1], rows=slice(0, 1))[:, 0])), None
+        count = len(tokens[-1])
+        x = torch.cat([x[:, :1], tokens[-1].expand(x.shape[0], -1, -1), x[:, 1:]], dim=1)
+        out = last(x, rows=slice(0, 1 + count))
+        return unit(visual.read(out[:, 0])), self._read_rep(out[:, 1:])
+
+    def _read_rep(self, tokens: Tensor) -> Tensor:
+        """f_r ``[B, d]`` from the outputs of the representation tokens ``[B, K, d_v]``."""
+        visual: Any = self.clip_model.visual
+        with no_autocast(tokens):
+            return unit(wide(visual.ln_post(tokens).mean(dim=1)) @ self.rep_projection())
+
+    def _adapted_text(self, tokens: list[Tensor]) -> Tensor:
+        """w ``[C, d]``; without text tokens it is w_0, and nothing is computed."""
+        return self._read_text(self.text_states, tokens) if tokens else self.text_features_clip
+
+    def _read_text(self, states: Tensor, tokens: list[Tensor] | None) -> Tensor:
+        """Class features ``[C, d]`` from the input of layer J on; the tokens stand right after BOT."""
+        out = self.prompts.run(self.text_upper, states, tokens, context_at=1, last=True)
+        return unit(self.clip_model.read_text(out[0]))
+
+
+def _logits(f: Tensor, w: Tensor) -> Tensor:
+    """Cosine similarities of unit features ``[B, d]`` and ``[C, d]``, times 100: ``[B, C]`` in float32."""
+    with no_autocast(f):
+        return LOGIT_SCALE * f @ w.t()
+
+
+@TRAINER_REGISTRY.register()
+class MMRL(CLIPTrainer):
+    """Trainer of MMRL; ``TASK`` and the classes at hand decide which features score (paper, Figure 3)."""
+
+    registered_name = "MultiModalRepresentationLearner"
+    shape_settings = ("REP_LAYERS", "REP_DIM", "N_REP_TOKENS", "VARIANT")
+
+    @classmethod
+    def shaping(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Variants that differ at test time only are one model; checkpoints older than the key are of the full one."""
+        variant = settings.get("VARIANT", "full")
+        return {**settings, "VARIANT": TRAINED_AS.get(variant, variant)}
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Raises ValueError naming the key that is out of range."""
+        super().check_cfg(cfg)
+        Settings.from_cfg(cfg.TRAINER.MMRL)
+
+    @classmethod
+    def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MMRLModel:
+        """The model over these classes with the data set's template."""
+        prompts = fill(template_of(cfg), classnames)
+        return MMRLModel(clip_model, prompts, Settings.from_cfg(cfg.TRAINER.MMRL))
+
+    @classmethod
+    def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
+        """Two CLIPs, P_v^r, the first one's, behind ``proj``; R; a Linear for each tower. Unknown for ablations."""
+        variant = model.settings.variant
+        if TRAINED_AS.get(variant, variant) != "full":
+            raise official_stream.Unknown(f"TRAINER.MMRL.VARIANT {variant} has no public code, so leave it out")
+        rep, space = "image_encoder.proj_rep", "representation_learner.compound_rep_tokens"
+        projection = normal(model, rep, model.rep_projection().shape[0] ** -0.5)
+        yield from a_clip(model, ("visual.proj", projection))
+        yield from a_clip(model, ("visual.proj", replace(projection, keep=())))
+        yield normal(model, space, INITIAL_STD)
+        for tower in ("r2v", "r2t"):
+            yield from one_linear(model, *(f"{space}_{tower}proj.{i}" for i in range(len(model.settings.rep_layers))))

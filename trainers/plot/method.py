@@ -1,0 +1,281 @@
+"""PLOT: Prompt Learning with Optimal Transport (Chen et al., ICLR 2023), as its authors run it on ViTs (PLOT++).
+
+N prompts with learned context and M views of an image, each with K = 2 learned tokens of its own, are compared by
+optimal transport: S [M, N] holds the cosines of views and prompts, T is the entropic transport plan of cost 1 - S
+(Sinkhorn, without gradient), and an image scores exp(logit_scale) sum(T * S) for a class. Both are four by default.
+
+Facts of the release: a view's tokens stand at the image sequence's end, without a position, before the first LayerNorm.
+The prompts' contexts start from the first N of a data set's four phrases (``plot_phrases.py``); n, the length of all,
+is the word count of the first. A longer phrase keeps its last words as they are; a shorter one takes the first token of
+the class name into its context (ImageNet's third). Sinkhorn stops once the mean change over all pairs of the batch is
+below ``THRESH``, so scores depend, slightly, on what else is in the batch.
+
+Training has two stages. First the view tokens alone (MODEL_UPD vision), with the global scores exp(logit_scale) g t
+added (TRADE_OFF), g and t being the means over views and prompts; then all, from there (MODEL_UPD joint). With
+``TWO_STAGES`` a joint run does the first stage itself, in the folder ``vision_only`` of its own; ``PRETRAIN_DIR`` names
+a finished one instead. The release does the first stage with seed 1 only and starts all seeds from it. It evaluates
+PRETRAIN_DIR's weights under ``--eval-only``; here those of ``--model-dir``. Cross-dataset runs, which it does not
+define, use ImageNet's phrases throughout. It works in half precision; here what is learned, and Sinkhorn, are float32.
+
+Shapes: B images, C classes, M views of an image, N prompts of a class, n context vectors, d_v, d_t tower widths,
+d joint width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clip.draws import Draw
+from clip.layers import no_autocast
+from clip.model import CLIP
+from dassl.engine import TRAINER_REGISTRY, build_trainer
+from dassl.utils import set_random_seed
+
+from ..shared import checkpoints
+from ..shared.base import CLIPTrainer, Method, wide
+from ..shared.context import INIT_STD, Context, ContextPrompts, cosine_logits, is_class_buffer, word_vectors
+from ..shared.deep_prompts import check_vit, is_clip_tensor
+from ..shared.official_stream import a_clip, normal
+from ..shared.templates import prompt_tokens
+from .phrases import GENERAL, PHRASES
+from .transport import Sides, Sinkhorn
+
+
+class PromptLearner(nn.Module):
+    """What is learned, under the release's names: ``ctx`` ``[N, n, d_t]`` and ``ctx_vision`` ``[M, K, d_v]``.
+
+    With ``vision_only`` the contexts stay as they are: part of the state, but not learned.
+    """
+
+    ctx: Tensor
+
+    def __init__(self, clip_model: CLIP, phrases: Sequence[str], views: int, view_tokens: int, vision_only: bool):
+        super().__init__()
+        length = len(phrases[0].split())
+        ctx = torch.stack([word_vectors(clip_model, phrase, length) for phrase in phrases])
+        if vision_only:
+            self.register_buffer("ctx", ctx)
+        else:
+            self.ctx = nn.Parameter(ctx)
+        self.ctx_vision = nn.Parameter(INIT_STD * torch.randn(views, view_tokens, clip_model.visual.width))
+
+
+class PLOTModel(Method):
+    """The learned tensors over frozen CLIP.
+
+    Args:
+        clip_model: frozen CLIP with a ViT image tower.
+        classnames: C names.
+        phrases: N phrases that the contexts start from.
+        views: M.
+        vision_only: learn the view tokens alone.
+        trade_off: add the global scores.
+        sinkhorn: its numbers.
+        view_tokens: K.
+    """
+
+    def __init__(
+        self,
+        clip_model: CLIP,
+        classnames: Sequence[str],
+        phrases: Sequence[str],
+        views: int = 4,
+        vision_only: bool = False,
+        trade_off: bool = False,
+        sinkhorn: Sinkhorn | None = None,
+        view_tokens: int = 2,
+    ):
+        super().__init__(clip_model)
+        check_vit(clip_model, "PLOT (PLOT++)")
+        self.vision_only, self.trade_off, self.sinkhorn = vision_only, trade_off, sinkhorn or Sinkhorn()
+        self.prompt_learner = PromptLearner(clip_model, phrases, views, view_tokens, vision_only)
+        self.prompts = _alike(clip_model, classnames, phrases)
+        self._fixed_text: Sides | None = None
+        self.register_load_state_dict_post_hook(lambda *_: self._forget())
+
+    def _forget(self) -> None:
+        self._fixed_text = None
+
+    def text(self) -> Sides:
+        """Features of all prompts of all classes; computed once where nothing of them is learned."""
+        return self._constant_text() if self.vision_only else self._encode_text()
+
+    @torch.compiler.disable  # what is kept must not lie in memory that a CUDA graph uses again
+    def _constant_text(self) -> Sides:
+        if self._fixed_text is None:
+            with torch.no_grad():
+                self._fixed_text = self._encode_text()
+        return self._fixed_text
+
+    def _encode_text(self) -> Sides:
+        clip_model, ctx = self.clip_model, self.prompt_learner.ctx
+        parts: list[Tensor] = [torch.empty(0)] * len(ctx)
+        for which, prompts in self.prompts:
+            x = prompts.embed(ctx[which])
+            out = prompts.layout.run(clip_model.transformer.resblocks, x, last=True)
+            for i, features in zip(which, clip_model.read_text(out), strict=True):
+                parts[i] = features
+        return Sides.of(torch.stack(parts))
+
+    def image(self, images: Tensor) -> Sides:
+        """Features of all views of the images."""
+        visual = self.clip_model.visual
+        first, *others = visual.transformer.resblocks
+        with torch.no_grad():
+            x = visual.embed(images)
+        tokens = visual.ln_pre(self.prompt_learner.ctx_vision.to(x.dtype))
+        if not others:
+            return Sides.of(self._read(first(_joined(x, tokens), rows=slice(0, 1))[:, 0]))
+        with torch.no_grad():  # the same for all views
+            projected = first.project(x)
+        q, kv = (_joined(a, b) for a, b in zip(projected, first.project(tokens), strict=True))
+        x = first.attend(_joined(x, tokens), q, kv)
+        for block in others[:-1]:
+            x = block(x)
+        return Sides.of(self._read(others[-1](x, rows=slice(0, 1))[:, 0]))
+
+    def _read(self, outputs: Tensor) -> Tensor:
+        """Class tokens ``[M B, d_v]`` to features ``[M, B, d]``."""
+        return self.clip_model.visual.read(outputs).unflatten(0, (len(self.prompt_learner.ctx_vision), -1))
+
+    def logits(self, image: Sides, text: Sides) -> Tensor:
+        """``[B, C]`` in float32."""
+        with no_autocast(image.each):
+            cosines = self.cosines(image, text)
+            scores = wide(self.clip_model.logit_scale.exp()) * (self.sinkhorn.plan(cosines) * cosines).sum(dim=(-2, -1))
+        return scores + cosine_logits(self.clip_model, image.mean, text.mean) if self.trade_off else scores
+
+    def cosines(self, image: Sides, text: Sides) -> Tensor:
+        """S ``[B, C, M, N]``."""
+        pairs = image.each.flatten(0, 1) @ text.each.flatten(0, 1).t()
+        return pairs.unflatten(1, text.each.shape[:2]).unflatten(0, image.each.shape[:2]).permute(1, 3, 0, 2)
+
+    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy, and the logits."""
+        scores = self.logits(self.image(images), self.text())
+        return F.cross_entropy(scores, labels), scores
+
+    def class_features(self) -> Sides:
+        """All prompts' features, once per evaluation."""
+        return self.text()
+
+    def scores(self, images: Tensor, class_features: Sides) -> Tensor:
+        """``[B, C]``."""
+        return self.logits(self.image(images), class_features)
+
+    def is_frozen(self, key: str) -> bool:
+        """Official checkpoints hold all of CLIP, and the embeddings of the classes trained on.
+
+        On ImageNet the release runs the text encoder on several GPUs, and so has ``module.`` in its names.
+        """
+        one_gpu = key.replace("text_encoder.module.", "text_encoder.", 1)
+        return is_class_buffer(key) or is_clip_tensor(one_gpu, self.clip_model)
+
+
+def _joined(x: Tensor, tokens: Tensor) -> Tensor:
+    """Images ``[B, N, d]`` with each view's tokens ``[M, K, d]`` behind, view by view: ``[M B, N + K, d]``."""
+    views, images = len(tokens), len(x)
+    behind = tokens[:, None].expand(-1, images, -1, -1)
+    return torch.cat([x.expand(views, -1, -1, -1), behind], dim=2).flatten(0, 1)
+
+
+def _alike(
+    clip_model: CLIP, classnames: Sequence[str], phrases: Sequence[str]
+) -> list[tuple[list[int], ContextPrompts]]:
+    """Which of the phrases, and their prompts; phrases with the same words after the context go together."""
+    length = len(phrases[0].split())
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i, phrase in enumerate(phrases):
+        row = prompt_tokens([phrase])[0]
+        count = int(row.argmax()) - 1
+        after = tuple(row[1 + length : 1 + count].tolist())
+        groups.setdefault((min(count, length), *after), []).append(i)
+    return [
+        (which, ContextPrompts(clip_model, classnames, Context(phrases[which[0]], length))) for which in groups.values()
+    ]
+
+
+@TRAINER_REGISTRY.register()
+class PLOT(CLIPTrainer):
+    """Trainer of PLOT++; its official registry name is ``PLOTPP``, as is its node."""
+
+    registered_name = "prompt_learner"
+    shape_settings = ("M", "N")
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Raises ValueError naming the key that is out of range."""
+        super().check_cfg(cfg)
+        node = cfg.TRAINER.PLOTPP
+        only = {"CSC": False, "CLASS_TOKEN_POSITION": "end", "CTX_INIT": True}
+        for key, value in only.items():
+            if node[key] != value:
+                raise ValueError(
+                    f"TRAINER.PLOTPP.{key} must be {value}, not {node[key]!r}: the release has no other way"
+                )
+        if node.MODEL_UPD not in ("joint", "vision"):
+            raise ValueError(f"TRAINER.PLOTPP.MODEL_UPD is {node.MODEL_UPD!r}: choose joint or vision")
+        for key in ("M", "N_CTX_V"):
+            if node[key] < 1:
+                raise ValueError(f"TRAINER.PLOTPP.{key} must be at least 1, not {node[key]}")
+        if not 1 <= node.N <= len(GENERAL):
+            raise ValueError(f"TRAINER.PLOTPP.N must be 1 to {len(GENERAL)}, the phrases of a data set, not {node.N}")
+
+    @classmethod
+    def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PLOTModel:
+        """The model over these classes with the first N of the data set's phrases, in cross-dataset runs ImageNet's."""
+        node = cfg.TRAINER.PLOTPP
+        phrases = PHRASES.get("ImageNet" if cfg.TASK == "CD" else cfg.DATASET.NAME, GENERAL)[: node.N]
+        sinkhorn = Sinkhorn(node.EPS, node.MAX_ITER, node.THRESH)
+        vision_only = node.MODEL_UPD == "vision"
+        return PLOTModel(
+            clip_model, classnames, phrases, node.M, vision_only, node.TRADE_OFF, sinkhorn, view_tokens=node.N_CTX_V
+        )
+
+    @classmethod
+    def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
+        """Of PLOT++: a CLIP; the tokens of the views."""
+        yield from (*a_clip(model), normal(model, "prompt_learner.ctx_vision", INIT_STD, cls.official_dtype(cfg)))
+
+    def before_train(self) -> None:
+        """Start from the first stage, or go on from what was saved."""
+        node = self.cfg.TRAINER.PLOTPP
+        if node.PRETRAIN_DIR:
+            self.load_stage(Path(node.PRETRAIN_DIR))
+        elif node.MODEL_UPD == "joint" and node.TWO_STAGES:
+            self.load_stage(self.first_stage())
+        super().before_train()
+
+    def first_stage(self) -> Path:
+        """Train the view tokens alone in a folder of their own, unless that is done; returns the folder."""
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.OUTPUT_DIR = str(Path(self.cfg.OUTPUT_DIR) / "vision_only")
+        cfg.RESUME, cfg.TEST.NO_TEST = "", True
+        cfg.TRAINER.PLOTPP.MODEL_UPD, cfg.TRAINER.PLOTPP.TRADE_OFF = "vision", True
+        cfg.freeze()
+        print("First stage: the view tokens alone")
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # the second stage goes on alike, whether the first was done before or not
+            if cfg.SEED >= 0:
+                set_random_seed(cfg.SEED)
+            stage = build_trainer(cfg)
+            stage.made_by = self.made_by
+            stage.train()
+        print("Second stage: all")
+        return Path(cfg.OUTPUT_DIR)
+
+    def load_stage(self, source: Path) -> None:
+        """Take a first stage's tensors from its checkpoint or from its run's folder. Raises as ``load_model`` does."""
+        path = source if source.is_file() else checkpoints.find(source / self.registered_name)
+        tensors, about = checkpoints.read(path)
+        if "method" in about:
+            checkpoints.check_fits(path, about, self.about(), self.settings_key(self.cfg), self.shape_settings)
+        checkpoints.load_learned(self.model, tensors, path)
+        print(f"Start from {path}")

@@ -1,0 +1,48 @@
+"""Optimal transport between two small sets of features (PLOT, section 3).
+
+Shapes: B images, C classes, M views of an image, N prompts of a class, d joint width.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..shared.base import unit, wide
+
+
+class Sinkhorn(NamedTuple):
+    """Entropy's weight, the largest number of iterations, and the mean change that stops them."""
+
+    eps: float = 0.1
+    max_iter: int = 100
+    thresh: float = 0.01
+
+    @torch.compiler.disable  # how many iterations there are depends on the values
+    @torch.no_grad()
+    def plan(self, cosines: Tensor) -> Tensor:
+        """Transport plans ``[..., M, N]`` between uniform marginals for cosines of the same shape."""
+        kernel = torch.exp((cosines - 1) / self.eps)
+        u, v = 1 / kernel.shape[-2], 1 / kernel.shape[-1]
+        r, c = torch.ones_like(kernel[..., 0]), torch.ones_like(kernel[..., 0, :])
+        for _ in range(self.max_iter):
+            before = r
+            r = u / (kernel * c[..., None, :]).sum(dim=-1)
+            c = v / (kernel * r[..., None]).sum(dim=-2)
+            if (r - before).abs().mean() < self.thresh:
+                break
+        return r[..., None] * kernel * c[..., None, :]
+
+
+class Sides(NamedTuple):
+    """Features of one side: of each view or prompt, and their mean, all of unit length."""
+
+    each: Tensor  # [M, B, d] or [N, C, d]
+    mean: Tensor  # [B, d] or [C, d]
+
+    @classmethod
+    def of(cls, features: Tensor) -> Sides:
+        """From features that are not normalised; neither are they for the mean."""
+        return cls(unit(features), unit(wide(features).mean(dim=0)))

@@ -1,0 +1,249 @@
+"""Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification (Zhang et al., ECCV 2022), and its F.
+
+The few-shot images become a cache: keys are their features, values their labels. An image is scored by zero-shot CLIP
+and by what the cache says, z = 100 f W + alpha exp(-beta (1 - f K)) V. Tip-Adapter learns nothing; Tip-Adapter-F starts
+from the keys and learns them. V is one-hot, so the product with it is a sum over each class's images.
+
+Facts of the authors' release: a key is the mean of its image's features over ``AUGMENT_EPOCH`` augmented passes, not
+normalised before averaging; the scale is the literal 100; F's rows are not normalised again while it learns; F's AdamW
+has eps 1e-4 and a cosine per step without warm-up. The release works in half precision, with F's weight and its
+updates in half; here the cache and what is learned are float32.
+
+Selection. The release searches alpha and beta on the *whole* validation split, for ImageNet on its test images, keeps
+the epoch of F that is best on the test images, and reports the better of two test accuracies. ``SELECTION``:
+
+- ``val`` (default): everything on the whole validation split (for ImageNet: on training images that were not drawn);
+- ``few_shot_val``: on the run's few-shot validation images, which is all that other few-shot methods may see;
+- ``test_as_published``: as the release does it.
+
+Classes without cached images (base to new, cross-dataset) are scored by the zero-shot term, which is all that remains.
+The few-shot images are the run's own draw, CoOp's; the release draws others (one seed, with replacement if few).
+
+Shapes: B images, N images in the cache, C classes, d joint width.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clip.archives import UNREADABLE, read_saved
+from clip.finite import is_finite
+from clip.model import CLIP
+from dassl.engine import TRAINER_REGISTRY
+from dassl.optim import build_lr_scheduler, build_optimizer
+
+from ..shared.base import CLIPTrainer, unit
+from ..shared.features import (
+    Features,
+    FittedTrainer,
+    image_features,
+    loader_of,
+    text_features,
+    validation_images,
+    whole_dataset,
+)
+from ..shared.templates import IMAGENET_ENSEMBLE, template_of
+from .cache import TipAdapterFModel, TipAdapterModel, accuracy_of, search
+
+ADAM_EPS = 1e-4
+SELECTIONS = ("val", "few_shot_val", "test_as_published")
+
+
+class _Cached(CLIPTrainer):
+    """What both trainers share: text features, the cache, the images to choose alpha and beta on."""
+
+    model_class: type[TipAdapterModel]
+    weight_file = "keys_{}shots.pt"
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Raises ValueError naming the key that is out of range."""
+        super().check_cfg(cfg)
+        node = cfg.TRAINER.TIPADAPTER
+        if node.SELECTION not in SELECTIONS:
+            raise ValueError(f"TRAINER.TIPADAPTER.SELECTION is {node.SELECTION!r}: choose {', '.join(SELECTIONS)}")
+        if node.AUGMENT_EPOCH < 1:
+            raise ValueError(f"TRAINER.TIPADAPTER.AUGMENT_EPOCH must be at least 1, not {node.AUGMENT_EPOCH}")
+        for key in ("SEARCH_SCALE", "SEARCH_STEP"):
+            if len(node[key]) != 2 or min(node[key]) <= 0:
+                raise ValueError(f"TRAINER.TIPADAPTER.{key} must be two positive numbers, not {node[key]}")
+
+    @classmethod
+    def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> TipAdapterModel:
+        """An empty cache beside the features of these classes; ImageNet's are those of seven templates."""
+        node = cfg.TRAINER.TIPADAPTER
+        ensemble = cfg.DATASET.NAME == "ImageNet" and not cfg.DATASET.TEMPLATE
+        text = text_features(clip_model, classnames, IMAGENET_ENSEMBLE if ensemble else [template_of(cfg)])
+        return cls.model_class(clip_model, classnames, text, node.INIT_ALPHA, node.INIT_BETA)
+
+    def build_cache(self) -> None:
+        """Keys and labels of the training images, in their order, from augmented passes over them."""
+        total: Any = 0
+        passes = self.cfg.TRAINER.TIPADAPTER.AUGMENT_EPOCH
+        loader = loader_of(self.cfg, self.dm.dataset.train_x, self.dm.train_loader_x, cached=True)
+        for number in range(passes):
+            print(f"Cache: augmented pass {number + 1}/{passes} over {len(self.dm.dataset.train_x)} images")
+            found = image_features(self.model.clip_model, loader)
+            total = total + found.values
+        self.model.set_cache(unit(total / passes), found.labels)
+
+    def features_of(self, items: list[Any]) -> Features:
+        """Unit features of images without augmentation; leaves the random generators as they are."""
+        with torch.random.fork_rng(devices=[]), self.autocast():
+            found = image_features(self.model.clip_model, loader_of(self.cfg, items, self.dm.test_loader))
+        return Features(unit(found.values), found.labels)
+
+    def images_to_search_on(self) -> list[Any]:
+        """Those that alpha and beta are chosen on."""
+        how = self.cfg.TRAINER.TIPADAPTER.SELECTION
+        if how != "test_as_published":
+            return validation_images(self.cfg, self.dm.dataset, few=how == "few_shot_val")
+        return whole_dataset(self.cfg).val or self.dm.dataset.test
+
+    def search(self, features: Features) -> float:
+        """Set alpha and beta to those that do best on these unit features; returns the accuracy in percent."""
+        node = self.cfg.TRAINER.TIPADAPTER
+        found = search(self.model, features, node.SEARCH_SCALE, node.SEARCH_STEP)
+        self.model.set_numbers(found.alpha, found.beta)
+        print(f"Search: alpha {found.alpha:.4f}, beta {found.beta:.4f}, accuracy {found.accuracy:.2f}% where chosen")
+        return found.accuracy
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load a run's folder, or the release's ``caches/DATASET`` (files of this run's number of shots).
+
+        The release's files do not hold alpha and beta: these are searched again. Raises as the base does, and
+        ValueError for a cache that does not fit the run.
+        """
+        shots = self.cfg.DATASET.NUM_SHOTS
+        if not Path(directory, self.weight_file.format(shots)).is_file():
+            super().load_model(directory, epoch)
+            return
+        keys, values = (read_tensor(Path(directory, f"{name}_{shots}shots.pt")) for name in ("keys", "values"))
+        if self.weight_file.startswith("best_F"):
+            keys = read_tensor(Path(directory, self.weight_file.format(shots))).t()
+        wanted = (self.model.text.shape[1], len(values)), (keys.shape[1], len(self.model.classnames))
+        if (tuple(keys.shape), tuple(values.shape)) != wanted:
+            raise ValueError(
+                f"the cache in {directory} does not fit this run: keys {list(keys.shape)} and values "
+                f"{list(values.shape)} for features of width {wanted[0][0]} and {wanted[1][1]} classes"
+            )
+        self.model.set_cache(keys.t().float().to(self.device), values.argmax(dim=1).to(self.device))
+        if self.cfg.TRAINER.TIPADAPTER.SEARCH_HP:
+            self.search(self.features_of(self.images_to_search_on()))
+
+    def test(self, split: str | None = None) -> float:
+        """Evaluate; says so where the cache has no part in it."""
+        if not self.seen_classes():
+            print("The cache has no images of these classes: they are scored by zero-shot CLIP alone")
+        return super().test(split)
+
+
+def read_tensor(path: Path) -> Tensor:
+    """One tensor of the release's, to the CPU. Raises FileNotFoundError, or ValueError for what is none."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path} of the cache")
+    try:
+        found = read_saved(path)
+    except UNREADABLE as error:
+        raise ValueError(f"cannot load {path}: damaged, or not a tensor") from error
+    if not isinstance(found, Tensor):
+        raise ValueError(f"cannot load {path}: it holds a {type(found).__name__}, not a tensor")
+    if not is_finite(found):
+        raise ValueError(f"cannot load {path}: it holds NaN or infinity; build the cache again")
+    return found.detach()
+
+
+@TRAINER_REGISTRY.register()
+class TipAdapter(_Cached, FittedTrainer):
+    """Trainer of Tip-Adapter: builds the cache, then chooses alpha and beta."""
+
+    registered_name = "tip_adapter"
+    model_class = TipAdapterModel
+
+    def fit(self) -> None:
+        """The cache; then alpha and beta, unless SEARCH_HP is off."""
+        self.build_cache()
+        if self.cfg.TRAINER.TIPADAPTER.SEARCH_HP:
+            self.search(self.features_of(self.images_to_search_on()))
+
+
+@TRAINER_REGISTRY.register()
+class TipAdapterF(_Cached):
+    """Trainer of Tip-Adapter-F: builds the cache, learns its keys, keeps the best epoch, chooses alpha and beta.
+
+    The best weight so far lies in the optimiser's state, where a resumed run finds it again.
+    """
+
+    registered_name = "tip_adapter_f"
+    model_class = TipAdapterFModel
+    weight_file = "best_F_{}shots.pt"
+
+    def build_data_loader(self) -> None:
+        """As the base does it, with the last batch of an epoch kept."""
+        super().build_data_loader()
+        self.train_loader_x = loader_of(
+            self.cfg, self.dm.dataset.train_x, self.dm.train_loader_x, shuffle=True, cached=True
+        )
+
+    def prepare_method(self) -> None:
+        """A place in the cache for each training image."""
+        self.model.make_room(torch.tensor([item.label for item in self.dm.dataset.train_x], device=self.device))
+
+    def build_optim(self) -> None:
+        """The release's eps, and a schedule in steps."""
+        self.optim = build_optimizer(self.model, self.cfg.OPTIM)
+        for group in self.optim.param_groups:
+            group["eps"] = ADAM_EPS
+        steps = self.cfg.OPTIM.clone()
+        steps.defrost()
+        steps.MAX_EPOCH = self.max_epoch * len(self.train_loader_x)
+        self.sched = build_lr_scheduler(self.optim, steps)
+
+    def before_train(self) -> None:
+        """Resume; build the cache if nothing was resumed."""
+        super().before_train()
+        self._chosen_on: dict[str, Features] = {}
+        if not self.model.weight.any():
+            with torch.no_grad(), self.autocast():
+                self.build_cache()
+
+    def forward_backward(self, batch: Any) -> dict[str, float]:
+        """A step, and one of the schedule (the base does the epoch's last)."""
+        summary = super().forward_backward(batch)
+        if self.batch_idx + 1 < self.num_batches:
+            self.update_lr()
+        return summary
+
+    def after_epoch(self) -> None:
+        """Keep the weight if it is the best so far; after the last epoch take the best, and choose alpha and beta."""
+        accuracy = accuracy_of(self.model, self._choice("epoch"))
+        print(f"Epoch {self.epoch + 1}: accuracy {accuracy:.2f}% where the epoch is chosen")
+        kept = self.optim.state[self.model.weight]
+        if accuracy > self.best_result:
+            self.best_result = accuracy
+            kept["best"] = self.model.weight.detach().clone()
+        if self.epoch + 1 == self.max_epoch:
+            self.model.weight.data.copy_(kept["best"])
+            if self.cfg.TRAINER.TIPADAPTER.SEARCH_HP:
+                self._choose_numbers()
+        super().after_epoch()
+
+    def _choose_numbers(self) -> None:
+        """Alpha and beta: the searched ones, or the initial ones where these do better at the choice of the epoch."""
+        node = self.cfg.TRAINER.TIPADAPTER
+        self.search(self._choice("numbers"))
+        if accuracy_of(self.model, self._choice("epoch")) < self.best_result:
+            print("The initial alpha and beta do better where the epoch was chosen: they stay")
+            self.model.set_numbers(node.INIT_ALPHA, node.INIT_BETA)
+
+    def _choice(self, of: str) -> Features:
+        """Features that the ``epoch`` or the ``numbers`` are chosen on; computed once."""
+        if not self._chosen_on:
+            numbers = self.features_of(self.images_to_search_on())
+            published = self.cfg.TRAINER.TIPADAPTER.SELECTION == "test_as_published"
+            self._chosen_on["numbers"] = numbers
+            self._chosen_on["epoch"] = self.features_of(self.dm.dataset.test) if published else numbers
+        return self._chosen_on[of]
