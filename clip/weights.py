@@ -64,9 +64,9 @@ class Checkpoint:
         model = build_model(tensors, torch.float32, self.computation)
         if dtype != torch.float32:
             convert_weights(model, dtype, projections)
-            lack = finite.lack(model.state_dict())
-            if lack:
-                raise ValueError(f"{self.path}: in {str(dtype).removeprefix('torch.')}, {lack}: use fp32 or bf16")
+            problem = finite.describe_nonfinite(model.state_dict())
+            if problem:
+                raise ValueError(f"{self.path}: in {str(dtype).removeprefix('torch.')}, {problem}: use fp32 or bf16")
         return model
 
 
@@ -84,7 +84,7 @@ def find(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = Non
         return Checkpoint(path, preprocess=OPENAI_IMAGES)
     if name == EMBEDDED:
         return Checkpoint(_embedded(Path(__file__).with_name("embedded.safetensors")), preprocess=OPENAI_IMAGES)
-    place = hugging_face.place(name, root)
+    place = hugging_face.locate(name, root)
     if place is not None:
         model = place.model()
         said = "CLIP as its config.json says"

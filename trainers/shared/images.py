@@ -85,7 +85,7 @@ def _of_open_clip(name: str) -> dict[str, Any]:
 def _of_hugging_face(name: str) -> dict[str, Any]:
     from clip import hugging_face
 
-    place = hugging_face.place(name)
+    place = hugging_face.locate(name)
     if place is None:
         return {}
     model = place.model()
