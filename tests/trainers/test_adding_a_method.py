@@ -15,7 +15,7 @@ import train
 
 ROOT = Path(train.__file__).parent
 PAGE = (ROOT / "docs/adding-a-method.md").read_text(encoding="utf-8")
-TOP = "benchmarks classify clip configs dassl datasets runs scripts tests tools trainers pyproject.toml".split()
+TOP = "benchmarks classify clip commands common configs dassl datasets runs scripts tests tools trainers pyproject.toml".split()
 FILES = (
     "trainers/toy.py",
     *(f"configs/trainers/Toy/{name}" for name in ("vit_b16.yaml", "embedded.yaml", "protocols")),
