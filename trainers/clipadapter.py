@@ -40,14 +40,12 @@ class CLIPAdapterModel(Method):
         ratio: r.
         reduction: the bottleneck has d // reduction units.
 
-    Raises ValueError for a ratio outside [0, 1] or a bottleneck without units.
+    Raises ValueError for a bottleneck without units.
     """
 
     def __init__(self, clip_model: CLIP, text: Tensor, ratio: float = 0.2, reduction: int = 4):
         super().__init__(clip_model)
         width = text.shape[1]
-        if not 0 <= ratio <= 1:
-            raise ValueError(f"TRAINER.CLIPADAPTER.RATIO must lie in [0, 1], not {ratio}")
         if not 1 <= reduction <= width:
             raise ValueError(f"TRAINER.CLIPADAPTER.REDUCTION must lie between 1 and the width {width}, not {reduction}")
         self.text, self.ratio = text, ratio
@@ -97,10 +95,8 @@ class CLIPAdapter(CLIPTrainer):
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> CLIPAdapterModel:
         """The adapter, and these classes' features with the data set's template."""
-        node = cfg.TRAINER.CLIPADAPTER
-        return CLIPAdapterModel(
-            clip_model, template_features(clip_model, classnames, [template_of(cfg)]), node.RATIO, node.REDUCTION
-        )
+        settings, text = cls.settings_of(cfg), template_features(clip_model, classnames, [template_of(cfg)])
+        return CLIPAdapterModel(clip_model, text, settings.ratio, settings.reduction)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:

@@ -93,33 +93,16 @@ class CoCoOp(CLIPTrainer):
 
     registered_name = "prompt_learner"
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
-        self.context_of(cfg)
-
-    @classmethod
-    def unread(cls, cfg: Any) -> str:
-        """N_CTX, where words decide on the number of vectors."""
-        return cls.context_of(cfg).unread("TRAINER.COCOOP", int(cfg.TRAINER.COCOOP.N_CTX))
-
-    @classmethod
-    def context_of(cls, cfg: Any) -> Context:
-        """Of CTX_INIT's words, or N_CTX vectors. Raises ValueError naming the key that is out of range."""
-        node = cfg.TRAINER.COCOOP
-        context = Context.of(node.CTX_INIT, int(node.N_CTX))
-        context.check("TRAINER.COCOOP")
-        return context
-
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> CoCoOpModel:
         """The model over these classes."""
-        return CoCoOpModel(clip_model, classnames, cls.context_of(cfg))
+        settings = cls.settings_of(cfg)
+        return CoCoOpModel(clip_model, classnames, Context.of(settings.words, settings.n_ctx))
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
         """A CLIP; the vectors where no words are given; the network."""
         yield from a_clip(model)
-        yield from words_or(model, "ctx", cls.context_of(cfg).words, INIT_STD, cls.official_dtype(cfg))
+        yield from words_or(model, "ctx", cls.settings_of(cfg).words, INIT_STD, cls.official_dtype(cfg))
         for name in ("meta_net.linear1", "meta_net.linear2"):
             yield from one_linear(model, name)

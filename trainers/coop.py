@@ -89,55 +89,33 @@ class CoOpModel(Method):
 
 
 class ContextTrainer(CLIPTrainer):
-    """Base of the trainers whose settings are ``TRAINER.COOP``; a subclass has a ``build_method``."""
+    """Base of the trainers of the methods that take over CoOp's settings."""
 
     registered_name = "prompt_learner"
     shape_settings = ("CSC", "CLASS_TOKEN_POSITION")
 
     def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        self.context_of(cfg)
+        """Raise ValueError naming the key whose value is not allowed, or does not fit another."""
         super().check_cfg(cfg)
-
-    @classmethod
-    def unread(cls, cfg: Any) -> str:
-        """N_CTX, where words decide on the number of vectors."""
-        return cls.context_of(cfg).unread("TRAINER.COOP", int(cfg.TRAINER.COOP.N_CTX))
+        self.context_of(cfg)
 
     @classmethod
     def context_of(cls, cfg: Any) -> Context:
-        """What is learned, and where. Raises ValueError naming the key that is out of range."""
-        raise NotImplementedError
+        """Return what is learned, and where. Raises ValueError naming the key whose value is not allowed."""
+        settings = cls.settings_of(cfg)
+        context = Context.of(settings.words, settings.n_ctx, settings.class_token_position, settings.csc)
+        context.check_words(settings.path)
+        return context
 
-
-def context_of(node: Any, words: str) -> Context:
-    """From ``cfg.TRAINER.COOP`` and the words to start from. Raises ValueError naming the key that is out of range."""
-    context = Context.of(words, int(node.N_CTX), str(node.CLASS_TOKEN_POSITION), bool(node.CSC))
-    context.check("TRAINER.COOP")
-    return context
-
-
-def switch_of(node: Any) -> bool:
-    """CTX_INIT where it is a switch. Raises ValueError for anything else."""
-    switch = node.CTX_INIT or False
-    if not isinstance(switch, bool):
-        raise ValueError(f"TRAINER.COOP.CTX_INIT must be True (start from words) or False (draw), not {switch!r}")
-    return switch
+    @classmethod
+    def draws_of_vectors(cls, cfg: Any, model: Any) -> list[Draw]:
+        """Return what the public code draws for the vectors: nothing where they start from words."""
+        return words_or(model, "ctx", cls.context_of(cfg).words, INIT_STD, cls.official_dtype(cfg))
 
 
 @TRAINER_REGISTRY.register()
 class CoOp(ContextTrainer):
     """Trainer of CoOp."""
-
-    @classmethod
-    def context_of(cls, cfg: Any) -> Context:
-        """Of CTX_INIT's words, or N_CTX vectors. Raises ValueError naming the key that is out of range."""
-        words = cfg.TRAINER.COOP.CTX_INIT or ""
-        if not isinstance(words, str):
-            raise ValueError(
-                f"TRAINER.COOP.CTX_INIT must be words, such as 'a photo of a', or '' for random vectors, not {words!r}"
-            )
-        return context_of(cfg.TRAINER.COOP, words)
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> CoOpModel:
@@ -147,5 +125,4 @@ class CoOp(ContextTrainer):
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
         """A CLIP; the vectors where no words are given."""
-        yield from a_clip(model)
-        yield from words_or(model, "ctx", cls.context_of(cfg).words, INIT_STD, cls.official_dtype(cfg))
+        yield from (*a_clip(model), *cls.draws_of_vectors(cfg, model))

@@ -152,15 +152,8 @@ class LinearProbe(FittedTrainer):
     def check_cfg(self, cfg: Any) -> None:
         """Raises ValueError naming the key that is out of range."""
         super().check_cfg(cfg)
-        node = cfg.TRAINER.LINEARPROBE
-        choices = {"SAMPLING": ("run", "official"), "SELECTION": ("val", "test_as_published")}
-        for key, allowed in choices.items():
-            if node[key] not in allowed:
-                raise ValueError(f"TRAINER.LINEARPROBE.{key} is {node[key]!r}: choose {' or '.join(allowed)}")
-        if node.SAMPLING == "official" and (cfg.DATASET.NUM_SHOTS < 1 or cfg.SEED < 0):
+        if self.settings_of(cfg).sampling == "official" and (cfg.DATASET.NUM_SHOTS < 1 or cfg.SEED < 0):
             raise ValueError("TRAINER.LINEARPROBE.SAMPLING official needs DATASET.NUM_SHOTS of at least 1 and a SEED")
-        if node.SEARCH_STEPS < 0:
-            raise ValueError(f"TRAINER.LINEARPROBE.SEARCH_STEPS must be at least 0, not {node.SEARCH_STEPS}")
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> LinearProbeModel:
@@ -170,18 +163,18 @@ class LinearProbe(FittedTrainer):
     def fit(self) -> None:
         """Search C and keep the head."""
         train, val = (self._arrays(items) for items in self.images())
-        self.model.set_head(search(train, val, self.cfg.TRAINER.LINEARPROBE.SEARCH_STEPS))
+        self.model.set_head(search(train, val, self.settings.search_steps))
 
     def images(self) -> tuple[list[Any], list[Any]]:
         """The images to fit to, and those that C is chosen on."""
-        node, shots, dataset = self.cfg.TRAINER.LINEARPROBE, self.cfg.DATASET.NUM_SHOTS, self.dm.dataset
-        if (node.SAMPLING, node.SELECTION) == ("run", "val"):
+        how, shots, dataset = self.settings, self.cfg.DATASET.NUM_SHOTS, self.dm.dataset
+        if (how.sampling, how.selection) == ("run", "val"):
             return dataset.train_x, validation_images(self.cfg, dataset, few=True)
         whole, train = whole_dataset(self.cfg), dataset.train_x
         generator = np.random.RandomState(max(self.cfg.SEED, 0))
-        if node.SAMPLING == "official":
+        if how.sampling == "official":
             train = draw(whole.train_x, shots, generator)
-        if node.SELECTION == "val":
+        if how.selection == "val":
             val = validation_images(self.cfg, dataset, few=False, train=train)
         else:
             val = whole.val or whole.test

@@ -26,6 +26,7 @@ from clip.draws import Draw, linear
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
+from .settings import words_of_deep_text
 from .shared.base import CLIPTrainer, Method
 from .shared.context import INIT_STD, cosine_logits, is_class_buffer
 from .shared.deep_prompts import (
@@ -37,8 +38,6 @@ from .shared.deep_prompts import (
     is_clip_tensor,
     normal_init,
     prompts_of,
-    starts_from,
-    unread,
 )
 from .shared.official_stream import a_clip, normal, one_linear, words_or
 
@@ -120,24 +119,18 @@ class MaPLe(CLIPTrainer):
     shape_settings = ("N_CTX", "PROMPT_DEPTH")
 
     @classmethod
-    def unread(cls, cfg: Any) -> str:
-        """CTX_INIT, where all tokens are drawn."""
-        node = cfg.TRAINER.MAPLE
-        return unread(node.CTX_INIT, int(node.N_CTX), f"{NODE}.N_CTX")
-
-    @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MaPLeModel:
         """The model over these classes. Raises ValueError naming a key that is out of range."""
-        node = cfg.TRAINER.MAPLE
-        return MaPLeModel(clip_model, classnames, int(node.N_CTX), int(node.PROMPT_DEPTH), node.CTX_INIT)
+        settings = cls.settings_of(cfg)
+        return MaPLeModel(clip_model, classnames, settings.n_ctx, settings.prompt_depth, settings.ctx_init)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
         """A CLIP; the first tokens if words do not give them; their map; deeper tokens; one map for all of these."""
-        node, learner = cfg.TRAINER.MAPLE, "prompt_learner"
-        deeper = range(int(node.PROMPT_DEPTH) - 1)
+        settings, learner = cls.settings_of(cfg), "prompt_learner"
+        deeper = range(settings.prompt_depth - 1)
         yield from a_clip(model)
-        words = starts_from(node.CTX_INIT, int(node.N_CTX))
+        words = words_of_deep_text(settings.ctx_init, settings.n_ctx)
         yield from words_or(model, f"{learner}.ctx", words, INIT_STD, cls.official_dtype(cfg))
         yield from one_linear(model, f"{learner}.proj")
         yield from (normal(model, f"{learner}.compound_prompts_text.{i}", INIT_STD) for i in deeper)

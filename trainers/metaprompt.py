@@ -76,9 +76,6 @@ class MetaPromptModel(Method):
         visual = check_vit(clip_model, "Meta_B2N")
         shallower = min(visual.transformer.layers, clip_model.transformer.layers)
         check_depth(layers, shallower, f"{NODE}.LAYERS", "shallower")
-        for key, count in (("N_CTX", n_ctx), ("N_PRO", n_pro)):
-            if count < 1:
-                raise ValueError(f"{NODE}.{key} must be at least 1, not {count}")
         register_parameter_at(self, TEXT, normal_init(layers, n_ctx, clip_model.transformer.width))
         register_parameter_at(self, VISION, normal_init(layers, n_pro, visual.width))
         self.text = DeepText(clip_model, prompts_of(placeholders(n_ctx), classnames), n_ctx)
@@ -188,17 +185,11 @@ class Meta_B2N(CLIPTrainer):  # noqa: N801 (the official name)
     registered_name = "model"
     shape_settings = ("N_CTX", "N_PRO", "LAYERS")
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
-        if cfg.TRAINER.META.META_STEP < 0:
-            raise ValueError(f"{NODE}.META_STEP must be at least 0, not {cfg.TRAINER.META.META_STEP}")
-
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MetaPromptModel:
         """The model over these classes. Raises ValueError naming a key that is out of range."""
-        node = cfg.TRAINER.META
-        numbers = int(node.N_CTX), int(node.N_PRO), int(node.LAYERS)
+        settings = cls.settings_of(cfg)
+        numbers = settings.n_ctx, settings.n_pro, settings.layers
         return MetaPromptModel(clip_model, classnames, cls.templates(cfg), *numbers)
 
     @classmethod
@@ -218,14 +209,12 @@ class Meta_B2N(CLIPTrainer):  # noqa: N801 (the official name)
 
     def after_update(self, labels: Tensor) -> None:
         """The second part of the step."""
-        node = self.cfg.TRAINER.META
         order = list(range(len(self.model.text_features_clip)))
         random.shuffle(order)
-        rate = self.get_current_lr() * float(node.META_STEP)
+        rate = self.get_current_lr() * self.settings.meta_step
         with self.autocast():
-            across_classes(
-                self.model, labels.tolist(), order, self._update, self._gradient, rate, node.RESTORE_AFTER_EACH_HALF
-            )
+            restore = self.settings.restore_after_each_half
+            across_classes(self.model, labels.tolist(), order, self._update, self._gradient, rate, restore)
 
     def _update(self, loss: Tensor) -> None:
         self.optim.zero_grad()

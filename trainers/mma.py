@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,6 +32,7 @@ from clip.layers import ResidualAttentionBlock
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
+from .settings import MMASettings
 from .shared.base import CLIPTrainer, Method, l2_normalize
 from .shared.context import cosine_logits
 from .shared.deep_prompts import check_vit
@@ -42,36 +42,12 @@ from .shared.templates import fill, prompt_tokens
 _CLASS_BUFFERS = ("token_embedding", "tokenized_prompts")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """First and last layer with an adapter (from 1), r, s."""
-
-    start: int
-    end: int
-    dim: int
-    scale: float
-
-    @classmethod
-    def from_cfg(cls, node: Any) -> Settings:
-        """From ``cfg.TRAINER.MMADAPTER``. Raises ValueError naming the key that is out of range."""
-        found = cls(int(node.ADAPTER_START), int(node.ADAPTER_END), int(node.ADAPTER_DIM), float(node.ADAPTER_SCALE))
-        rules = {
-            f"ADAPTER_DIM must be at least 1, not {found.dim}": found.dim >= 1,
-            f"ADAPTER_SCALE must be more than 0, not {found.scale}": found.scale > 0,
-            f"ADAPTER_START must be at least 1, not {found.start}": found.start >= 1,
-            f"ADAPTER_END is {found.end}, before ADAPTER_START {found.start}": found.end >= found.start,
-        }
-        for line, fine in rules.items():
-            if not fine:
-                raise ValueError(f"TRAINER.MMADAPTER.{line}")
-        return found
-
-    def check_towers(self, clip_model: CLIP) -> None:
-        """Raises ValueError where a tower has no such layers."""
-        visual = check_vit(clip_model, "MultiModalAdapter")
-        for tower, layers in (("image", visual.transformer.layers), ("text", clip_model.transformer.layers)):
-            if self.end > layers:
-                raise ValueError(f"TRAINER.MMADAPTER.ADAPTER_END is {self.end}: the {tower} tower has {layers} layers")
+def check_towers(settings: MMASettings, clip_model: CLIP) -> None:
+    """Raise ValueError where a tower lacks the layers that have adapters."""
+    visual, end = check_vit(clip_model, "MultiModalAdapter"), settings.adapter_end
+    for tower, layers in (("image", visual.transformer.layers), ("text", clip_model.transformer.layers)):
+        if end > layers:
+            raise ValueError(f"{settings.key('ADAPTER_END')} is {end}: the {tower} tower has {layers} layers")
 
 
 class Adapter(nn.Module):
@@ -105,26 +81,26 @@ class MMAModel(Method):
         settings: where the adapters lie, r and s.
     """
 
-    def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: Settings):
+    def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: MMASettings):
         super().__init__(clip_model)
-        settings.check_towers(clip_model)
+        check_towers(settings, clip_model)
         visual: Any = clip_model.visual
-        self.scale = settings.scale
+        self.scale = settings.adapter_scale
         self.text_adapter, self.visual_adapter, self.shared_adapter = self.learned(settings, clip_model)
         text_blocks, self.image_blocks = list(clip_model.transformer.resblocks), list(visual.transformer.resblocks)
-        self.lower = settings.start - 1
+        self.lower = settings.adapter_start - 1
         self.text_upper = text_blocks[self.lower :]
         self.prompts = ClassPrompts(prompt_tokens(prompts).to(clip_model.positional_embedding.device))
         with torch.no_grad():  # text layers before the first adapter are the same at every step
             self.text_states = self.prompts.run(text_blocks[: self.lower], self.prompts.embed(clip_model))
 
     @staticmethod
-    def learned(settings: Settings, clip_model: CLIP) -> tuple[nn.ModuleDict, nn.ModuleDict, nn.ModuleDict]:
+    def learned(settings: MMASettings, clip_model: CLIP) -> tuple[nn.ModuleDict, nn.ModuleDict, nn.ModuleDict]:
         """What is learned, at its initial values, drawn in the official order: of the text, of images, shared."""
-        layers, dim = [str(layer) for layer in range(settings.start, settings.end + 1)], settings.dim
+        dim, layers = settings.adapter_dim, range(settings.adapter_start, settings.adapter_end + 1)
         widths = (clip_model.transformer.width, clip_model.visual.width)
-        text, visual = (_drawn({layer: Adapter(width, dim) for layer in layers}) for width in widths)
-        return text, visual, _drawn({layer: nn.Sequential(nn.Linear(dim, dim)) for layer in layers})
+        text, visual = (_drawn({str(layer): Adapter(width, dim) for layer in layers}) for width in widths)
+        return text, visual, _drawn({str(layer): nn.Sequential(nn.Linear(dim, dim)) for layer in layers})
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy, and the logits ``[B, C]``."""
@@ -201,17 +177,12 @@ class MultiModalAdapter(CLIPTrainer):
     registered_name = "adapter_learner"
     shape_settings = ("ADAPTER_START", "ADAPTER_END", "ADAPTER_DIM")
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
-        Settings.from_cfg(cfg.TRAINER.MMADAPTER)
-
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MMAModel:
         """The model over these classes."""
-        node = cfg.TRAINER.MMADAPTER
-        prompts = fill(f"{node.TEXT_CTX_INIT.replace('_', ' ')} {{}}.", classnames)
-        return MMAModel(clip_model, prompts, Settings.from_cfg(node))
+        settings = cls.settings_of(cfg)
+        prompts = fill(f"{settings.text_ctx_init.replace('_', ' ')} {{}}.", classnames)
+        return MMAModel(clip_model, prompts, settings)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:

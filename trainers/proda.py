@@ -137,25 +137,12 @@ class ProDA(CLIPTrainer):
     registered_name = "prompt_learner"
     shape_settings = ("N_CTX", "N_PROMPT")
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
-        node = cfg.TRAINER.PRODA
-        for key in ("N_CTX", "N_PROMPT", "PROMPT_BS"):
-            if node[key] < 1:
-                raise ValueError(f"TRAINER.PRODA.{key} must be at least 1, not {node[key]}")
-        if node.N_PROMPT % node.PROMPT_BS:
-            raise ValueError(
-                f"TRAINER.PRODA.N_PROMPT must be a multiple of PROMPT_BS, not {node.N_PROMPT} for {node.PROMPT_BS}"
-            )
-        if node.LAMBDA < 0:
-            raise ValueError(f"TRAINER.PRODA.LAMBDA must be at least 0, not {node.LAMBDA}")
-
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ProDAModel:
         """The prompts over these classes; the data set's template has no part in them."""
-        node = cfg.TRAINER.PRODA
-        return ProDAModel(clip_model, classnames, node.N_PROMPT, node.N_CTX, node.PROMPT_BS, node.LAMBDA)
+        settings = cls.settings_of(cfg)
+        numbers = settings.n_prompt, settings.n_ctx, settings.prompt_bs, settings.lambda_
+        return ProDAModel(clip_model, classnames, *numbers)
 
     def forward_backward(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """A step with the prompts whose turn it is."""

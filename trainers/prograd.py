@@ -30,9 +30,10 @@ from clip.draws import Draw
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .coop import ContextTrainer, CoOpModel, context_of, switch_of
-from .shared.context import INIT_STD, Context, clip_image_features, clip_text_features, cosine_logits, placeholders
-from .shared.official_stream import a_clip, words_or
+from .coop import ContextTrainer, CoOpModel
+from .settings import ProGradLoss
+from .shared.context import Context, clip_image_features, clip_text_features, cosine_logits, placeholders
+from .shared.official_stream import a_clip
 from .shared.templates import fill, template_of
 
 NAME_LAST = " {}."  # how a template ends whose words before the name become the context
@@ -127,13 +128,7 @@ class ProGrad(ContextTrainer):
     def check_cfg(self, cfg: Any) -> None:
         """Raises ValueError naming the key that is out of range."""
         super().check_cfg(cfg)
-        loss = cfg.LOSS
-        if loss.NAME != "prograd":
-            raise ValueError(f"LOSS.NAME must be prograd, not {loss.NAME!r}")
-        if loss.T <= 0:
-            raise ValueError(f"LOSS.T must be above 0, not {loss.T}")
-        if not 0 <= loss.LAMBDA <= 1:
-            raise ValueError(f"LOSS.LAMBDA must lie in [0, 1], not {loss.LAMBDA}")
+        ProGradLoss.of(cfg.LOSS)
 
     @classmethod
     def template_of(cls, cfg: Any) -> str:
@@ -144,9 +139,8 @@ class ProGrad(ContextTrainer):
     @classmethod
     def context_of(cls, cfg: Any) -> Context:
         """N_CTX vectors in the place of X's and the template's words. Raises ValueError naming the key."""
-        node = cfg.TRAINER.COOP
-        drawn = context_of(node, "")
-        if not switch_of(node):
+        drawn = super().context_of(cfg)
+        if not cls.settings_of(cfg).ctx_init:
             return drawn
         words = words_before_name(cls.template_of(cfg))
         spare = drawn.length - len(words.split())
@@ -156,21 +150,19 @@ class ProGrad(ContextTrainer):
                 "set TRAINER.COOP.CTX_INIT False"
             )
         context = replace(drawn, text=f"{placeholders(spare)} {words}".strip(), words=words)
-        context.check("TRAINER.COOP")
+        context.check_words("TRAINER.COOP")
         return context
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ProGradModel:
         """The model over these classes."""
-        context, loss = cls.context_of(cfg), cfg.LOSS
-        template = cls.template_of(cfg)
-        return ProGradModel(clip_model, classnames, context, template, float(loss.T), float(loss.LAMBDA))
+        context, template, loss = cls.context_of(cfg), cls.template_of(cfg), ProGradLoss.of(cfg.LOSS)
+        return ProGradModel(clip_model, classnames, context, template, loss.t, loss.lambda_)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
         """Two CLIPs; the vectors where they do not start from the template."""
-        yield from (*a_clip(model), *a_clip(model))
-        yield from words_or(model, "ctx", cls.context_of(cfg).words, INIT_STD, cls.official_dtype(cfg))
+        yield from (*a_clip(model), *a_clip(model), *cls.draws_of_vectors(cfg, model))
 
 
 def words_before_name(template: str) -> str:

@@ -21,7 +21,6 @@ Shapes: B images, C classes, K tokens, J layers with tokens, d_v, d_t tower widt
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,6 +32,7 @@ from clip.draws import Draw
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
+from .settings import PromptSRCSettings, words_of_deep_text
 from .shared.base import CLIPTrainer, Method, at_least_float32, l2_normalize
 from .shared.context import INIT_STD, cosine_logits, is_class_buffer
 from .shared.deep_prompts import (
@@ -45,8 +45,6 @@ from .shared.deep_prompts import (
     normal_init,
     prompts_of,
     register_parameter_at,
-    starts_from,
-    unread,
 )
 from .shared.official_stream import a_clip, normal, words_or
 from .shared.templates import fill, prompt_tokens
@@ -54,35 +52,6 @@ from .shared.templates import fill, prompt_tokens
 NODE = "TRAINER.PROMPTSRC"
 FIRST_TEMPLATE = "a photo of a {}."
 TEACHER_TEMPLATES = 60
-
-
-@dataclass(frozen=True)
-class Settings:
-    """K and J of each tower, the words that the text's tokens start from, and the weights of the two L1 terms."""
-
-    n_ctx_vision: int = 4
-    n_ctx_text: int = 4
-    depth_vision: int = 9
-    depth_text: int = 9
-    ctx_init: str = "a photo of a"
-    text_weight: float = 25.0
-    image_weight: float = 10.0
-
-    @classmethod
-    def from_cfg(cls, node: Any) -> Settings:
-        """From ``cfg.TRAINER.PROMPTSRC``. Raises ValueError naming the key that is out of range."""
-        for key in ("TEXT_LOSS_WEIGHT", "IMAGE_LOSS_WEIGHT"):
-            if node[key] < 0:
-                raise ValueError(f"{NODE}.{key} must be at least 0, not {node[key]}")
-        return cls(
-            int(node.N_CTX_VISION),
-            int(node.N_CTX_TEXT),
-            int(node.PROMPT_DEPTH_VISION),
-            int(node.PROMPT_DEPTH_TEXT),
-            node.CTX_INIT,
-            float(node.TEXT_LOSS_WEIGHT),
-            float(node.IMAGE_LOSS_WEIGHT),
-        )
 
 
 class PromptSRCModel(Method):
@@ -94,17 +63,15 @@ class PromptSRCModel(Method):
         settings: the method's numbers.
     """
 
-    def __init__(self, clip_model: CLIP, classnames: list[str], settings: Settings):
+    def __init__(self, clip_model: CLIP, classnames: list[str], settings: PromptSRCSettings):
         super().__init__(clip_model)
         visual = check_vit(clip_model, "PromptSRC")
-        check_depth(settings.depth_vision, visual.transformer.layers, f"{NODE}.PROMPT_DEPTH_VISION", "image")
-        check_depth(settings.depth_text, clip_model.transformer.layers, f"{NODE}.PROMPT_DEPTH_TEXT", "text")
-        if settings.n_ctx_vision < 1:
-            raise ValueError(f"{NODE}.N_CTX_VISION must be at least 1, not {settings.n_ctx_vision}")
+        check_depth(settings.prompt_depth_vision, visual.transformer.layers, f"{NODE}.PROMPT_DEPTH_VISION", "image")
+        check_depth(settings.prompt_depth_text, clip_model.transformer.layers, f"{NODE}.PROMPT_DEPTH_TEXT", "text")
         self.settings, self.classnames = settings, classnames
         words, ctx = initial_context(clip_model, settings.ctx_init, settings.n_ctx_text, f"{NODE}.N_CTX_TEXT")
         shallow = "transformer.resblocks.{}.VPT_shallow"
-        text, vision = ("text_encoder", settings.depth_text), ("image_encoder", settings.depth_vision)
+        text, vision = ("text_encoder", settings.prompt_depth_text), ("image_encoder", settings.prompt_depth_vision)
         deep = [[f"{tower}.{shallow.format(i)}" for i in range(1, depth)] for tower, depth in (text, vision)]
         self.text_names, self.vision_names = ["prompt_learner.ctx", *deep[0]], ["image_encoder.VPT", *deep[1]]
         register_parameter_at(self, self.text_names[0], ctx)
@@ -129,8 +96,8 @@ class PromptSRCModel(Method):
         log_p, log_t = (s.log_softmax(dim=-1) for s in (logits, cosine_logits(self.clip_model, f_0, w_0)))
         return {
             "ce": F.cross_entropy(logits, labels),
-            "scl_text": settings.text_weight * F.l1_loss(w, w_0),
-            "scl_image": settings.image_weight * F.l1_loss(f, f_0),
+            "scl_text": settings.text_loss_weight * F.l1_loss(w, w_0),
+            "scl_image": settings.image_loss_weight * F.l1_loss(f, f_0),
             "scl_logits": F.kl_div(log_p, log_t, reduction="sum", log_target=True) / logits.numel(),
         }, logits
 
@@ -194,35 +161,22 @@ class PromptSRC(CLIPTrainer):
     registered_name = "VLPromptLearner"
     shape_settings = ("N_CTX_VISION", "N_CTX_TEXT", "PROMPT_DEPTH_VISION", "PROMPT_DEPTH_TEXT")
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
-        Settings.from_cfg(cfg.TRAINER.PROMPTSRC)
-        if cfg.TRAINER.PROMPTSRC.GPA_STD <= 0:
-            raise ValueError(f"{NODE}.GPA_STD must be above 0, not {cfg.TRAINER.PROMPTSRC.GPA_STD}")
-
-    @classmethod
-    def unread(cls, cfg: Any) -> str:
-        """CTX_INIT, where all tokens are drawn."""
-        node = cfg.TRAINER.PROMPTSRC
-        return unread(node.CTX_INIT, int(node.N_CTX_TEXT), f"{NODE}.N_CTX_TEXT")
-
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PromptSRCModel:
         """The model over these classes. Raises ValueError naming a key that is out of range."""
-        return PromptSRCModel(clip_model, classnames, Settings.from_cfg(cfg.TRAINER.PROMPTSRC))
+        return PromptSRCModel(clip_model, classnames, cls.settings_of(cfg))
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
         """A CLIP with the tokens of both towers inside, the text's first behind it if drawn; two plain CLIPs."""
-        node = cfg.TRAINER.PROMPTSRC
+        settings = model.settings
         first, *vision = (normal(model, name, INIT_STD) for name in model.vision_names)
         text = [normal(model, name, INIT_STD) for name in model.text_names[1:]]
         within = [("visual.conv1.weight", first)]
         for tower, tokens in (("visual.transformer", vision), ("transformer", text)):
             within += [(f"{tower}.resblocks.{i}.mlp.c_proj.bias", own) for i, own in enumerate(tokens, start=1)]
         yield from a_clip(model, *within)
-        words = starts_from(node.CTX_INIT, int(node.N_CTX_TEXT))
+        words = words_of_deep_text(settings.ctx_init, settings.n_ctx_text)
         yield from words_or(model, model.text_names[0], words, INIT_STD, cls.official_dtype(cfg))
         yield from (*a_clip(model), *a_clip(model))
 
@@ -233,8 +187,7 @@ class PromptSRC(CLIPTrainer):
 
     def after_epoch(self) -> None:
         """Add the epoch's model to the average, which replaces the last one before that is tested and kept."""
-        node = self.cfg.TRAINER.PROMPTSRC
-        weight = epoch_weights(self.max_epoch, float(node.GPA_MEAN), float(node.GPA_STD))[self.epoch]
+        weight = epoch_weights(self.max_epoch, self.settings.gpa_mean, self.settings.gpa_std)[self.epoch]
         for name, value in self.model.state_dict().items():
             self.average[name] += weight * value
         if self.epoch + 1 == self.max_epoch:

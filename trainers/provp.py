@@ -137,10 +137,7 @@ class ProVP(CLIPTrainer):
     def check_cfg(self, cfg: Any) -> None:
         """Raises ValueError naming the key that is out of range."""
         super().check_cfg(cfg)
-        node = cfg.TRAINER.PROVP
-        if node.N_CTX < 1:
-            raise ValueError(f"TRAINER.PROVP.N_CTX must be at least 1, not {node.N_CTX}")
-        if node.SELECT_ON_TEST and cfg.TEST.FINAL_MODEL != "best_val":
+        if self.settings_of(cfg).select_on_test and cfg.TEST.FINAL_MODEL != "best_val":
             raise ValueError(
                 "TRAINER.PROVP.SELECT_ON_TEST keeps the epoch that is best on the test set: it needs TEST.FINAL_MODEL "
                 f"best_val, not {cfg.TEST.FINAL_MODEL}"
@@ -151,8 +148,8 @@ class ProVP(CLIPTrainer):
         """The model over these classes, with DATASET.TEMPLATE or the data set's official prompt."""
         own = TEMPLATES.get(cfg.DATASET.NAME)
         template = own if own and not cfg.DATASET.TEMPLATE else template_of(cfg)
-        node = cfg.TRAINER.PROVP
-        return ProVPModel(clip_model, fill(template, classnames), int(node.N_CTX), bool(node.USE_REF))
+        settings = cls.settings_of(cfg)
+        return ProVPModel(clip_model, fill(template, classnames), settings.n_ctx, settings.use_ref)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
@@ -168,7 +165,7 @@ class ProVP(CLIPTrainer):
         super().before_train()
         if self.cfg.TEST.FINAL_MODEL != "best_val":
             return
-        if self.cfg.TRAINER.PROVP.SELECT_ON_TEST:
+        if self.settings.select_on_test:
             print("The epoch that is best on the test set is kept: its accuracy is selected, not measured")
             self.val_loader = None  # then Dassl takes the test set
             return

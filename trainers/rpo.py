@@ -112,23 +112,11 @@ class RPO(CLIPTrainer):
     registered_name = "prompt_learner"
     shape_settings = ("K",)
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
-        if cfg.TRAINER.RPO.K < 1:
-            raise ValueError(f"TRAINER.RPO.K must be at least 1, not {cfg.TRAINER.RPO.K}")
-
-    @classmethod
-    def unread(cls, cfg: Any) -> str:
-        """CTX_INIT, which official configurations have and nothing reads."""
-        words = cfg.TRAINER.RPO.CTX_INIT
-        return f"TRAINER.RPO.CTX_INIT {words!r} has no effect: DATASET.TEMPLATE makes the prompts" if words else ""
-
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> RPOModel:
         """The model over these classes."""
         template = template_of(cfg) if cfg.DATASET.TEMPLATE else TEMPLATE
-        return RPOModel(clip_model, [template.format(name) for name in classnames], int(cfg.TRAINER.RPO.K))
+        return RPOModel(clip_model, [template.format(name) for name in classnames], cls.settings_of(cfg).k)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:

@@ -32,10 +32,10 @@ from clip.layers import QuickGELU, no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .coop import ContextTrainer, context_of, switch_of
+from .coop import ContextTrainer
+from .settings import TCPSettings
 from .shared.base import Method, l2_normalize
 from .shared.context import (
-    INIT_STD,
     Context,
     ContextPrompts,
     clip_image_features,
@@ -45,13 +45,12 @@ from .shared.context import (
     is_class_buffer,
     placeholders,
 )
-from .shared.official_stream import a_clip, one_linear, words_or
+from .shared.official_stream import a_clip, one_linear
 from .shared.templates import fill, prompt_tokens, template_of
 
-VECTORS = 4
+VECTORS = TCPSettings.vectors
 WEIGHT = 8.0
 ADAM_EPS = 1e-3
-PHRASE = "a photo of a"
 # Of the frozen feature T0, where not zero-shot CLIP's.
 PRIOR_TEMPLATES = {
     "Food101": "a photo of a {}, a type of food.",
@@ -156,27 +155,16 @@ class TCP(ContextTrainer):
     """Trainer of TCP."""
 
     @classmethod
-    def context_of(cls, cfg: Any) -> Context:
-        """Raises ValueError naming the key whose value TCP does not have."""
-        node = cfg.TRAINER.COOP
-        context = context_of(node, PHRASE if switch_of(node) else "")
-        wanted = {"N_CTX": VECTORS, "CSC": False, "CLASS_TOKEN_POSITION": "end"}
-        for key, value in wanted.items():
-            if node[key] != value:
-                raise ValueError(f"TRAINER.COOP.{key} must be {value} for TCP, not {node[key]}")
-        return context
-
-    @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> TCPModel:
         """The model over these classes."""
         prior, learned = (fill(template, classnames) for template in templates_of(cfg))
-        return TCPModel(clip_model, prior, learned, cls.context_of(cfg).words)
+        return TCPModel(clip_model, prior, learned, cls.settings_of(cfg).words)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
         """A CLIP; the vectors where no words are given; a CLIP; the network."""
         yield from a_clip(model)
-        yield from words_or(model, "ctx", cls.context_of(cfg).words, INIT_STD, cls.official_dtype(cfg))
+        yield from cls.draws_of_vectors(cfg, model)
         yield from a_clip(model)
         for name in ("meta_net.linear1", "meta_net.linear2"):
             yield from one_linear(model, name)

@@ -29,15 +29,17 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
+from ..settings import MMRLppSettings, MMRLSettings, trained_as
 from ..shared import official_stream
 from ..shared.base import CLIPTrainer, Method, at_least_float32, l2_normalize
 from ..shared.official_stream import a_clip, normal, one_linear
 from ..shared.templates import fill, prompt_tokens, template_of
-from .settings import TRAINED_AS, Settings
+from .towers import check_towers
 from .variants import INITIAL_STD, RepresentationProjection, distance, learner_of
 
 LOGIT_SCALE = 100.0
 Projected = tuple[Tensor, Tensor]
+Numbers = MMRLSettings | MMRLppSettings
 
 
 class Outputs(NamedTuple):
@@ -61,9 +63,9 @@ class MMRLModel(Method):
         both: score with class and representation features (seen classes), or the class feature alone.
     """
 
-    def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: Settings, both: bool = True):
+    def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: Numbers, both: bool = True):
         super().__init__(clip_model)
-        settings.check_towers(clip_model)
+        check_towers(settings, clip_model)
         self.settings, self.both = settings, settings.both_score(both)
         visual: Any = clip_model.visual
         self.representation_learner, self.image_encoder = self.learned(settings, clip_model)
@@ -230,25 +232,19 @@ class MMRL(CLIPTrainer):
     @classmethod
     def shaping(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Variants that differ at test time only are one model; checkpoints older than the key are of the full one."""
-        variant = settings.get("VARIANT", "full")
-        return {**settings, "VARIANT": TRAINED_AS.get(variant, variant)}
-
-    def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
-        Settings.from_cfg(cfg.TRAINER.MMRL)
+        return {**settings, "VARIANT": trained_as(settings.get("VARIANT", "full"))}
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MMRLModel:
         """The model over these classes with the data set's template."""
         prompts = fill(template_of(cfg), classnames)
-        return MMRLModel(clip_model, prompts, Settings.from_cfg(cfg.TRAINER.MMRL))
+        return MMRLModel(clip_model, prompts, cls.settings_of(cfg))
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
         """Two CLIPs, P_v^r, the first one's, behind ``proj``; R; a Linear for each tower. Unknown for ablations."""
         variant = model.settings.variant
-        if TRAINED_AS.get(variant, variant) != "full":
+        if trained_as(variant) != "full":
             raise official_stream.Unknown(f"TRAINER.MMRL.VARIANT {variant} has no public code, so leave it out")
         rep, space = "image_encoder.proj_rep", "representation_learner.compound_rep_tokens"
         projection = normal(model, rep, model.rep_projection().shape[0] ** -0.5)

@@ -208,34 +208,14 @@ class PLOT(CLIPTrainer):
     registered_name = "prompt_learner"
     shape_settings = ("M", "N")
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
-        node = cfg.TRAINER.PLOTPP
-        only = {"CSC": False, "CLASS_TOKEN_POSITION": "end", "CTX_INIT": True}
-        for key, value in only.items():
-            if node[key] != value:
-                raise ValueError(
-                    f"TRAINER.PLOTPP.{key} must be {value}, not {node[key]!r}: the release has no other way"
-                )
-        if node.MODEL_UPD not in ("joint", "vision"):
-            raise ValueError(f"TRAINER.PLOTPP.MODEL_UPD is {node.MODEL_UPD!r}: choose joint or vision")
-        for key in ("M", "N_CTX_V"):
-            if node[key] < 1:
-                raise ValueError(f"TRAINER.PLOTPP.{key} must be at least 1, not {node[key]}")
-        if not 1 <= node.N <= len(GENERAL):
-            raise ValueError(f"TRAINER.PLOTPP.N must be 1 to {len(GENERAL)}, the phrases of a data set, not {node.N}")
-
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PLOTModel:
         """The model over these classes with the first N of the data set's phrases, in cross-dataset runs ImageNet's."""
-        node = cfg.TRAINER.PLOTPP
-        phrases = PHRASES.get("ImageNet" if cfg.TASK == "CD" else cfg.DATASET.NAME, GENERAL)[: node.N]
-        sinkhorn = Sinkhorn(node.EPS, node.MAX_ITER, node.THRESH)
-        vision_only = node.MODEL_UPD == "vision"
-        return PLOTModel(
-            clip_model, classnames, phrases, node.M, vision_only, node.TRADE_OFF, sinkhorn, view_tokens=node.N_CTX_V
-        )
+        settings = cls.settings_of(cfg)
+        phrases = PHRASES.get("ImageNet" if cfg.TASK == "CD" else cfg.DATASET.NAME, GENERAL)[: settings.n]
+        sinkhorn = Sinkhorn(settings.eps, settings.max_iter, settings.thresh)
+        stage = settings.model_upd == "vision", settings.trade_off
+        return PLOTModel(clip_model, classnames, phrases, settings.m, *stage, sinkhorn, view_tokens=settings.n_ctx_v)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
@@ -244,10 +224,10 @@ class PLOT(CLIPTrainer):
 
     def before_train(self) -> None:
         """Start from the first stage, or go on from what was saved."""
-        node = self.cfg.TRAINER.PLOTPP
-        if node.PRETRAIN_DIR:
-            self.load_stage(Path(node.PRETRAIN_DIR))
-        elif node.MODEL_UPD == "joint" and node.TWO_STAGES:
+        settings = self.settings
+        if settings.pretrain_dir:
+            self.load_stage(Path(settings.pretrain_dir))
+        elif settings.model_upd == "joint" and settings.two_stages:
             self.load_stage(self.first_stage())
         super().before_train()
 
@@ -276,6 +256,6 @@ class PLOT(CLIPTrainer):
         path = source if source.is_file() else checkpoints.find(source / self.registered_name)
         tensors, about = checkpoints.read(path)
         if "method" in about:
-            checkpoints.check_fits(path, about, self.about(), self.settings_key(self.cfg), self.shape_settings)
+            checkpoints.check_fits(path, about, self.about(), self.settings.path, self.shape_settings)
         checkpoints.load_learned(self.model, tensors, path)
         print(f"Start from {path}")

@@ -26,7 +26,6 @@ from .backbone import check_input, load_clip, unknowns, weights_id
 from .saving import SavingTrainer
 from .templates import check_texts, same_prompts
 
-PRECISIONS = ("fp32", "fp16", "amp", "bf16")
 CPU_PASS = 32  # images scored at a time
 
 
@@ -83,26 +82,19 @@ class CLIPTrainer(SavingTrainer):
     """Base of all trainers. A subclass has a ``registered_name`` and a ``build_method``."""
 
     def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError for an unknown precision or protocol, words that make no prompt, or as ``engine.check``."""
+        """Raise ValueError naming the key whose value is not allowed, or as ``engine.check`` does."""
         engine.check(cfg)
-        precision = self.precision_of(cfg)
-        if precision not in PRECISIONS:
-            raise ValueError(f"{self.settings_key(cfg)}.PREC is {precision!r}: choose one of {', '.join(PRECISIONS)}")
+        settings = self.settings_of(cfg)
         if cfg.TASK not in ("B2N", "CD", "FS"):
             raise ValueError(f"TASK is {cfg.TASK!r}: choose B2N (base to new), CD (cross-dataset) or FS (few-shot)")
-        check_texts(cfg, self.settings_key(cfg), self.settings_of(cfg))
+        check_texts(cfg, settings)
         if cfg.OFFICIAL_STREAM and cfg.SEED < 0:
             raise ValueError("--official-stream (OFFICIAL_STREAM) needs a seed: add --seed 1")
 
     @classmethod
     def precision_of(cls, cfg: Any) -> str:
-        """``PREC`` of the method's node."""
-        return cls.settings_of(cfg).PREC
-
-    @classmethod
-    def unread(cls, cfg: Any) -> str:
-        """Say in one line which given setting has no effect beside another, or nothing."""
-        return ""
+        """Return the precision asked for."""
+        return cls.settings_of(cfg).prec
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> Method:
@@ -132,7 +124,7 @@ class CLIPTrainer(SavingTrainer):
         self.notes: dict[str, str] = {}
         self.precision = effective_precision(self.precision_of(cfg), self.device)
         self.trained_on = cfg.DATASET.NAME
-        if unread := self.unread(cfg):
+        if unread := self.settings.unread():
             self.note("settings", unread)
         checkpoint = find(cfg.MODEL.BACKBONE.NAME)
         self.weights = weights_id(checkpoint)

@@ -27,7 +27,6 @@ from clip.model import CLIP
 from .base import at_least_float32, l2_normalize
 from .templates import fill, prompt_tokens
 
-POSITIONS = ("end", "middle", "front")  # of the class name's place: after, amid or before the context
 INIT_STD = 0.02
 MOST_VECTORS = 77 - 4  # beside SOS, a name, a full stop and EOT
 _CLASS_BUFFERS = ("token_prefix", "token_suffix", "token_midfix")
@@ -56,25 +55,13 @@ class Context:
             return cls(placeholders(n_ctx), n_ctx, position, per_class)
         return cls(" ".join(found), len(found), position, per_class, " ".join(found))
 
-    def check(self, node: str) -> None:
-        """Raises ValueError for what cannot be learned, naming the key below ``node``, such as TRAINER.COOP."""
-        if self.length < 1:
-            raise ValueError(f"{node}.N_CTX must be at least 1, not {self.length}")
-        if self.position not in POSITIONS:
-            raise ValueError(f"{node}.CLASS_TOKEN_POSITION must be end, middle or front, not {self.position!r}")
-        if self.per_class and self.words:
-            raise ValueError(f"{node}.CSC True needs random vectors: set CSC False, or leave {node}.CTX_INIT empty")
+    def check_words(self, node: str) -> None:
+        """Raise ValueError, naming a key of ``node``, where the class name would stand amid a word's tokens."""
         if self.position != "end" and token_counts([self.text]) != [self.length]:
             raise ValueError(
                 f"{self.words!r} has words of several tokens, so {node}.CLASS_TOKEN_POSITION {self.position} would cut "
                 "the class name: set it to end"
             )
-
-    def unread(self, node: str, n_ctx: int) -> str:
-        """Say that the words decide on the number of vectors, where N_CTX has another."""
-        if n_ctx == self.length:
-            return ""
-        return f"{node}.CTX_INIT makes {self.length} vectors, of {self.words!r}: {node}.N_CTX {n_ctx} has no effect"
 
 
 def placeholders(count: int) -> str:

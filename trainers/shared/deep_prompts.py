@@ -21,11 +21,10 @@ from torch import Tensor, nn
 from clip.class_prompts import ClassPrompts
 from clip.model import CLIP, VisionTransformer
 
+from ..settings import words_of_deep_text
 from .base import l2_normalize
 from .context import INIT_STD, placeholders, word_vectors
 from .templates import fill, prompt_tokens
-
-MOST_WORDS = 4  # with more tokens, N_CTX, the official codes draw all and leave CTX_INIT aside
 
 
 class DeepText:
@@ -109,11 +108,9 @@ def initial_context(clip_model: CLIP, ctx_init: str, n_ctx: int, key: str) -> tu
 
     Of ``ctx_init``'s words the first ``n_ctx`` are learned, from their own embeddings, others stay. With more than 4
     tokens, or without words, there are placeholders, and the tokens are drawn from N(0, 0.02^2). Raises ValueError for
-    no token or fewer words than tokens, naming ``key``, such as TRAINER.MAPLE.N_CTX, and CTX_INIT beside it.
+    fewer words than tokens, naming ``key``, such as TRAINER.MAPLE.N_CTX, and CTX_INIT beside it.
     """
-    if n_ctx < 1:
-        raise ValueError(f"{key} must be at least 1, not {n_ctx}")
-    words = starts_from(ctx_init, n_ctx)
+    words = words_of_deep_text(ctx_init, n_ctx)
     if not words:
         return placeholders(n_ctx), normal_init(n_ctx, clip_model.transformer.width)
     found = int(prompt_tokens([words]).argmax()) - 1
@@ -121,19 +118,6 @@ def initial_context(clip_model: CLIP, ctx_init: str, n_ctx: int, key: str) -> tu
         node, _, name = key.rpartition(".")
         raise ValueError(f"{node}.CTX_INIT {ctx_init!r} has {found} tokens, fewer than {name} {n_ctx}")
     return words, word_vectors(clip_model, words, n_ctx)
-
-
-def starts_from(ctx_init: str, n_ctx: int) -> str:
-    """The words whose embeddings ``n_ctx`` tokens start from; none where they are drawn."""
-    return "" if n_ctx > MOST_WORDS else ctx_init.replace("_", " ").strip()
-
-
-def unread(ctx_init: str, n_ctx: int, key: str) -> str:
-    """Say that CTX_INIT has no effect beside so many tokens, or nothing; ``key`` as ``initial_context`` takes it."""
-    if not ctx_init or n_ctx <= MOST_WORDS:
-        return ""
-    node, _, name = key.rpartition(".")
-    return f"{node}.CTX_INIT {ctx_init!r} has no effect: with {name} {n_ctx}, more than {MOST_WORDS}, all are drawn"
 
 
 def prompts_of(words: str, classnames: Sequence[str]) -> list[str]:

@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from yacs.config import CfgNode
-
 from dassl.engine import TrainerX
 
 from .. import METHODS
@@ -31,14 +29,15 @@ class SavingTrainer(TrainerX):
     trained_classes: list[str] | None = None  # of a loaded checkpoint, where it says
 
     @classmethod
-    def settings_key(cls, cfg: Any) -> str:
-        """Where the method's settings lie in the config."""
-        return f"TRAINER.{METHODS[cfg.TRAINER.NAME].node}"
+    def settings_of(cls, cfg: Any) -> Any:
+        """Return the method's settings. Raises ValueError naming the key whose value is not allowed."""
+        entry = METHODS[cfg.TRAINER.NAME]
+        return entry.settings.of(cfg.TRAINER[entry.node]) if entry.node else entry.settings()
 
-    @classmethod
-    def settings_of(cls, cfg: Any) -> CfgNode:
-        """The method's node, empty for a method without settings."""
-        return cfg.TRAINER.get(METHODS[cfg.TRAINER.NAME].node, CfgNode())
+    @cached_property
+    def settings(self) -> Any:
+        """The run's settings of the method."""
+        return self.settings_of(self.cfg)
 
     @classmethod
     def shaping(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,7 +48,7 @@ class SavingTrainer(TrainerX):
     def check_fits(cls, path: Path, about: Mapping[str, Any], mine: Mapping[str, Any], cfg: Any) -> None:
         """Raise ValueError, naming what differs, unless a checkpoint's ``about`` agrees with a run's own."""
         theirs, ours = ({**side, "settings": cls.shaping(side["settings"])} for side in (about, mine))
-        checkpoints.check_fits(path, theirs, ours, cls.settings_key(cfg), cls.shape_settings)
+        checkpoints.check_fits(path, theirs, ours, METHODS[cfg.TRAINER.NAME].settings.path, cls.shape_settings)
 
     @cached_property
     def lists(self) -> Lists:
@@ -67,7 +66,7 @@ class SavingTrainer(TrainerX):
             "template": cfg.DATASET.TEMPLATE or TEMPLATES.get(cfg.DATASET.NAME, ""),
             "backbone": cfg.MODEL.BACKBONE.NAME,
             "weights": self.weights,
-            "settings": plain(self.settings_of(cfg)),
+            "settings": self.settings.values(),
             "config": {key: plain(cfg[key]) for key in ("TASK", "INPUT")}
             | {"DATASET": {key: plain(cfg.DATASET[key]) for key in ("NAME", "TEMPLATE", "SUBSAMPLE_CLASSES")}},
             **self.made_by,

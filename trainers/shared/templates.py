@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from clip import tokenize
+
+from .settings import Settings
 
 TEMPLATES = {
     "ImageNet": "a photo of a {}.",
@@ -48,16 +50,16 @@ IMAGENET_ENSEMBLE = (
 )
 
 
-def check_texts(cfg: Any, node: str, settings: Mapping[str, Any]) -> None:
+def check_texts(cfg: Any, settings: Settings) -> None:
     """Check what a user may say in words: DATASET.TEMPLATE, and CTX_INIT or TEXT_CTX_INIT of a method's settings.
 
-    Raises ValueError naming the key (``node`` is the settings' place, such as TRAINER.COOP) and what to write.
+    Raises ValueError naming the key and what to write.
     """
     if cfg.DATASET.TEMPLATE:
         check_template(cfg.DATASET.TEMPLATE)
-    for key, words in settings.items():
+    for key, words in settings.values().items():
         if key.endswith("CTX_INIT") and isinstance(words, str):
-            check_words(words, f"{node}.{key}")
+            check_words(words, settings.key(key))
 
 
 def check_template(template: str) -> None:
