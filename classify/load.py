@@ -23,7 +23,8 @@ from runs.config import RESOLVED, default_cfg, merge, read_yaml, trainer_named_i
 from runs.threads import choose_threads
 from trainers.shared import checkpoints
 from trainers.shared.backbone import load_clip, unknowns, weights_id
-from trainers.shared.base import Method, autocast, effective_precision
+from trainers.shared.base import autocast, effective_precision
+from trainers.shared.method import Method
 from trainers.shared.settings import PRECISIONS
 from trainers.shared.templates import TEMPLATES, template_of
 

@@ -17,7 +17,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.draws import Draw
@@ -25,8 +24,10 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, at_least_float32, l2_normalize
+from .shared.base import CLIPTrainer
+from .shared.cosine import at_least_float32, l2_normalize
 from .shared.features import template_features
+from .shared.method import Method
 from .shared.official_stream import a_clip, one_linear
 from .shared.templates import template_of
 
@@ -43,6 +44,8 @@ class CLIPAdapterModel(Method):
     Raises ValueError for a bottleneck without units.
     """
 
+    changes_image_feature = True
+
     def __init__(self, clip_model: CLIP, text: Tensor, ratio: float = 0.2, reduction: int = 4):
         super().__init__(clip_model)
         width = text.shape[1]
@@ -57,32 +60,22 @@ class CLIPAdapterModel(Method):
         )
 
     def image_features(self, images: Tensor) -> Tensor:
-        """f ``[B, d]`` of the frozen tower, not normalised; nothing is kept for a backward pass."""
+        """Return the unit features ``[B, d]`` of r A(f) + (1 - r) f."""
+        return self.adapted(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return f ``[B, d]`` of the frozen tower, not normalised; nothing is kept for a backward pass."""
         with torch.no_grad():
             return at_least_float32(self.clip_model.encode_image(images))
 
     def adapted(self, features: Tensor) -> Tensor:
-        """f ``[B, d]`` to the unit feature of r A(f) + (1 - r) f."""
+        """Return the unit features of r A(f) + (1 - r) f for f ``[B, d]``."""
         with no_autocast(features):
             return l2_normalize(self.ratio * self.fc(features) + (1 - self.ratio) * features)
 
-    def logits(self, adapted: Tensor, text: Tensor) -> Tensor:
-        """``[B, C]``: CLIP's logits of unit features."""
-        with no_autocast(adapted):
-            return at_least_float32(self.clip_model.logit_scale.exp()) * adapted @ text.t()
-
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy, and the logits."""
-        scores = self.scores(images, self.text)
-        return F.cross_entropy(scores, labels), scores
-
     def class_features(self) -> Tensor:
-        """``[C, d]``, frozen."""
+        """Return the frozen class features ``[C, d]``."""
         return self.text
-
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """``[B, C]``."""
-        return self.logits(self.adapted(self.image_features(images)), class_features)
 
 
 @TRAINER_REGISTRY.register()

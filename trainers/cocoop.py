@@ -25,16 +25,10 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method
-from .shared.context import (
-    INIT_STD,
-    Context,
-    ContextPrompts,
-    clip_image_features,
-    cosine_logits,
-    initial_vectors,
-    is_class_buffer,
-)
+from .shared.base import CLIPTrainer
+from .shared.context import INIT_STD, Context, ContextPrompts, initial_vectors, is_class_buffer
+from .shared.cosine import clip_image_features, cosine_logits
+from .shared.method import Method
 from .shared.official_stream import a_clip, one_linear, words_or
 
 BOTTLENECK = 16  # of the joint width: the meta-net's hidden one

@@ -16,23 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.draws import Draw
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method
-from .shared.context import (
-    INIT_STD,
-    Context,
-    ContextPrompts,
-    clip_image_features,
-    cosine_logits,
-    initial_vectors,
-    is_class_buffer,
-)
+from .shared.base import CLIPTrainer
+from .shared.context import INIT_STD, Context, ContextPrompts, initial_vectors, is_class_buffer
+from .shared.method import Method
 from .shared.official_stream import a_clip, words_or
 
 OTHER_CLASSES = (
@@ -56,22 +48,9 @@ class CoOpModel(Method):
         self.prompts = ContextPrompts(clip_model, classnames, context)
         self.ctx = nn.Parameter(initial_vectors(clip_model, context, len(classnames)))
 
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy, and the logits ``[B, C]``."""
-        return self.cross_entropy(images, labels, self.class_features())
-
-    def cross_entropy(self, images: Tensor, labels: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy with unit class features ``[C, d]``, and the logits ``[B, C]``."""
-        logits = self.scores(images, w)
-        return F.cross_entropy(logits, labels), logits
-
     def class_features(self) -> Tensor:
         """w ``[C, d]``, of unit length."""
         return self.prompts.features(self.ctx)[0]
-
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """exp(logit_scale) f w^T, ``[B, C]``."""
-        return cosine_logits(self.clip_model, clip_image_features(self.clip_model, images), class_features)
 
     def use_classes(self, seen: bool) -> None:
         """Raises ValueError where class-specific vectors would have to score other classes."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from clip.draws import Draw, linear
@@ -51,8 +52,8 @@ class KgCoOpModel(CoOpModel):
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy + W (1 - mean cos), and the logits ``[B, C]``."""
         w = self.class_features()
-        cross_entropy, logits = self.cross_entropy(images, labels, w)
-        return cross_entropy + self.weight * self.distance(w), logits
+        logits = self.scores(images, w)
+        return F.cross_entropy(logits, labels) + self.weight * self.distance(w), logits
 
     def distance(self, w: Tensor) -> Tensor:
         """1 - the mean over all classes of cos(w_c, z_c), for unit class features ``[C, d]``."""

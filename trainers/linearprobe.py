@@ -30,7 +30,7 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import Method, at_least_float32
+from .shared.cosine import at_least_float32
 from .shared.features import (
     FittedTrainer,
     features_of_batches,
@@ -39,6 +39,7 @@ from .shared.features import (
     validation_images,
     whole_dataset,
 )
+from .shared.method import Method
 
 COARSE = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)
 MAX_ITERATIONS = 1000

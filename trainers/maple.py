@@ -19,7 +19,6 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.draws import Draw, linear
@@ -27,8 +26,8 @@ from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .settings import words_of_deep_text
-from .shared.base import CLIPTrainer, Method
-from .shared.context import INIT_STD, cosine_logits, is_class_buffer
+from .shared.base import CLIPTrainer
+from .shared.context import INIT_STD, is_class_buffer
 from .shared.deep_prompts import (
     DeepText,
     ImageStart,
@@ -39,6 +38,7 @@ from .shared.deep_prompts import (
     normal_init,
     prompts_of,
 )
+from .shared.method import Method
 from .shared.official_stream import a_clip, normal, one_linear, words_or
 
 NODE = "TRAINER.MAPLE"
@@ -79,6 +79,8 @@ class MaPLeModel(Method):
         ctx_init: words before the class name; the first K are learned.
     """
 
+    changes_image_feature = True
+
     def __init__(self, clip_model: CLIP, classnames: list[str], n_ctx: int, depth: int, ctx_init: str):
         super().__init__(clip_model)
         visual = check_vit(clip_model, "MaPLe")
@@ -88,11 +90,6 @@ class MaPLeModel(Method):
         self.prompt_learner = PromptLearner(ctx, depth, visual.width)
         self.text = DeepText(clip_model, prompts_of(words, classnames), n_ctx)
 
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy, and the logits ``[B, C]``."""
-        logits = self.scores(images, self.class_features())
-        return F.cross_entropy(logits, labels), logits
-
     def class_features(self) -> Tensor:
         """w ``[C, d]``, of unit length."""
         return self.text.features(self.prompt_learner.text())
@@ -101,10 +98,6 @@ class MaPLeModel(Method):
         """f ``[B, d]``, of unit length."""
         visual: Any = self.clip_model.visual
         return ImageStart(visual, images).feature(self.prompt_learner.vision())
-
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """exp(logit_scale) f w^T, ``[B, C]``."""
-        return cosine_logits(self.clip_model, self.image_features(images), class_features)
 
     def ignores_checkpoint_key(self, key: str) -> bool:
         """Official checkpoints hold all of CLIP, and the embeddings of the classes trained on."""

@@ -36,8 +36,9 @@ from clip.draws import Draw
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, l2_normalize
-from .shared.context import INIT_STD, clip_text_features, cosine_logits, placeholders
+from .shared.base import CLIPTrainer
+from .shared.context import INIT_STD, clip_text_features, placeholders
+from .shared.cosine import cosine_logits, l2_normalize
 from .shared.deep_prompts import (
     DeepText,
     ImageStart,
@@ -47,6 +48,7 @@ from .shared.deep_prompts import (
     prompts_of,
     register_parameter_at,
 )
+from .shared.method import IMAGE_FEATURE, Method
 from .shared.official_stream import a_clip, normal
 from .shared.templates import IMAGENET_ENSEMBLE, template_of
 
@@ -126,6 +128,14 @@ class MetaPromptModel(Method):
     def scores(self, images: Tensor, class_features: tuple[Tensor, Tensor]) -> Tensor:
         """The mean of logits_i and logits_t, ``[B, C]``."""
         return torch.stack(self.logits_of(*self.image_features(images), *class_features)).mean(dim=0)
+
+    def named_image_features(self, images: Tensor) -> dict[str, Tensor]:
+        """Return F."""
+        return {IMAGE_FEATURE: l2_normalize(self.image_features(images)[0])}
+
+    def one_feature_per_class(self, class_features: tuple[Tensor, Tensor]) -> Tensor:
+        """Return T."""
+        return l2_normalize(class_features[0])
 
     def ignores_checkpoint_key(self, key: str) -> bool:
         """Official checkpoints hold CLIP's tensors several times, under different prefixes."""

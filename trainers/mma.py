@@ -33,9 +33,10 @@ from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .settings import MMASettings
-from .shared.base import CLIPTrainer, Method, l2_normalize
-from .shared.context import cosine_logits
+from .shared.base import CLIPTrainer
+from .shared.cosine import l2_normalize
 from .shared.deep_prompts import check_vit
+from .shared.method import Method
 from .shared.official_stream import a_clip, normal
 from .shared.templates import fill, prompt_tokens
 
@@ -81,6 +82,8 @@ class MMAModel(Method):
         settings: where the adapters lie, r and s.
     """
 
+    changes_image_feature = True
+
     def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: MMASettings):
         super().__init__(clip_model)
         check_towers(settings, clip_model)
@@ -101,11 +104,6 @@ class MMAModel(Method):
         widths = (clip_model.transformer.width, clip_model.visual.width)
         text, visual = (_drawn({str(layer): Adapter(width, dim) for layer in layers}) for width in widths)
         return text, visual, _drawn({str(layer): nn.Sequential(nn.Linear(dim, dim)) for layer in layers})
-
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy, and the logits ``[B, C]``."""
-        logits = self.scores(images, self.class_features())
-        return F.cross_entropy(logits, labels), logits
 
     def class_features(self) -> Tensor:
         """w ``[C, d]``, of unit length."""
@@ -132,10 +130,6 @@ class MMAModel(Method):
             out = block(x, rows=rows)
             x = out if y is None else out + y
         return l2_normalize(visual.to_joint_space(x[:, 0]))
-
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """exp(logit_scale) f w^T, ``[B, C]``."""
-        return cosine_logits(self.clip_model, self.image_features(images), class_features)
 
     def ignores_checkpoint_key(self, key: str) -> bool:
         """Official checkpoints hold the prompts of the classes trained on."""

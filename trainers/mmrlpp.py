@@ -30,7 +30,8 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .mmrl import MMRLModel, Projected
 from .settings import MMRLppSettings
-from .shared.base import CLIPTrainer, at_least_float32, l2_normalize
+from .shared.base import CLIPTrainer
+from .shared.cosine import at_least_float32, l2_normalize
 from .shared.official_stream import a_clip, normal, uniform
 from .shared.templates import fill, template_of
 

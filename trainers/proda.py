@@ -28,8 +28,10 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, at_least_float32
-from .shared.context import INIT_STD, Context, ContextPrompts, clip_image_features, cosine_logits, is_class_buffer
+from .shared.base import CLIPTrainer
+from .shared.context import INIT_STD, Context, ContextPrompts, is_class_buffer
+from .shared.cosine import at_least_float32, clip_image_features, cosine_logits
+from .shared.method import Method
 
 
 class ProDAModel(Method):
@@ -96,10 +98,6 @@ class ProDAModel(Method):
         parts = torch.arange(len(self.ctx)).split(self.at_once)
         sums = [self.prompt_features(part.tolist()).sum(dim=0) for part in parts]
         return torch.stack(sums).sum(dim=0) / len(self.ctx)
-
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """``[B, C]``."""
-        return cosine_logits(self.clip_model, clip_image_features(self.clip_model, images), class_features)
 
     def ignores_checkpoint_key(self, key: str) -> bool:
         """The third parties' checkpoints hold the embeddings of the classes trained on, and of no class."""

@@ -32,7 +32,8 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .coop import ContextTrainer, CoOpModel
 from .settings import ProGradLoss
-from .shared.context import Context, clip_image_features, clip_text_features, cosine_logits, placeholders
+from .shared.context import Context, clip_text_features, placeholders
+from .shared.cosine import clip_image_features, cosine_logits
 from .shared.official_stream import a_clip
 from .shared.templates import fill, template_of
 

@@ -33,8 +33,9 @@ from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .settings import PromptSRCSettings, words_of_deep_text
-from .shared.base import CLIPTrainer, Method, at_least_float32, l2_normalize
-from .shared.context import INIT_STD, cosine_logits, is_class_buffer
+from .shared.base import CLIPTrainer
+from .shared.context import INIT_STD, is_class_buffer
+from .shared.cosine import at_least_float32, cosine_logits, l2_normalize
 from .shared.deep_prompts import (
     DeepText,
     ImageStart,
@@ -46,6 +47,7 @@ from .shared.deep_prompts import (
     prompts_of,
     register_parameter_at,
 )
+from .shared.method import Method
 from .shared.official_stream import a_clip, normal, words_or
 from .shared.templates import fill, prompt_tokens
 
@@ -62,6 +64,8 @@ class PromptSRCModel(Method):
         classnames: C names; underscores are spaces.
         settings: the method's numbers.
     """
+
+    changes_image_feature = True
 
     def __init__(self, clip_model: CLIP, classnames: list[str], settings: PromptSRCSettings):
         super().__init__(clip_model)
@@ -118,10 +122,6 @@ class PromptSRCModel(Method):
         """f~ ``[B, d]``, of unit length."""
         visual: Any = self.clip_model.visual
         return ImageStart(visual, images).feature(self._prompts(self.vision_names))
-
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """s ``[B, C]``."""
-        return cosine_logits(self.clip_model, self.image_features(images), class_features)
 
     def ignores_checkpoint_key(self, key: str) -> bool:
         """Official checkpoints hold all of CLIP, the teacher's image tower and the embeddings of the classes."""

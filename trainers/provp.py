@@ -36,10 +36,12 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, l2_normalize
-from .shared.context import clip_text_features, cosine_logits
+from .shared.base import CLIPTrainer
+from .shared.context import clip_text_features
+from .shared.cosine import cosine_logits, l2_normalize
 from .shared.deep_prompts import ImageStart, check_vit
 from .shared.features import loader_of, validation_images
+from .shared.method import Method
 from .shared.official_stream import a_clip, uniform
 from .shared.templates import fill, template_of
 
@@ -64,6 +66,8 @@ class ProVPModel(Method):
         n_ctx: P.
         use_ref: whether the second term counts.
     """
+
+    changes_image_feature = True
 
     def __init__(self, clip_model: CLIP, prompts: list[str], n_ctx: int, use_ref: bool = True):
         super().__init__(clip_model)
@@ -99,10 +103,6 @@ class ProVPModel(Method):
     def image_features(self, images: Tensor) -> Tensor:
         """f ``[B, d]``, of unit length."""
         return self._feature(ImageStart(self.clip_model.visual, images))  # type: ignore[arg-type]
-
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """exp(logit_scale) f w^T, ``[B, C]``."""
-        return cosine_logits(self.clip_model, self.image_features(images), class_features)
 
     def _feature(self, start: ImageStart) -> Tensor:
         """f. The first layer's tokens are the same for all images, so they are projected once."""

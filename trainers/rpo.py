@@ -31,9 +31,10 @@ from clip.layers import stream_dtype
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, l2_normalize
-from .shared.context import cosine_logits
+from .shared.base import CLIPTrainer
+from .shared.cosine import cosine_logits, l2_normalize
 from .shared.deep_prompts import check_vit
+from .shared.method import IMAGE_FEATURE, Method
 from .shared.official_stream import a_clip, normal
 from .shared.templates import prompt_tokens, template_of
 
@@ -67,11 +68,6 @@ class RPOModel(Method):
         """Prompts around where they start, for directions ``[K, d]``."""
         return _around(self.starts[name], values)
 
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy, and the logits ``[B, C]``."""
-        logits = self.scores(images, self.class_features())
-        return F.cross_entropy(logits, labels), logits
-
     def class_features(self) -> Tensor:
         """w ``[C, K, d]``, each of unit length."""
         clip_model = self.clip_model
@@ -98,6 +94,14 @@ class RPOModel(Method):
         """The mean over the pairs of exp(logit_scale) f_k w_k^T, ``[B, C]``."""
         f, w = self.image_features(images), class_features
         return cosine_logits(self.clip_model, f.flatten(1), w.flatten(1)) / f.shape[1]
+
+    def named_image_features(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the mean of the K features of an image."""
+        return {IMAGE_FEATURE: l2_normalize(self.image_features(images).mean(dim=1))}
+
+    def one_feature_per_class(self, class_features: Tensor) -> Tensor:
+        """Return the mean of the K features of a class."""
+        return l2_normalize(class_features.mean(dim=1))
 
 
 def _around(start: Tensor, noise: Tensor) -> Tensor:

@@ -34,17 +34,9 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .coop import ContextTrainer
 from .settings import TCPSettings
-from .shared.base import Method, l2_normalize
-from .shared.context import (
-    Context,
-    ContextPrompts,
-    clip_image_features,
-    clip_text_features,
-    cosine_logits,
-    initial_vectors,
-    is_class_buffer,
-    placeholders,
-)
+from .shared.context import Context, ContextPrompts, clip_text_features, initial_vectors, is_class_buffer, placeholders
+from .shared.cosine import l2_normalize
+from .shared.method import Method
 from .shared.official_stream import a_clip, one_linear
 from .shared.templates import fill, prompt_tokens, template_of
 
@@ -133,10 +125,6 @@ class TCPModel(Method):
     def class_features(self) -> Tensor:
         """w ``[C, d]``, of unit length."""
         return self.prompts.class_aware_features(self.ctx, self.class_tokens())
-
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """exp(logit_scale) f w^T, ``[B, C]``."""
-        return cosine_logits(self.clip_model, clip_image_features(self.clip_model, images), class_features)
 
     def ignores_checkpoint_key(self, key: str) -> bool:
         """Official checkpoints hold the embeddings around the vectors."""

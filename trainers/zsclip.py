@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, at_least_float32, l2_normalize
+from .shared.base import CLIPTrainer
+from .shared.cosine import l2_normalize
+from .shared.method import Method
 from .shared.templates import IMAGENET_ENSEMBLE, fill, prompt_tokens, template_of
 
 
@@ -33,12 +34,6 @@ class ZeroshotModel(Method):
         """``[C, d]``: features of each template normalised, averaged, normalised again."""
         each = [l2_normalize(self.clip_model.encode_text(tokens)) for tokens in self.tokens]
         return l2_normalize(torch.stack(each).mean(dim=0))
-
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """``[B, C]``: CLIP's logits."""
-        features = l2_normalize(self.clip_model.encode_image(images))
-        with no_autocast(features):
-            return at_least_float32(self.clip_model.logit_scale.exp()) * features @ class_features.t()
 
 
 @TRAINER_REGISTRY.register()

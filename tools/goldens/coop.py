@@ -12,7 +12,8 @@ from yacs.config import CfgNode
 
 from tools.goldens.numbers import Numbers
 from tools.goldens.recipe import arrays_of
-from trainers.shared.context import clip_image_features, cosine_logits, initial_vectors
+from trainers.shared.context import initial_vectors
+from trainers.shared.cosine import clip_image_features, cosine_logits
 from trainers.tcp import templates_of
 
 

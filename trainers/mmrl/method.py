@@ -31,13 +31,16 @@ from dassl.engine import TRAINER_REGISTRY
 
 from ..settings import MMRLppSettings, MMRLSettings, trained_as
 from ..shared import official_stream
-from ..shared.base import CLIPTrainer, Method, at_least_float32, l2_normalize
+from ..shared.base import CLIPTrainer
+from ..shared.cosine import at_least_float32, l2_normalize
+from ..shared.method import Method
 from ..shared.official_stream import a_clip, normal, one_linear
 from ..shared.templates import fill, prompt_tokens, template_of
 from .towers import check_towers
 from .variants import INITIAL_STD, RepresentationProjection, distance, learner_of
 
 LOGIT_SCALE = 100.0
+CLASS_FEATURE, REPRESENTATION_FEATURE = "class feature f_c", "representation feature f_r"
 Projected = tuple[Tensor, Tensor]
 Numbers = MMRLSettings | MMRLppSettings
 
@@ -151,6 +154,22 @@ class MMRLModel(Method):
         vision, _ = self.representation_learner(self.text_states.dtype)
         x = self._image_lower(images)
         return self._image_features(x, vision, rep) if vision else (self._frozen_feature(x, None), None)
+
+    def named_image_features(self, images: Tensor) -> dict[str, Tensor]:
+        """Return f_c, and f_r where there is one."""
+        found = zip((CLASS_FEATURE, REPRESENTATION_FEATURE), self.image_features(images), strict=True)
+        return {name: features for name, features in found if features is not None}
+
+    def weight_of_class_feature(self) -> float | None:
+        """Return alpha where both features score, 1 where f_c alone does, and None where there is no f_r."""
+        if self.image_encoder is None:
+            return None
+        return self.settings.alpha if self.both else 1.0
+
+    def scores_at(self, alphas: Sequence[float], features: Mapping[str, Tensor], w: Tensor) -> Iterable[Tensor]:
+        """Yield both features' scores ``[B, C]``, fused with each alpha."""
+        logits = self.logits_of(features[CLASS_FEATURE], features[REPRESENTATION_FEATURE], w)
+        return (self.fuse(*logits, alpha) for alpha in alphas)
 
     def use_classes(self, seen: bool) -> None:
         """Both features for the classes trained on, the class feature alone for others (paper, Figure 3)."""

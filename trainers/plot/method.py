@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.draws import Draw
@@ -38,9 +37,11 @@ from dassl.engine import TRAINER_REGISTRY, build_trainer
 from dassl.utils import set_random_seed
 
 from ..shared import checkpoints
-from ..shared.base import CLIPTrainer, Method, at_least_float32
-from ..shared.context import INIT_STD, Context, ContextPrompts, cosine_logits, is_class_buffer, word_vectors
+from ..shared.base import CLIPTrainer
+from ..shared.context import INIT_STD, Context, ContextPrompts, is_class_buffer, word_vectors
+from ..shared.cosine import at_least_float32, cosine_logits, l2_normalize
 from ..shared.deep_prompts import check_vit, is_clip_tensor
+from ..shared.method import IMAGE_FEATURE, Method
 from ..shared.official_stream import a_clip, normal
 from ..shared.templates import prompt_tokens
 from .phrases import GENERAL, PHRASES
@@ -156,11 +157,6 @@ class PLOTModel(Method):
         pairs = image.each.flatten(0, 1) @ text.each.flatten(0, 1).t()
         return pairs.unflatten(1, text.each.shape[:2]).unflatten(0, image.each.shape[:2]).permute(1, 3, 0, 2)
 
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy, and the logits."""
-        scores = self.logits(self.image(images), self.text())
-        return F.cross_entropy(scores, labels), scores
-
     def class_features(self) -> FeatureSet:
         """All prompts' features, once per evaluation."""
         return self.text()
@@ -168,6 +164,14 @@ class PLOTModel(Method):
     def scores(self, images: Tensor, class_features: FeatureSet) -> Tensor:
         """``[B, C]``."""
         return self.logits(self.image(images), class_features)
+
+    def named_image_features(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the mean of an image's views."""
+        return {IMAGE_FEATURE: self.image(images).mean}
+
+    def one_feature_per_class(self, class_features: FeatureSet) -> Tensor:
+        """Return the mean of a class's prompts."""
+        return l2_normalize(class_features.mean)
 
     def ignores_checkpoint_key(self, key: str) -> bool:
         """Official checkpoints hold all of CLIP, and the embeddings of the classes trained on.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..shared.base import at_least_float32, l2_normalize
+from ..shared.cosine import at_least_float32, l2_normalize
 
 
 class Sinkhorn(NamedTuple):

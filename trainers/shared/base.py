@@ -1,19 +1,17 @@
 """What all methods share: CLIP in the asked precision, the step, evaluation; checkpoints are in ``saving``.
 
-A method is an ``nn.Module`` (``Method``) that says what is learned, how a loss comes about and what is scored at test
-time; its trainer (``CLIPTrainer``) builds it. From Dassl only names of the public package are used.
+From Dassl only names of the public package are used.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from clip.draws import Draw
 from clip.model import CLIP
@@ -23,59 +21,11 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 
 from . import engine, official_stream
 from .backbone import check_input, load_clip, unknowns, weights_id
+from .method import Method
 from .saving import SavingTrainer
 from .templates import check_texts, same_prompts
 
 CPU_PASS = 32  # images scored at a time
-
-
-class Method(nn.Module):
-    """Learned tensors around a frozen CLIP.
-
-    ``clip_model`` is not a submodule: ``state_dict`` and ``parameters`` hold what is learned and nothing else.
-    """
-
-    clip_model: CLIP
-
-    def __init__(self, clip_model: CLIP):
-        super().__init__()
-        self.__dict__["clip_model"] = clip_model.requires_grad_(False)
-
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Images ``[B, 3, H, W]`` and labels ``[B]`` to the loss and the scores ``[B, C]`` of training accuracy."""
-        raise NotImplementedError
-
-    def class_features(self) -> Any:
-        """Whatever evaluation needs of the classes, computed once per evaluation."""
-        raise NotImplementedError
-
-    def scores(self, images: Tensor, class_features: Any) -> Tensor:
-        """Evaluation scores ``[B, C]``."""
-        raise NotImplementedError
-
-    def use_classes(self, seen: bool) -> None:
-        """Say whether the classes to score are exactly those trained on, for methods that then score differently.
-
-        A method that cannot score other classes raises ValueError for ``seen=False``.
-        """
-
-    def probabilities(self, scores: Tensor) -> Tensor:
-        """Evaluation scores ``[B, C]`` as class probabilities ``[B, C]``, at least float32."""
-        return at_least_float32(scores).softmax(dim=-1)
-
-    def fit_to(self, tensors: Mapping[str, Tensor], classnames: Sequence[str] | None) -> None:
-        """Get ready to load a checkpoint's tensors, learned on these classes (None if the checkpoint does not say).
-
-        For methods with tensors whose sizes or order depend on the data trained on.
-        """
-
-    def from_noise(self, name: str, values: Tensor) -> Tensor:
-        """The initial value of a learned tensor for which the public code draws ``values``, here themselves."""
-        return values
-
-    def ignores_checkpoint_key(self, key: str) -> bool:
-        """Whether a tensor of official checkpoints is frozen or tied to the classes trained on, so not loaded."""
-        return False
 
 
 class CLIPTrainer(SavingTrainer):
@@ -226,11 +176,11 @@ class CLIPTrainer(SavingTrainer):
         self.set_model_mode("eval")
         self.model.use_classes(self.seen_classes())
         with self.autocast():
-            self._class_features = self.model.class_features()
+            self.class_features = self.model.class_features()
         try:
             return super().test(split)
         finally:
-            del self._class_features
+            del self.class_features
 
     def seen_classes(self) -> bool:
         """True where the classes scored are those trained on."""
@@ -244,7 +194,7 @@ class CLIPTrainer(SavingTrainer):
     def model_inference(self, images: Tensor) -> Tensor:
         """Scores ``[B, C]`` of a batch of images, within ``test``."""
         with self.autocast():
-            return in_passes(lambda part: self.model.scores(part, self._class_features), images)
+            return in_passes(lambda part: self.model.scores(part, self.class_features), images)
 
 
 def in_passes(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -271,13 +221,3 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
 def compiled(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
     """``torch.compile``; on CUDA, where a small batch is bound by kernel launches, they are recorded as CUDA graphs."""
     return torch.compile(function, mode="reduce-overhead" if device.type == "cuda" else "default")
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """At least float32: features that enter a loss or a softmax are not kept in half precision."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def l2_normalize(features: Tensor) -> Tensor:
-    """Features ``[..., d]`` divided by their L2 norm, at least in float32."""
-    return F.normalize(at_least_float32(features), dim=-1)

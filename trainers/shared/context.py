@@ -21,10 +21,9 @@ import torch
 from torch import Tensor
 
 from clip.class_prompts import ClassPrompts
-from clip.layers import no_autocast
 from clip.model import CLIP
 
-from .base import at_least_float32, l2_normalize
+from .cosine import l2_normalize
 from .templates import fill, prompt_tokens
 
 INIT_STD = 0.02
@@ -167,19 +166,6 @@ def clip_text_features(clip_model: CLIP, prompts: Sequence[str]) -> Tensor:
     with torch.no_grad():
         out = layout.run(clip_model.transformer.resblocks, layout.embed(clip_model), last=True)
         return l2_normalize(clip_model.text_to_joint_space(out[0]))
-
-
-def clip_image_features(clip_model: CLIP, images: Tensor) -> Tensor:
-    """Unit features ``[B, d]`` of the frozen image tower, which keeps nothing for a backward pass."""
-    with torch.no_grad():
-        return l2_normalize(clip_model.encode_image(images))
-
-
-def cosine_logits(clip_model: CLIP, f: Tensor, w: Tensor) -> Tensor:
-    """exp(logit_scale) f w^T in float32: unit features ``[B, d]`` and ``[C, d]``, or ``[B, C, d]``; ``[B, C]``."""
-    with no_autocast(f):
-        scaled = at_least_float32(clip_model.logit_scale.exp()) * f
-        return scaled @ w.t() if w.dim() == 2 else (w @ scaled[:, :, None]).squeeze(2)
 
 
 def is_class_buffer(key: str) -> bool:

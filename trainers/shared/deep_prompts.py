@@ -22,8 +22,8 @@ from clip.class_prompts import ClassPrompts
 from clip.model import CLIP, VisionTransformer
 
 from ..settings import words_of_deep_text
-from .base import l2_normalize
 from .context import INIT_STD, placeholders, word_vectors
+from .cosine import l2_normalize
 from .templates import fill, prompt_tokens
 
 

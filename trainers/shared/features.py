@@ -19,7 +19,8 @@ from dassl.data.data_manager import build_data_loader
 from dassl.data.datasets import build_dataset
 
 from . import engine
-from .base import CLIPTrainer, at_least_float32, l2_normalize
+from .base import CLIPTrainer
+from .cosine import at_least_float32, l2_normalize
 from .templates import fill, prompt_tokens
 
 HELD_OUT = 4  # images per class, CoOp's largest few-shot validation set

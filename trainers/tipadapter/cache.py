@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from clip.layers import no_autocast
 from clip.model import CLIP
 
-from ..shared.base import Method, l2_normalize
 from ..shared.features import Features, places_among
+from ..shared.method import Method
 
 SCALE = 100.0
 ROWS = 4096  # of images that the search scores at once
@@ -68,11 +68,6 @@ class TipAdapterModel(Method):
         """f K ``[B, N]`` of unit features ``[B, d]``."""
         return f @ self.cache_keys
 
-    def image_features(self, images: Tensor) -> Tensor:
-        """Unit features ``[B, d]`` of the frozen tower; nothing is kept for a backward pass."""
-        with torch.no_grad():
-            return l2_normalize(self.clip_model.encode_image(images))
-
     def by_class(self, weights: Tensor) -> Tensor:
         """The product with V: sums of ``[B, N]`` over the images of each class, ``[B, C]``."""
         labels = torch.tensor(self.places, device=weights.device)[self.cache_labels]
@@ -85,11 +80,6 @@ class TipAdapterModel(Method):
             if not self.seen:
                 return zero_shot
             return zero_shot + self.alpha * self.by_class(torch.exp(-self.beta * (1 - self.affinity(f))))
-
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy, and the logits."""
-        scores = self.logits(self.image_features(images))
-        return F.cross_entropy(scores, labels), scores
 
     def class_features(self) -> Tensor:
         """``[C, d]``, frozen. Raises ValueError where the cache is of other classes."""

@@ -36,7 +36,8 @@ from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_lr_scheduler, build_optimizer
 
-from ..shared.base import CLIPTrainer, l2_normalize
+from ..shared.base import CLIPTrainer
+from ..shared.cosine import l2_normalize
 from ..shared.features import (
     Features,
     FittedTrainer,
