@@ -23,7 +23,7 @@ class Entry(NamedTuple):
 
     @property
     def node(self) -> str:
-        """The settings' node below TRAINER, "" for a method without settings."""
+        """Return the name of the settings' node below TRAINER, "" for a method without settings."""
         return self.settings.path.removeprefix("TRAINER.")
 
 
@@ -81,12 +81,12 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
 
 
 def is_foreign(name: str) -> bool:
-    """Whether a file in this folder has a trainer of this name that is none of the methods."""
+    """Return whether a file in this folder has a trainer of this name that is none of the methods."""
     return bool(name) and name not in METHODS and name not in ALIASES and name in foreign.find()
 
 
 def draws_as_public_code(cfg: Any) -> bool:
-    """Whether it is known what the public code of this run's method draws."""
+    """Return whether it is known what the public code of this run's method draws."""
     if cfg.TRAINER.NAME not in METHODS:
         return False
     entry = METHODS[cfg.TRAINER.NAME]
@@ -94,7 +94,7 @@ def draws_as_public_code(cfg: Any) -> bool:
 
 
 def load(name: str) -> Any:
-    """The trainer class registered under ``name``.
+    """Return the trainer class registered under ``name``.
 
     Raises ValueError naming the known methods, for one of ours without a row in ``METHODS``, and as
     ``foreign.module`` does.

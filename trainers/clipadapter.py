@@ -87,11 +87,11 @@ class CLIPAdapter(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> CLIPAdapterModel:
-        """The adapter, and these classes' features with the data set's template."""
+        """Return the adapter, and these classes' features with the data set's template."""
         settings, text = cls.settings_of(cfg), template_features(clip_model, classnames, [template_of(cfg)])
         return CLIPAdapterModel(clip_model, text, settings.ratio, settings.reduction)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """A CLIP; the two maps."""
+        """Yield a CLIP; the two maps."""
         yield from (*a_clip(model), *one_linear(model, "fc.0"), *one_linear(model, "fc.2"))

@@ -49,21 +49,21 @@ class CoOpModel(Method):
         self.ctx = nn.Parameter(initial_vectors(clip_model, context, len(classnames)))
 
     def class_features(self) -> Tensor:
-        """w ``[C, d]``, of unit length."""
+        """Return w ``[C, d]``, of unit length."""
         return self.prompts.features(self.ctx)[0]
 
     def use_classes(self, seen: bool) -> None:
-        """Raises ValueError where class-specific vectors would have to score other classes."""
+        """Raise ValueError where class-specific vectors would have to score other classes."""
         if not seen and self.prompts.context.per_class:
             raise ValueError(OTHER_CLASSES)
 
     def fit_to(self, tensors: Mapping[str, Tensor], classnames: Sequence[str] | None) -> None:
-        """Raises ValueError where class-specific vectors are of other classes."""
+        """Raise ValueError where class-specific vectors are of other classes."""
         if self.prompts.context.per_class and classnames is not None and list(classnames) != self.classnames:
             raise ValueError(OTHER_CLASSES)
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Official checkpoints hold the embeddings around the context."""
+        """Return True for the embeddings around the context, which official checkpoints hold."""
         return is_class_buffer(key)
 
 
@@ -98,10 +98,10 @@ class CoOp(ContextTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> CoOpModel:
-        """The model over these classes."""
+        """Return the model over these classes."""
         return CoOpModel(clip_model, classnames, cls.context_of(cfg))
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """A CLIP; the vectors where no words are given."""
+        """Yield a CLIP; the vectors where no words are given."""
         yield from (*a_clip(model), *cls.draws_of_vectors(cfg, model))

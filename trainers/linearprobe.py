@@ -66,19 +66,19 @@ class LinearProbeModel(Method):
             own.copy_(torch.cat([torch.zeros_like(rows), rows]) if len(rows) == 1 else rows)
 
     def class_features(self) -> None:
-        """None are needed. Raises ValueError where the head is not for the classes to score."""
+        """Return None: the head needs none. Raises ValueError where it has other classes than those to score."""
         if not self.places:
             self.use_classes(seen=False)
 
     def scores(self, images: Tensor, class_features: Any) -> Tensor:
-        """``[B, C]``: log-odds."""
+        """Return the log-odds ``[B, C]``."""
         features = at_least_float32(self.clip_model.encode_image(images))
         order = torch.tensor(self.places, device=features.device).argsort()
         with no_autocast(features):
             return (features @ self.coef.t() + self.intercept).index_select(1, order)
 
     def use_classes(self, seen: bool) -> None:
-        """Raises ValueError for classes that the head was not fitted to."""
+        """Raise ValueError for classes that the head was not fitted to."""
         if not seen:
             raise ValueError(
                 "LinearProbe cannot score new classes: its head has the classes it was fitted to, and no others; "
@@ -95,7 +95,7 @@ class LinearProbeModel(Method):
 
 
 def search(train: Arrays, val: Arrays, steps: int) -> LogisticRegression:
-    """The classifier that the search for C ends with."""
+    """Return the classifier that the search for C ends with."""
     fitted: dict[float, tuple[LogisticRegression, float]] = {}  # fits start at zero: equal C, equal result
 
     def fit(c: float) -> tuple[LogisticRegression, float]:
@@ -135,7 +135,7 @@ def _search(fit: Callable[[float], tuple[LogisticRegression, float]], steps: int
 
 
 def draw(items: Sequence[Any], shots: int, generator: np.random.RandomState) -> list[Any]:
-    """``shots`` images of each label, in the labels' order, without replacement; all where there are fewer."""
+    """Return ``shots`` images of each label, in the labels' order, without replacement; all where there are fewer."""
     labels = np.asarray([item.label for item in items])
     found: list[int] = []
     for label in np.unique(labels):
@@ -151,14 +151,14 @@ class LinearProbe(FittedTrainer):
     registered_name = "linear_probe"
 
     def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
+        """Raise ValueError naming the key whose value is not allowed."""
         super().check_cfg(cfg)
         if self.settings_of(cfg).sampling == "official" and (cfg.DATASET.NUM_SHOTS < 1 or cfg.SEED < 0):
             raise ValueError("TRAINER.LINEARPROBE.SAMPLING official needs DATASET.NUM_SHOTS of at least 1 and a SEED")
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> LinearProbeModel:
-        """A head of zeros for these classes."""
+        """Return a head of zeros for these classes."""
         return LinearProbeModel(clip_model, classnames)
 
     def fit(self) -> None:
@@ -167,7 +167,7 @@ class LinearProbe(FittedTrainer):
         self.model.set_head(search(train, val, self.settings.search_steps))
 
     def images(self) -> tuple[list[Any], list[Any]]:
-        """The images to fit to, and those that C is chosen on."""
+        """Return the images to fit to, and those that C is chosen on."""
         how, shots, dataset = self.settings, self.cfg.DATASET.NUM_SHOTS, self.dm.dataset
         if (how.sampling, how.selection) == ("run", "val"):
             return dataset.train_x, validation_images(self.cfg, dataset, few=True)

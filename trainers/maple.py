@@ -58,11 +58,11 @@ class PromptLearner(nn.Module):
         self.ctx = nn.Parameter(ctx)
 
     def text(self) -> list[Tensor]:
-        """J times ``[K, d_t]``."""
+        """Return J times ``[K, d_t]``."""
         return [self.ctx, *self.compound_prompts_text]
 
     def vision(self) -> list[Tensor]:
-        """J times ``[K, d_v]``, made of the text's."""
+        """Return J times ``[K, d_v]``, made of the text's."""
         return [
             proj(text) for proj, text in zip([self.proj, *self.compound_prompt_projections], self.text(), strict=True)
         ]
@@ -91,16 +91,16 @@ class MaPLeModel(Method):
         self.text = DeepText(clip_model, prompts_of(words, classnames), n_ctx)
 
     def class_features(self) -> Tensor:
-        """w ``[C, d]``, of unit length."""
+        """Return w ``[C, d]``, of unit length."""
         return self.text.features(self.prompt_learner.text())
 
     def image_features(self, images: Tensor) -> Tensor:
-        """f ``[B, d]``, of unit length."""
+        """Return f ``[B, d]``, of unit length."""
         visual: Any = self.clip_model.visual
         return ImageStart(visual, images).feature(self.prompt_learner.vision())
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Official checkpoints hold all of CLIP, and the embeddings of the classes trained on."""
+        """Return True for tensors of CLIP, and for embeddings of the classes trained on."""
         return is_class_buffer(key) or is_clip_tensor(key, self.clip_model)
 
 
@@ -113,13 +113,13 @@ class MaPLe(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MaPLeModel:
-        """The model over these classes. Raises ValueError naming a key that is out of range."""
+        """Return the model over these classes. Raises ValueError naming a key that is out of range."""
         settings = cls.settings_of(cfg)
         return MaPLeModel(clip_model, classnames, settings.n_ctx, settings.prompt_depth, settings.ctx_init)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """A CLIP; the first tokens if words do not give them; their map; deeper tokens; one map for all of these."""
+        """Yield a CLIP; the first tokens if words do not give them; their map; deeper tokens; one map for all these."""
         settings, learner = cls.settings_of(cfg), "prompt_learner"
         deeper = range(settings.prompt_depth - 1)
         yield from a_clip(model)

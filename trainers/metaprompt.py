@@ -88,16 +88,16 @@ class MetaPromptModel(Method):
 
     @property
     def theta(self) -> nn.Parameter:
-        """The text tokens."""
+        """Return the text tokens."""
         return self.get_parameter(TEXT)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The first part's loss, and the logits ``[B, C]``; ``frozen_features`` are kept for the second part."""
+        """Return the first part's loss, and the logits ``[B, C]``; ``frozen_features`` are kept for the second part."""
         terms, logits = self.terms(images, labels)
         return torch.stack(list(terms.values())).sum(), logits
 
     def terms(self, images: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """The first part's terms, and the logits ``[B, C]``."""
+        """Return the first part's terms, and the logits ``[B, C]``."""
         f, f_0 = self.image_features(images)
         self.frozen_features = f_0
         logits_i, logits_t = self.logits_of(f, f_0, self.text.features(self.theta.unbind()), self.text_features_clip)
@@ -108,7 +108,7 @@ class MetaPromptModel(Method):
     def class_loss(
         self, f_0: Tensor, labels: Sequence[int], classes: Sequence[int], theta: Tensor | None = None
     ) -> Tensor:
-        """CE of logits_t of these images against these classes alone; ``f_0`` ``[b, d]``, labels among the classes."""
+        """Return the cross-entropy of logits_t over some classes alone, for images' ``f_0`` ``[b, d]`` and labels."""
         theta = self.theta if theta is None else theta
         w = self.text.features(theta.unbind(), self.text.of(classes))
         places = {label: place for place, label in enumerate(classes)}
@@ -116,17 +116,17 @@ class MetaPromptModel(Method):
         return F.cross_entropy(cosine_logits(self.clip_model, f_0, w), targets)
 
     def class_features(self) -> tuple[Tensor, Tensor]:
-        """T and T0 ``[C, d]``, of unit length."""
+        """Return T and T0 ``[C, d]``, of unit length."""
         return self.text.features(self.theta.unbind()), self.text_features_clip
 
     def image_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """F and F0 ``[B, d]``, of unit length."""
+        """Return F and F0 ``[B, d]``, of unit length."""
         visual: Any = self.clip_model.visual
         start = ImageStart(visual, images)
         return start.feature(self.get_parameter(VISION).unbind()), start.frozen_feature()
 
     def scores(self, images: Tensor, class_features: tuple[Tensor, Tensor]) -> Tensor:
-        """The mean of logits_i and logits_t, ``[B, C]``."""
+        """Return the mean of logits_i and logits_t, ``[B, C]``."""
         return torch.stack(self.logits_of(*self.image_features(images), *class_features)).mean(dim=0)
 
     def named_image_features(self, images: Tensor) -> dict[str, Tensor]:
@@ -138,18 +138,18 @@ class MetaPromptModel(Method):
         return l2_normalize(class_features[0])
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Official checkpoints hold CLIP's tensors several times, under different prefixes."""
+        """Return True for CLIP's tensors, which official checkpoints hold several times, under different prefixes."""
         parts = key.split(".")
         frozen = self.clip_model.state_dict().keys() | self.clip_model.visual.state_dict().keys()
         return any(".".join(parts[i:]) in frozen for i in range(len(parts)))
 
     def logits_of(self, f: Tensor, f_0: Tensor, w: Tensor, w_0: Tensor) -> tuple[Tensor, Tensor]:
-        """logits_i and logits_t."""
+        """Return logits_i and logits_t."""
         return cosine_logits(self.clip_model, f, w_0), cosine_logits(self.clip_model, f_0, w)
 
 
 def halves_of(order: Sequence[int]) -> list[tuple[list[int], list[int]]]:
-    """(this half, the other) for the first half of the classes, which has one more of an odd number, and the second."""
+    """Return (this half, the other) for both halves of the classes; of an odd number the first has one more."""
     middle = math.ceil(len(order) / 2)
     first, second = list(order[:middle]), list(order[middle:])
     return [(first, second), (second, first)]
@@ -164,7 +164,7 @@ def across_classes(
     rate: float,
     restore_each: bool,
 ) -> list[tuple[Tensor, Tensor]]:
-    """The second part of a step, on the batch that ``model`` saw last.
+    """Do the second part of a step, on the batch that ``model`` saw last.
 
     ``order`` is that of the classes, ``update`` takes a real step on a loss, ``gradient`` gives a loss's gradient with
     respect to theta, ``rate`` is lr META_STEP. Returns (inner, outer) losses of the halves that were not skipped.
@@ -197,14 +197,14 @@ class Meta_B2N(CLIPTrainer):  # noqa: N801 (the official name)
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MetaPromptModel:
-        """The model over these classes. Raises ValueError naming a key that is out of range."""
+        """Return the model over these classes. Raises ValueError naming a key that is out of range."""
         settings = cls.settings_of(cfg)
         numbers = settings.n_ctx, settings.n_pro, settings.layers
         return MetaPromptModel(clip_model, classnames, cls.templates(cfg), *numbers)
 
     @classmethod
     def templates(cls, cfg: Any) -> list[str]:
-        """Of the frozen class features: DATASET.TEMPLATE as it is, or the official ones of the data set."""
+        """Return the templates of the frozen class features: DATASET.TEMPLATE, or the official ones of the data set."""
         if cfg.DATASET.TEMPLATE:
             return [template_of(cfg)]
         if "ImageNet" in cfg.DATASET.NAME:
@@ -213,12 +213,12 @@ class Meta_B2N(CLIPTrainer):  # noqa: N801 (the official name)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """A CLIP; the tokens of the text; those of images."""
+        """Yield a CLIP; the tokens of the text; those of images."""
         low = cls.official_dtype(cfg)
         yield from (*a_clip(model), *(normal(model, name, INIT_STD, low) for name in (TEXT, VISION)))
 
     def after_update(self, labels: Tensor) -> None:
-        """The second part of the step."""
+        """Do the second part of the step."""
         order = list(range(len(self.model.text_features_clip)))
         random.shuffle(order)
         rate = self.get_current_lr() * self.settings.meta_step

@@ -99,14 +99,14 @@ class MMAModel(Method):
 
     @staticmethod
     def learned(settings: MMASettings, clip_model: CLIP) -> tuple[nn.ModuleDict, nn.ModuleDict, nn.ModuleDict]:
-        """What is learned, at its initial values, drawn in the official order: of the text, of images, shared."""
+        """Return the adapters of the text, of images, and what they share, drawn in the official order."""
         dim, layers = settings.adapter_dim, range(settings.adapter_start, settings.adapter_end + 1)
         widths = (clip_model.transformer.width, clip_model.visual.width)
         text, visual = (_drawn({str(layer): Adapter(width, dim) for layer in layers}) for width in widths)
         return text, visual, _drawn({str(layer): nn.Sequential(nn.Linear(dim, dim)) for layer in layers})
 
     def class_features(self) -> Tensor:
-        """w ``[C, d]``, of unit length."""
+        """Return w ``[C, d]``, of unit length."""
         x = self.text_states
         eot = x.shape[1] - self.prompts.suffix_tokens + self.prompts.eot
         for i, block in enumerate(self.text_upper):
@@ -117,7 +117,7 @@ class MMAModel(Method):
         return l2_normalize(self.clip_model.text_to_joint_space(x[0]))
 
     def image_features(self, images: Tensor) -> Tensor:
-        """f ``[B, d]``, of unit length."""
+        """Return f ``[B, d]``, of unit length."""
         visual: Any = self.clip_model.visual
         with torch.no_grad():
             x = visual.embed(images)
@@ -132,11 +132,11 @@ class MMAModel(Method):
         return l2_normalize(visual.to_joint_space(x[:, 0]))
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Official checkpoints hold the prompts of the classes trained on."""
+        """Return True for the prompts of the classes trained on, which official checkpoints hold."""
         return key in _CLASS_BUFFERS
 
     def _adapt(self, adapters: nn.ModuleDict, i: int, block: ResidualAttentionBlock, x: Tensor) -> Tensor | None:
-        """y ``[..., N, d]`` of the i-th layer from START on for its input ``x``, or None where it has no adapter."""
+        """Return y ``[..., N, d]`` of the i-th layer from START on for its input ``x``, or None without an adapter."""
         layer = str(self.lower + 1 + i)
         if layer not in adapters:
             return None
@@ -150,12 +150,12 @@ class MMAModel(Method):
 
 
 def _linear(x: Tensor, layer: nn.Linear) -> Tensor:
-    """The layer in the dtype of ``x``."""
+    """Apply a layer in the dtype of ``x``."""
     return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
 
 
 def _drawn(modules: dict[str, nn.Module]) -> nn.ModuleDict:
-    """Weights from N(0, 2 / fan_out), biases zero; the last map of an adapter is not zero at the start either."""
+    """Register modules with weights from N(0, 2 / fan_out) and zero biases; no map of an adapter starts at zero."""
     found = nn.ModuleDict(modules)
     for module in found.modules():
         if isinstance(module, nn.Linear):
@@ -173,14 +173,14 @@ class MultiModalAdapter(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MMAModel:
-        """The model over these classes."""
+        """Return the model over these classes."""
         settings = cls.settings_of(cfg)
         prompts = fill(f"{settings.text_ctx_init.replace('_', ' ')} {{}}.", classnames)
         return MMAModel(clip_model, prompts, settings)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """A CLIP; adapters of the text, of images, shared: torch's initial values first, then their own weights."""
+        """Yield a CLIP; adapters of the text, of images, shared: torch's initial values, then their own weights."""
         yield from a_clip(model)
         for kind in ("text_adapter", "visual_adapter", "shared_adapter"):
             maps = {name: m for name, m in model.named_modules() if name.startswith(kind) and isinstance(m, nn.Linear)}

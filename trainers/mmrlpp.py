@@ -47,7 +47,7 @@ class LowRank(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias.clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[..., in] -> [..., out]``; A B is never formed, which would be as large as what it is added to."""
+        """Map ``[..., in]`` to ``[..., out]``; A B is never formed, as it would be as large as what it is added to."""
         return F.linear(F.linear(x, self.B), self.A, self.bias)
 
 
@@ -62,7 +62,7 @@ class SharedMap(nn.Module):
         self.srra = nn.ModuleList(LowRank(width_out, width_in, rank, bias) for _ in range(layers))
 
     def forward(self, space: Tensor) -> list[Tensor]:
-        """R ``[K, d_r]`` to one ``[K, d]`` per layer."""
+        """Return the tokens ``[K, d]`` of each layer for R ``[K, d_r]``."""
         shared, residuals = F.linear(space, self.weight), [own(space) for own in self.srra]
         return [shared + residual for residual in residuals]
 
@@ -80,7 +80,7 @@ class SharedLearner(nn.Module):
         self.srra_r2tproj = SharedMap(text, depth, rank)
 
     def forward(self, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
-        """Tokens of layers J..L: images ``[K, d_v]`` each, text ``[K, d_t]`` each."""
+        """Return tokens of layers J..L: images ``[K, d_v]`` each, text ``[K, d_t]`` each."""
         maps = (self.srra_r2vproj, self.srra_r2tproj)
         vision, text = ([tokens.to(dtype) for tokens in one(self.compound_rep_tokens)] for one in maps)
         return vision, text
@@ -97,24 +97,24 @@ class MMRLppModel(MMRLModel):
 
     @staticmethod
     def learned(settings: MMRLppSettings, clip_model: CLIP) -> tuple[Any, Any]:
-        """What is learned, at its initial values: the space and its maps, and the projection's residual."""
+        """Return what is learned, at its initial values: the space and its maps, and the projection's residual."""
         visual: Any = clip_model.visual
         learner = SharedLearner(settings, visual.width, clip_model.transformer.width)
         return learner, LowRank(visual.width, visual.output_dim, settings.proj_lora_dim)
 
     def rep_projection(self) -> Tensor:
-        """CLIP's own projection plus the residual, ``[d_v, d]``."""
+        """Return CLIP's own projection plus the residual, ``[d_v, d]``."""
         visual: Any = self.clip_model.visual
         return at_least_float32(visual.proj) + self.image_encoder.A @ self.image_encoder.B
 
     def mix(self, tokens: Tensor, outputs: Tensor) -> Tensor:
-        """PRC: a layer's own tokens ``[K, d]`` and what the layer before made of the last ones, ``[..., K, d]``."""
+        """Mix a layer's own tokens ``[K, d]`` with the outputs ``[..., K, d]`` of the layer before (PRC)."""
         return self.beta * tokens + (1 - self.beta) * outputs
 
     def _image_features(
         self, x: Tensor, tokens: list[Tensor], rep: bool, projected: Projected | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """f_c ``[B, d]`` and, if ``rep``, f_r ``[B, d]``. The K tokens stand first: no mask, so order is free.
+        """Return f_c ``[B, d]`` and, if ``rep``, f_r ``[B, d]``. The K tokens stand first: no mask, so order is free.
 
         In layer J the tokens are the same for all images and are projected once; ``projected`` is that of the rest.
         """
@@ -135,7 +135,7 @@ class MMRLppModel(MMRLModel):
         return l2_normalize(visual.to_joint_space(out[:, count])), self._read_rep(out[:, :count])
 
     def _read_text(self, states: Tensor, tokens: list[Tensor] | None) -> Tensor:
-        """Class features ``[C, d]`` from the input of layer J on; the tokens stand in the prefix, after BOT."""
+        """Return class features ``[C, d]`` from the input of layer J on; the tokens stand in the prefix, after BOT."""
         if tokens is None:
             return super()._read_text(states, None)
         count, x = len(tokens[0]), states
@@ -147,7 +147,7 @@ class MMRLppModel(MMRLModel):
 
 
 def _put_first(tokens: Tensor, others: Tensor) -> Tensor:
-    """Tokens ``[K, d]`` or ``[B, K, d]`` before others ``[B, N, d]``: ``[B, K + N, d]``."""
+    """Put tokens ``[K, d]`` or ``[B, K, d]`` before others ``[B, N, d]``: ``[B, K + N, d]``."""
     return torch.cat([tokens.expand(others.shape[0], *tokens.shape[-2:]), others], dim=1)
 
 
@@ -160,13 +160,13 @@ class MMRLpp(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MMRLppModel:
-        """The model over these classes with the data set's template."""
+        """Return the model over these classes with the data set's template."""
         prompts = fill(template_of(cfg), classnames)
         return MMRLppModel(clip_model, prompts, cls.settings_of(cfg))
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """Two CLIPs, A behind ``proj`` in both; R; a Linear for each tower; the A's of the layers."""
+        """Yield two CLIPs, A behind ``proj`` in both; R; a Linear for each tower; the A's of the layers."""
         learner, settings = "representation_learner", model.settings
         bound = 1 / math.sqrt(settings.rep_dim)
         residual = uniform(model, "image_encoder.A", default_bound(settings.proj_lora_dim))
@@ -191,7 +191,7 @@ class MMRLpp(CLIPTrainer):
             model.beta = model.settings.beta
 
     def beta_at_test(self) -> float:
-        """Beta of an evaluation. Raises ValueError for a target without one under BETA_AT_TEST target."""
+        """Return an evaluation's beta. Raises ValueError for a target that has none under BETA_AT_TEST target."""
         settings, name = self.settings, self.cfg.DATASET.NAME
         if settings.beta_at_test == "training" or self.cfg.TASK != "CD" or self.seen_classes():
             return settings.beta

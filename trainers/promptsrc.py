@@ -87,12 +87,12 @@ class PromptSRCModel(Method):
         self._teacher: Tensor | None = None
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum of the four terms, and the logits s ``[B, C]``."""
+        """Return the sum of the four terms, and the logits s ``[B, C]``."""
         terms, logits = self.terms(images, labels)
         return torch.stack(list(terms.values())).sum(), logits
 
     def terms(self, images: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """The loss's terms with their weights, and the logits s ``[B, C]``."""
+        """Return the loss's terms with their weights, and the logits s ``[B, C]``."""
         settings, start = self.settings, ImageStart(self.clip_model.visual, images)  # type: ignore[arg-type]
         w, f = self.class_features(), start.feature(self._prompts(self.vision_names))
         w_0, f_0 = l2_normalize(self.teacher()), start.frozen_feature()
@@ -107,7 +107,7 @@ class PromptSRCModel(Method):
 
     @torch.compiler.disable  # computed at the first step, and kept: no part of what a step repeats
     def teacher(self) -> Tensor:
-        """The mean of the templates' features by the frozen text tower, none normalised, ``[C, d]``."""
+        """Return the mean of the templates' features by the frozen text tower, none normalised, ``[C, d]``."""
         if self._teacher is None:
             with torch.no_grad():
                 each = [self._frozen_text(fill(template, self.classnames)) for template in teacher_templates()]
@@ -115,16 +115,16 @@ class PromptSRCModel(Method):
         return self._teacher
 
     def class_features(self) -> Tensor:
-        """g~ ``[C, d]``, of unit length."""
+        """Return g~ ``[C, d]``, of unit length."""
         return self.text.features(self._prompts(self.text_names))
 
     def image_features(self, images: Tensor) -> Tensor:
-        """f~ ``[B, d]``, of unit length."""
+        """Return f~ ``[B, d]``, of unit length."""
         visual: Any = self.clip_model.visual
         return ImageStart(visual, images).feature(self._prompts(self.vision_names))
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Official checkpoints hold all of CLIP, the teacher's image tower and the embeddings of the classes."""
+        """Return True for tensors of CLIP and of the teacher, and for embeddings of the classes trained on."""
         of_teacher = key.removeprefix("prompt_learner.ZS_image_encoder.")
         if of_teacher != key:
             return of_teacher in self.clip_model.visual.state_dict()
@@ -140,7 +140,7 @@ class PromptSRCModel(Method):
 
 
 def teacher_templates() -> list[str]:
-    """CLIP's 80 templates of ImageNet, "a photo of a {}." moved to the front, the first 60."""
+    """Return CLIP's 80 templates of ImageNet, "a photo of a {}." moved to the front, the first 60."""
     from open_clip import OPENAI_IMAGENET_TEMPLATES  # slow to import, and only training needs it
 
     others = [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]
@@ -149,7 +149,7 @@ def teacher_templates() -> list[str]:
 
 
 def epoch_weights(epochs: int, mean: float, std: float) -> list[float]:
-    """The normal density at epochs 1, 2, ..., normalised to sum 1."""
+    """Return the normal density at epochs 1, 2, ..., normalised to sum 1."""
     steps = torch.arange(1, epochs + 1, dtype=torch.float64)
     return (-0.5 * ((steps - mean) / std) ** 2).softmax(dim=0).tolist()  # far from the mean a density would vanish
 
@@ -163,12 +163,12 @@ class PromptSRC(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PromptSRCModel:
-        """The model over these classes. Raises ValueError naming a key that is out of range."""
+        """Return the model over these classes. Raises ValueError naming a key that is out of range."""
         return PromptSRCModel(clip_model, classnames, cls.settings_of(cfg))
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """A CLIP with the tokens of both towers inside, the text's first behind it if drawn; two plain CLIPs."""
+        """Yield a CLIP with the tokens of both towers inside, the text's first behind it if drawn; two plain CLIPs."""
         settings = model.settings
         first, *vision = (normal(model, name, INIT_STD) for name in model.vision_names)
         text = [normal(model, name, INIT_STD) for name in model.text_names[1:]]
@@ -181,7 +181,7 @@ class PromptSRC(CLIPTrainer):
         yield from (*a_clip(model), *a_clip(model))
 
     def build_model(self) -> None:
-        """As the base does it, with an average in which no epoch is yet."""
+        """Build the model and an average over epochs, empty so far."""
         super().build_model()
         self.average = {name: torch.zeros_like(value) for name, value in self.model.state_dict().items()}
 
@@ -195,7 +195,7 @@ class PromptSRC(CLIPTrainer):
         super().after_epoch()
 
     def extra_state(self) -> dict[str, Any]:
-        """The average so far."""
+        """Return the average so far."""
         return {"average": self.average}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:

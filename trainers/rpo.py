@@ -65,18 +65,18 @@ class RPOModel(Method):
         )
 
     def from_noise(self, name: str, values: Tensor) -> Tensor:
-        """Prompts around where they start, for directions ``[K, d]``."""
+        """Return prompts around their start, moved in the directions ``values`` ``[K, d]``."""
         return _around(self.starts[name], values)
 
     def class_features(self) -> Tensor:
-        """w ``[C, K, d]``, each of unit length."""
+        """Return w ``[C, K, d]``, each of unit length."""
         clip_model = self.clip_model
         prompts = self.text_prompt.to(stream_dtype(clip_model.dtype, self.text_prompt.device))
         outputs = self.prompts.run_readers(clip_model.transformer.resblocks, prompts, self.seen)
         return l2_normalize(clip_model.text_to_joint_space(outputs))
 
     def image_features(self, images: Tensor) -> Tensor:
-        """f ``[B, K, d]``, each of unit length."""
+        """Return f ``[B, K, d]``, each of unit length."""
         visual: Any = self.clip_model.visual
         blocks = list(visual.transformer.resblocks)
         with torch.no_grad():
@@ -91,7 +91,7 @@ class RPOModel(Method):
         return l2_normalize(visual.to_joint_space(prompts))
 
     def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """The mean over the pairs of exp(logit_scale) f_k w_k^T, ``[B, C]``."""
+        """Return the mean over the pairs of exp(logit_scale) f_k w_k^T, ``[B, C]``."""
         f, w = self.image_features(images), class_features
         return cosine_logits(self.clip_model, f.flatten(1), w.flatten(1)) / f.shape[1]
 
@@ -105,7 +105,7 @@ class RPOModel(Method):
 
 
 def _around(start: Tensor, noise: Tensor) -> Tensor:
-    """Copies of ``start`` ``[d]``, each moved by 0.1 in a direction of ``noise`` ``[K, d]``, in float32."""
+    """Return copies of ``start`` ``[d]``, each moved by 0.1 in a direction of ``noise`` ``[K, d]``, in float32."""
     return start.detach().float() + NOISE * F.normalize(noise, dim=-1).to(start.device)
 
 
@@ -118,11 +118,11 @@ class RPO(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> RPOModel:
-        """The model over these classes."""
+        """Return the model over these classes."""
         template = template_of(cfg) if cfg.DATASET.TEMPLATE else TEMPLATE
         return RPOModel(clip_model, [template.format(name) for name in classnames], cls.settings_of(cfg).k)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """A CLIP; the directions of text prompts and of image prompts, in float32."""
+        """Yield a CLIP; the directions of text prompts and of image prompts, in float32."""
         yield from (*a_clip(model), normal(model, "text_prompt", 1.0), normal(model, "img_prompt", 1.0))

@@ -1,7 +1,7 @@
 """The settings of the methods: their defaults, which are those of the papers, and the values that are allowed.
 
-A class is the node of a configuration that its ``path`` names. YAML files and the command line fill the node, and the
-trainer reads an instance. What only CLIP or the data can refuse is checked where the method is built.
+A class is the node of a configuration that its keyword ``path`` names. YAML files and the command line fill the node,
+and the trainer reads an instance. What only CLIP or the data can refuse is checked where the method is built.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ MOST_WORDS = 4  # deep text prompts: with more tokens the official codes draw al
 
 
 @dataclass(frozen=True)
-class VectorSettings(Settings):
+class VectorSettings(Settings, public_draws=True):
     """M learned vectors in the place of a prompt's words."""
 
-    public_draws: ClassVar[bool] = True
     n_ctx: int = 16
+    ctx_init: Any = None
 
     @property
     def words(self) -> str:
-        """The words that the vectors start from, as far as the settings alone tell; "" where they are drawn."""
-        return ""
+        """Return the words that the vectors start from (underscores are spaces), or "" where they are drawn."""
+        return " ".join((self.ctx_init or "").replace("_", " ").split())
 
     @property
     def length(self) -> int:
-        """M: one vector for each word, or N_CTX."""
+        """Return M: one vector for each word, or N_CTX."""
         return len(self.words.split()) or self.n_ctx
 
     def rules(self) -> Rules:
@@ -47,20 +47,14 @@ class VectorSettings(Settings):
 
 
 @dataclass(frozen=True)
-class CoCoOpSettings(VectorSettings):
+class CoCoOpSettings(VectorSettings, path="TRAINER.COCOOP"):
     """CoCoOp's settings."""
 
-    path: ClassVar[str] = "TRAINER.COCOOP"
-    ctx_init: str = ""
-
-    @property
-    def words(self) -> str:
-        """CTX_INIT's words; underscores are spaces."""
-        return " ".join(self.ctx_init.replace("_", " ").split())
+    ctx_init: Any = ""
 
 
 @dataclass(frozen=True)
-class ContextSettings(VectorSettings):
+class ContextSettings(VectorSettings, path="TRAINER.COOP"):
     """CoOp's node, which others have taken over.
 
     ``csc``: each class has its own vectors. ``ctx_init``: the words that the vectors start from (CoOp), or whether to
@@ -68,9 +62,7 @@ class ContextSettings(VectorSettings):
     weight.
     """
 
-    path: ClassVar[str] = "TRAINER.COOP"
     csc: bool = False
-    ctx_init: Any = None
     class_token_position: str = choice("end", "middle", "front")  # of the class name: after, amid, before the vectors
     w: float = 1.0
 
@@ -85,11 +77,6 @@ class ContextSettings(VectorSettings):
 class CoOpSettings(ContextSettings):
     """CoOp's settings."""
 
-    @property
-    def words(self) -> str:
-        """CTX_INIT's words; underscores are spaces."""
-        return " ".join((self.ctx_init or "").replace("_", " ").split())
-
     def rules(self) -> Rules:
         """Yield that CTX_INIT are words."""
         words = self.ctx_init or ""
@@ -102,6 +89,11 @@ class CoOpSettings(ContextSettings):
 class ProGradSettings(ContextSettings):
     """ProGrad's settings; CTX_INIT True starts from words of the data set's template."""
 
+    @property
+    def words(self) -> str:
+        """Return "": the words are not known without the data set."""
+        return ""
+
     def rules(self) -> Rules:
         """Yield that CTX_INIT is a switch."""
         switch = self.ctx_init or False
@@ -110,10 +102,9 @@ class ProGradSettings(ContextSettings):
 
 
 @dataclass(frozen=True)
-class ProGradLoss(Node):
+class ProGradLoss(Node, path="LOSS"):
     """ProGrad's official second node: the loss's name, the teacher's temperature, the projection's strength."""
 
-    path: ClassVar[str] = "LOSS"
     name: str = checked("prograd", lambda name: name == "prograd", "must be prograd, not {!r}")
     t: float = checked(1.0, lambda t: t > 0, "must be above 0, not {}")
     lambda_: float = share(1.0)
@@ -127,7 +118,7 @@ class KgCoOpSettings(ProGradSettings):
 
     @property
     def words(self) -> str:
-        """The phrase, whatever the data set."""
+        """Return the phrase, whatever the data set."""
         return PHRASE if self.ctx_init else ""
 
 
@@ -171,10 +162,9 @@ class RepresentationSettings(Settings):
 
 
 @dataclass(frozen=True)
-class MMRLSettings(RepresentationSettings):
+class MMRLSettings(RepresentationSettings, path="TRAINER.MMRL"):
     """MMRL's settings, with the ablations of the paper's Tables 4 and 9 (docs/ablations.md)."""
 
-    path: ClassVar[str] = "TRAINER.MMRL"
     variants: ClassVar[tuple[str, ...]] = ("full", "wo_L", "wo_V", "wo_RS", "biased", "wo_DS1", "wo_DS2")
     variant: str = checked(variants[0], variants.__contains__, f"must be one of {', '.join(variants)}, not {{!r}}")
     regularizer: str = choice("cos", "l1", "mse")
@@ -195,14 +185,12 @@ def trained_as(variant: str) -> str:
 
 
 @dataclass(frozen=True)
-class MMRLppSettings(RepresentationSettings):
+class MMRLppSettings(RepresentationSettings, path="TRAINER.MMRLpp", public_draws=True):
     """MMRL++'s settings: MMRL's without ablations, beta, and the ranks of the maps' and of the projection's residuals.
 
     ``target_beta``: pairs of a data set and its beta, for cross-dataset runs with BETA_AT_TEST target.
     """
 
-    path: ClassVar[str] = "TRAINER.MMRLpp"
-    public_draws: ClassVar[bool] = True
     variant: ClassVar[str] = "full"
     regularizer: ClassVar[str] = "cos"
     reg_weight: float = at_least(0, 0.2)
@@ -227,22 +215,18 @@ class MMRLppSettings(RepresentationSettings):
 
 
 @dataclass(frozen=True)
-class CLIPAdapterSettings(Settings):
+class CLIPAdapterSettings(Settings, path="TRAINER.CLIPADAPTER", public_draws=True):
     """CLIP-Adapter's settings: r, and how much narrower than the features the bottleneck is."""
 
-    path: ClassVar[str] = "TRAINER.CLIPADAPTER"
-    public_draws: ClassVar[bool] = True
     ratio: float = share(0.2)
     reduction: int = 4
     prec: str = field(default="fp32", kw_only=True)
 
 
 @dataclass(frozen=True)
-class PLOTSettings(Settings):
+class PLOTSettings(Settings, path="TRAINER.PLOTPP", public_draws=True):
     """PLOT++'s settings: N prompts, M views of K tokens, Sinkhorn's numbers, and the two stages."""
 
-    path: ClassVar[str] = "TRAINER.PLOTPP"
-    public_draws: ClassVar[bool] = True
     n: int = checked(4, range(1, 5).__contains__, "must be 1 to 4, the phrases of a data set, not {}")
     m: int = at_least(1, 4)
     n_ctx_v: int = at_least(1, 2)  # K
@@ -268,10 +252,9 @@ class PLOTSettings(Settings):
 
 
 @dataclass(frozen=True)
-class ProDASettings(Settings):
+class ProDASettings(Settings, path="TRAINER.PRODA"):
     """ProDA's settings: n vectors, K prompts, b of them in a step, and the weight of their cosines."""
 
-    path: ClassVar[str] = "TRAINER.PRODA"
     n_ctx: int = at_least(1, 16)
     n_prompt: int = at_least(1, 32)
     prompt_bs: int = at_least(1, 4)
@@ -289,10 +272,9 @@ def _positive_pair(pair: tuple[float, ...]) -> bool:
 
 
 @dataclass(frozen=True)
-class TipAdapterSettings(Settings):
+class TipAdapterSettings(Settings, path="TRAINER.TIPADAPTER"):
     """The settings of Tip-Adapter and Tip-Adapter-F."""
 
-    path: ClassVar[str] = "TRAINER.TIPADAPTER"
     augment_epoch: int = at_least(1, 10)
     init_beta: float = 1.0  # per data set in configs/trainers/TipAdapter/datasets.yaml, as are the next two
     init_alpha: float = 1.17
@@ -303,21 +285,18 @@ class TipAdapterSettings(Settings):
 
 
 @dataclass(frozen=True)
-class LinearProbeSettings(Settings):
+class LinearProbeSettings(Settings, path="TRAINER.LINEARPROBE"):
     """Linear-probe CLIP's settings; SAMPLING run is the few-shot draw of all methods, official that of lpclip."""
 
-    path: ClassVar[str] = "TRAINER.LINEARPROBE"
     search_steps: int = at_least(0, 8)
     sampling: str = chosen("run", "official")
     selection: str = chosen("val", "test_as_published")
 
 
 @dataclass(frozen=True)
-class RPOSettings(Settings):
+class RPOSettings(Settings, path="TRAINER.RPO", public_draws=True):
     """RPO's settings: K pairs. Official configurations have CTX_INIT, and nothing reads it."""
 
-    path: ClassVar[str] = "TRAINER.RPO"
-    public_draws: ClassVar[bool] = True
     k: int = at_least(1, 24)
     ctx_init: str = ""
 
@@ -328,11 +307,9 @@ class RPOSettings(Settings):
 
 
 @dataclass(frozen=True)
-class MMASettings(Settings):
+class MMASettings(Settings, path="TRAINER.MMADAPTER", public_draws=True):
     """MMA's settings: first and last layer with an adapter (from 1), r, s, and the words before the class name."""
 
-    path: ClassVar[str] = "TRAINER.MMADAPTER"
-    public_draws: ClassVar[bool] = True
     adapter_start: int = at_least(1, 5)
     adapter_end: int = 12
     adapter_dim: int = at_least(1, 32)
@@ -360,11 +337,9 @@ def _unread_words(settings: Settings, ctx_init: str, name: str, n_ctx: int) -> s
 
 
 @dataclass(frozen=True)
-class MaPLeSettings(Settings):
+class MaPLeSettings(Settings, path="TRAINER.MAPLE", public_draws=True):
     """MaPLe's settings: K, the words before the class name, of which the first K are learned, and J."""
 
-    path: ClassVar[str] = "TRAINER.MAPLE"
-    public_draws: ClassVar[bool] = True
     n_ctx: int = at_least(1, 2)
     ctx_init: str = PHRASE
     prompt_depth: int = 9
@@ -375,11 +350,9 @@ class MaPLeSettings(Settings):
 
 
 @dataclass(frozen=True)
-class PromptSRCSettings(Settings):
+class PromptSRCSettings(Settings, path="TRAINER.PROMPTSRC", public_draws=True):
     """PromptSRC's settings: K and J of each tower, the text's words, weights of the L1 terms, and of the epochs."""
 
-    path: ClassVar[str] = "TRAINER.PROMPTSRC"
-    public_draws: ClassVar[bool] = True
     n_ctx_vision: int = at_least(1, 4)
     n_ctx_text: int = at_least(1, 4)
     prompt_depth_vision: int = 9
@@ -396,22 +369,18 @@ class PromptSRCSettings(Settings):
 
 
 @dataclass(frozen=True)
-class ProVPSettings(Settings):
+class ProVPSettings(Settings, path="TRAINER.PROVP", public_draws=True):
     """ProVP's settings: P, whether the second term counts, and whether the best epoch is chosen on the test set."""
 
-    path: ClassVar[str] = "TRAINER.PROVP"
-    public_draws: ClassVar[bool] = True
     n_ctx: int = at_least(1, 16)
     use_ref: bool = True
     select_on_test: bool = False
 
 
 @dataclass(frozen=True)
-class MetaPromptSettings(Settings):
+class MetaPromptSettings(Settings, path="TRAINER.META", public_draws=True):
     """MetaPrompt's settings: K of the text, K of images, J, and the step across classes."""
 
-    path: ClassVar[str] = "TRAINER.META"
-    public_draws: ClassVar[bool] = True
     n_ctx: int = at_least(1, 2)
     n_pro: int = at_least(1, 2)
     layers: int = 12

@@ -28,14 +28,14 @@ from torch import Tensor, nn
 
 from clip.class_prompts import ClassPrompts
 from clip.draws import Draw
-from clip.layers import QuickGELU, no_autocast
+from clip.layers import QuickGELU
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .coop import ContextTrainer
 from .settings import TCPSettings
 from .shared.context import Context, ContextPrompts, clip_text_features, initial_vectors, is_class_buffer, placeholders
-from .shared.cosine import l2_normalize
+from .shared.cosine import cosine_distance, l2_normalize
 from .shared.method import Method
 from .shared.official_stream import a_clip, one_linear
 from .shared.templates import fill, prompt_tokens, template_of
@@ -83,7 +83,7 @@ class TCPPrompts(ContextPrompts):
         self.order = self.own.rank.argsort()
 
     def class_aware_features(self, ctx: Tensor, class_tokens: Tensor) -> Tensor:
-        """Unit class features ``[C, d]`` of the vectors ``[4, d_t]`` and the class-aware tokens ``[C, 4, d_t]``."""
+        """Return unit features ``[C, d]`` of the vectors ``[4, d_t]`` and the class-aware tokens ``[C, 4, d_t]``."""
         x = self.layout.run(self.lower, self.embed(ctx)).index_select(1, self.source)
         tokens = class_tokens.index_select(0, self.order).flatten(0, 1).to(x.dtype)
         x = x.index_copy(1, self.replaced, tokens[None])
@@ -108,31 +108,26 @@ class TCPModel(Method):
         self.meta_net = meta_net(self.text_features_clip.shape[1], clip_model.transformer.width)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy + 8 (1 - mean cos), and the logits ``[B, C]``."""
+        """Return mean cross-entropy + 8 (1 - mean cos), and the logits ``[B, C]``."""
         w = self.class_features()
         logits = self.scores(images, w)
-        return F.cross_entropy(logits, labels) + WEIGHT * self.distance(w), logits
-
-    def distance(self, w: Tensor) -> Tensor:
-        """1 - the mean over all classes of cos(w_c, T0_c), for unit class features ``[C, d]``."""
-        with no_autocast(w):
-            return 1 - (w * self.text_features_clip).sum(dim=-1).mean()
+        return F.cross_entropy(logits, labels) + WEIGHT * cosine_distance(w, self.text_features_clip), logits
 
     def class_tokens(self) -> Tensor:
-        """What replaces the vectors, ``[C, 4, d_t]``."""
+        """Return what replaces the vectors, ``[C, 4, d_t]``."""
         return self.meta_net(self.text_features_clip).unflatten(1, (VECTORS, -1))
 
     def class_features(self) -> Tensor:
-        """w ``[C, d]``, of unit length."""
+        """Return w ``[C, d]``, of unit length."""
         return self.prompts.class_aware_features(self.ctx, self.class_tokens())
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Official checkpoints hold the embeddings around the vectors."""
+        """Return True for the embeddings around the vectors, which official checkpoints hold."""
         return is_class_buffer(key)
 
 
 def meta_net(embed_dim: int, text_width: int) -> nn.Sequential:
-    """From T0 ``[C, d]`` to ``[C, 4 d_t]``, through d / 4 units."""
+    """Return the network from T0 ``[C, d]`` to ``[C, 4 d_t]``, through d / 4 units."""
     hidden = embed_dim // 4
     first, second = nn.Linear(embed_dim, hidden), nn.Linear(hidden, VECTORS * text_width)
     return nn.Sequential(OrderedDict(linear1=first, relu=QuickGELU(), linear2=second))
@@ -144,13 +139,13 @@ class TCP(ContextTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> TCPModel:
-        """The model over these classes."""
+        """Return the model over these classes."""
         prior, learned = (fill(template, classnames) for template in templates_of(cfg))
         return TCPModel(clip_model, prior, learned, cls.settings_of(cfg).words)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """A CLIP; the vectors where no words are given; a CLIP; the network."""
+        """Yield a CLIP; the vectors where no words are given; a CLIP; the network."""
         yield from a_clip(model)
         yield from cls.draws_of_vectors(cfg, model)
         yield from a_clip(model)
@@ -158,7 +153,7 @@ class TCP(ContextTrainer):
             yield from one_linear(model, name)
 
     def build_model(self) -> None:
-        """As every method's; and Adam divides by more than elsewhere."""
+        """Build the model; Adam gets the official eps."""
         super().build_model()
         if self.cfg.OPTIM.NAME == "adam":
             for group in self.optim.param_groups:
@@ -166,7 +161,7 @@ class TCP(ContextTrainer):
 
 
 def templates_of(cfg: Any) -> tuple[str, str]:
-    """Of T0 and of the learned prompts; DATASET.TEMPLATE goes before both tables. Raises as ``template_of``."""
+    """Return the templates of T0 and of the learned prompts; DATASET.TEMPLATE goes before both tables."""
     usual, name = template_of(cfg), "" if cfg.DATASET.TEMPLATE else cfg.DATASET.NAME
     learned = f"{placeholders(VECTORS)} {{}}{usual.partition('{}')[2]}"
     return PRIOR_TEMPLATES.get(name, usual), LEARNED_TEMPLATES.get(name, learned)

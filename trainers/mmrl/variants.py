@@ -37,7 +37,7 @@ class RepresentationLearner(nn.Module):
         self.compound_rep_tokens_r2tproj = _copies(text, 0 if variant == "wo_L" else depth)
 
     def forward(self, dtype: torch.dtype) -> Tokens:
-        """Tokens of layers J..L: images ``[K, d_v]`` each, text ``[K, d_t]`` each."""
+        """Return tokens of layers J..L: images ``[K, d_v]`` each, text ``[K, d_t]`` each."""
         tokens = self.compound_rep_tokens
         vision = [proj(tokens).to(dtype) for proj in self.compound_rep_tokens_r2vproj]
         text = [proj(tokens).to(dtype) for proj in self.compound_rep_tokens_r2tproj]
@@ -53,7 +53,7 @@ class SeparateTokens(nn.Module):
         self.text_rep_tokens = _drawn(settings, text_width)
 
     def forward(self, dtype: torch.dtype) -> Tokens:
-        """Tokens of layers J..L: images ``[K, d_v]`` each, text ``[K, d_t]`` each."""
+        """Return tokens of layers J..L: images ``[K, d_v]`` each, text ``[K, d_t]`` each."""
         return [own.to(dtype) for own in self.vision_rep_tokens], [own.to(dtype) for own in self.text_rep_tokens]
 
 
@@ -69,7 +69,7 @@ class TextToImage(nn.Module):
         self.text_rep_tokens_t2vproj = _copies(nn.Linear(text_width, vision_width), len(settings.rep_layers))
 
     def forward(self, dtype: torch.dtype) -> Tokens:
-        """Tokens of layers J..L: images ``[K, d_v]`` each, text ``[K, d_t]`` each."""
+        """Return tokens of layers J..L: images ``[K, d_v]`` each, text ``[K, d_t]`` each."""
         pairs = zip(self.text_rep_tokens_t2vproj, self.text_rep_tokens, strict=True)
         return [proj(own).to(dtype) for proj, own in pairs], [own.to(dtype) for own in self.text_rep_tokens]
 
@@ -83,13 +83,13 @@ class RepresentationProjection(nn.Module):
 
 
 def learner_of(settings: Any, vision_width: int, text_width: int) -> nn.Module:
-    """A variant's learner at its initial values."""
+    """Return a variant's learner at its initial values."""
     kind = {"wo_RS": SeparateTokens, "biased": TextToImage}.get(settings.variant, RepresentationLearner)
     return kind(settings, vision_width, text_width)
 
 
 def distance(kind: str, features: Tensor, frozen: Tensor) -> Tensor:
-    """How far unit features ``[N, d]`` are from frozen CLIP's, a scalar: L_cos of the paper, or Table 9's others.
+    """Return how far unit features ``[N, d]`` are from frozen CLIP's: L_cos of the paper, or another of Table 9.
 
     l1 and mse are means over all values of the unit features; mse is then 2 / d times cos.
     """
@@ -105,6 +105,6 @@ def _copies(linear: nn.Linear, count: int) -> nn.ModuleList:
 
 
 def _drawn(settings: Any, width: int) -> nn.ParameterList:
-    """One ``[K, width]`` per layer, each drawn for itself."""
+    """Return one ``[K, width]`` per layer, each drawn for itself."""
     shape = (settings.n_rep_tokens, width)
     return nn.ParameterList(nn.Parameter(INITIAL_STD * torch.randn(shape)) for _ in settings.rep_layers)

@@ -104,7 +104,7 @@ class PLOTModel(Method):
         self._fixed_text = None
 
     def text(self) -> FeatureSet:
-        """Features of all prompts of all classes; computed once where nothing of them is learned."""
+        """Return features of all prompts of all classes; computed once where nothing of them is learned."""
         return self._constant_text() if self.vision_only else self._encode_text()
 
     @torch.compiler.disable  # what is kept must not lie in memory that a CUDA graph uses again
@@ -125,7 +125,7 @@ class PLOTModel(Method):
         return FeatureSet.of(torch.stack(parts))
 
     def image(self, images: Tensor) -> FeatureSet:
-        """Features of all views of the images."""
+        """Return features of all views of the images."""
         visual = self.clip_model.visual
         first, *others = visual.transformer.resblocks
         with torch.no_grad():
@@ -142,27 +142,27 @@ class PLOTModel(Method):
         return FeatureSet.of(self._read(others[-1](x, rows=slice(0, 1))[:, 0]))
 
     def _read(self, outputs: Tensor) -> Tensor:
-        """Class tokens ``[M B, d_v]`` to features ``[M, B, d]``."""
+        """Return the features ``[M, B, d]`` of class tokens ``[M B, d_v]``."""
         return self.clip_model.visual.to_joint_space(outputs).unflatten(0, (len(self.prompt_learner.ctx_vision), -1))
 
     def logits(self, image: FeatureSet, text: FeatureSet) -> Tensor:
-        """``[B, C]`` in float32."""
+        """Return the logits ``[B, C]`` in float32."""
         with no_autocast(image.each):
             cosines, scale = self.cosines(image, text), at_least_float32(self.clip_model.logit_scale.exp())
             scores = scale * (self.sinkhorn.plan(cosines) * cosines).sum(dim=(-2, -1))
         return scores + cosine_logits(self.clip_model, image.mean, text.mean) if self.trade_off else scores
 
     def cosines(self, image: FeatureSet, text: FeatureSet) -> Tensor:
-        """S ``[B, C, M, N]``."""
+        """Return S ``[B, C, M, N]``."""
         pairs = image.each.flatten(0, 1) @ text.each.flatten(0, 1).t()
         return pairs.unflatten(1, text.each.shape[:2]).unflatten(0, image.each.shape[:2]).permute(1, 3, 0, 2)
 
     def class_features(self) -> FeatureSet:
-        """All prompts' features, once per evaluation."""
+        """Return all prompts' features, once per evaluation."""
         return self.text()
 
     def scores(self, images: Tensor, class_features: FeatureSet) -> Tensor:
-        """``[B, C]``."""
+        """Return the scores ``[B, C]``."""
         return self.logits(self.image(images), class_features)
 
     def named_image_features(self, images: Tensor) -> dict[str, Tensor]:
@@ -174,7 +174,7 @@ class PLOTModel(Method):
         return l2_normalize(class_features.mean)
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Official checkpoints hold all of CLIP, and the embeddings of the classes trained on.
+        """Return True for tensors of CLIP, and for embeddings of the classes trained on.
 
         On ImageNet the release runs the text encoder on several GPUs, and so has ``module.`` in its names.
         """
@@ -183,7 +183,7 @@ class PLOTModel(Method):
 
 
 def _joined(x: Tensor, tokens: Tensor) -> Tensor:
-    """Images ``[B, N, d]`` with each view's tokens ``[M, K, d]`` behind, view by view: ``[M B, N + K, d]``."""
+    """Put each view's tokens ``[M, K, d]`` behind images ``[B, N, d]``, view by view: ``[M B, N + K, d]``."""
     views, images = len(tokens), len(x)
     behind = tokens[:, None].expand(-1, images, -1, -1)
     return torch.cat([x.expand(views, -1, -1, -1), behind], dim=2).flatten(0, 1)
@@ -192,7 +192,7 @@ def _joined(x: Tensor, tokens: Tensor) -> Tensor:
 def _alike(
     clip_model: CLIP, classnames: Sequence[str], phrases: Sequence[str]
 ) -> list[tuple[list[int], ContextPrompts]]:
-    """Which of the phrases, and their prompts; phrases with the same words after the context go together."""
+    """Return groups of phrases with equal words after the context: their numbers, and their prompts."""
     length = len(phrases[0].split())
     groups: dict[tuple[int, ...], list[int]] = {}
     for i, phrase in enumerate(phrases):
@@ -214,7 +214,7 @@ class PLOT(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PLOTModel:
-        """The model over these classes with the first N of the data set's phrases, in cross-dataset runs ImageNet's."""
+        """Return the model with the first N of the data set's phrases, in cross-dataset runs of ImageNet's."""
         settings = cls.settings_of(cfg)
         phrases = PHRASES.get("ImageNet" if cfg.TASK == "CD" else cfg.DATASET.NAME, GENERAL)[: settings.n]
         sinkhorn = Sinkhorn(settings.eps, settings.max_iter, settings.thresh)
@@ -223,7 +223,7 @@ class PLOT(CLIPTrainer):
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """Of PLOT++: a CLIP; the tokens of the views."""
+        """Yield what PLOT++ draws: a CLIP; the tokens of the views."""
         yield from (*a_clip(model), normal(model, "prompt_learner.ctx_vision", INIT_STD, cls.official_dtype(cfg)))
 
     def before_train(self) -> None:

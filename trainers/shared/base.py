@@ -48,12 +48,12 @@ class CLIPTrainer(SavingTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> Method:
-        """The method's module over frozen CLIP for these classes; needs neither data nor a trainer."""
+        """Return the method's module over frozen CLIP for these classes; needs neither data nor a trainer."""
         raise NotImplementedError
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """What the method's public code draws with these settings until training begins, in order.
+        """Yield what the method's public code draws with these settings until training begins, in order.
 
         On torch's generator, from its seed on: CLIPs that it builds and tensors that it does not use included.
         Raises ``official_stream.Unknown`` where there is no public code, or its draws are not known here.
@@ -65,7 +65,7 @@ class CLIPTrainer(SavingTrainer):
 
     @classmethod
     def official_dtype(cls, cfg: Any) -> torch.dtype:
-        """In what public codes draw tensors that have CLIP's dtype."""
+        """Return the dtype in which public codes draw tensors that have CLIP's dtype."""
         return torch.float16 if cls.precision_of(cfg) == "fp16" else torch.float32
 
     def build_model(self) -> None:
@@ -126,7 +126,7 @@ class CLIPTrainer(SavingTrainer):
         self.notes[kind] = line
 
     def prepare_method(self) -> None:
-        """Hook: what the method needs of the training data before its optimiser is built."""
+        """Prepare what the method needs of the training data before its optimiser is built; a hook."""
 
     def build_optim(self) -> None:
         """Set ``optim`` and ``sched``."""
@@ -134,11 +134,11 @@ class CLIPTrainer(SavingTrainer):
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
 
     def autocast(self) -> contextlib.AbstractContextManager:
-        """The autocast region of this run's steps and evaluations."""
+        """Return the autocast region of this run's steps and evaluations."""
         return autocast(self.precision, self.device)
 
     def forward_backward(self, batch: Mapping[str, Any]) -> dict[str, float]:
-        """One step; raises FloatingPointError naming the batch when the loss is not finite."""
+        """Do one step. Raises FloatingPointError naming the batch where the loss is not finite."""
         images, labels = self.parse_batch_train(batch)
         with self.autocast():
             loss, scores = self.compute_loss(images, labels)
@@ -164,10 +164,10 @@ class CLIPTrainer(SavingTrainer):
         return {"loss": value, "acc": percent}
 
     def after_update(self, labels: Tensor) -> None:
-        """Hook: what else a step does, labels ``[B]``."""
+        """Do what else a step has, for labels ``[B]``; a hook."""
 
     def parse_batch_train(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """Images ``[B, 3, H, W]`` and labels ``[B]`` on the device."""
+        """Return images ``[B, 3, H, W]`` and labels ``[B]`` on the device."""
         return tuple(batch[key].to(self.device, non_blocking=True) for key in ("img", "label"))  # type: ignore[return-value]
 
     @torch.no_grad()
@@ -183,7 +183,7 @@ class CLIPTrainer(SavingTrainer):
             del self.class_features
 
     def seen_classes(self) -> bool:
-        """True where the classes scored are those trained on."""
+        """Return whether the classes scored are those trained on."""
         if self.cfg.TASK == "CD" and self.cfg.DATASET.NAME != self.trained_on:
             return False
         if self.cfg.TASK != "CD" and self.cfg.DATASET.SUBSAMPLE_CLASSES == "new":
@@ -192,20 +192,20 @@ class CLIPTrainer(SavingTrainer):
         return self.trained_classes in (None, list(self.dm.dataset.classnames))
 
     def model_inference(self, images: Tensor) -> Tensor:
-        """Scores ``[B, C]`` of a batch of images, within ``test``."""
+        """Return scores ``[B, C]`` of a batch of images, within ``test``."""
         with self.autocast():
             return in_passes(lambda part: self.model.scores(part, self.class_features), images)
 
 
 def in_passes(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Scores ``[B, C]`` of images ``[B, 3, H, W]``, on a CPU few at a time: hidden states of many leave its caches."""
+    """Return scores ``[B, C]`` of images ``[B, 3, H, W]``; on a CPU few at a time, so that caches hold the states."""
     if images.device.type != "cpu" or len(images) <= CPU_PASS:
         return score(images)
     return torch.cat([score(part) for part in images.split(CPU_PASS)])
 
 
 def effective_precision(asked: str, device: torch.device) -> str:
-    """The precision that runs: amp (fp16 autocast with loss scaling) needs CUDA; elsewhere it is fp32, and said."""
+    """Return the precision that runs: amp (fp16 autocast, loss scaling) needs CUDA; elsewhere it is fp32."""
     if asked == "amp" and device.type != "cuda":
         print(f"PREC amp needs CUDA; on {device.type} this run uses fp32")
         return "fp32"
@@ -213,11 +213,11 @@ def effective_precision(asked: str, device: torch.device) -> str:
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:
-    """The autocast region of a precision; none in fp32 and fp16."""
+    """Return the autocast region of a precision; none in fp32 and fp16."""
     dtype = {"amp": torch.float16, "bf16": torch.bfloat16}.get(precision)
     return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
 def compiled(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-    """``torch.compile``; on CUDA, where a small batch is bound by kernel launches, they are recorded as CUDA graphs."""
+    """Compile a function; on CUDA as CUDA graphs, since kernel launches bound a small batch."""
     return torch.compile(function, mode="reduce-overhead" if device.type == "cuda" else "default")

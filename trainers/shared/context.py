@@ -48,7 +48,7 @@ class Context:
 
     @classmethod
     def of(cls, words: str, n_ctx: int, position: str = "end", per_class: bool = False) -> Context:
-        """CTX_INIT's words, one vector for each (underscores are spaces); without words ``n_ctx`` vectors."""
+        """Return a context of one vector for each word (underscores are spaces), without words of ``n_ctx`` vectors."""
         found = words.replace("_", " ").split()
         if not found:
             return cls(placeholders(n_ctx), n_ctx, position, per_class)
@@ -64,7 +64,7 @@ class Context:
 
 
 def placeholders(count: int) -> str:
-    """A text of ``count`` words, each one token. Raises ValueError where they leave no room for a class name."""
+    """Return a text of ``count`` words, each one token. Raises ValueError where they leave no room for a class name."""
     if count > MOST_VECTORS:
         raise ValueError(
             f"N_CTX {count} is too long: with a class name a prompt has at most 77 tokens; {MOST_VECTORS} is the most"
@@ -73,7 +73,7 @@ def placeholders(count: int) -> str:
 
 
 def initial_vectors(clip_model: CLIP, context: Context, classes: int) -> Tensor:
-    """Where the vectors start, in float32: at words' embeddings, or drawn from N(0, 0.02^2) on the CPU.
+    """Return where the vectors start, in float32: at words' embeddings, or drawn from N(0, 0.02^2) on the CPU.
 
     ``[M, d_t]``, or ``[C, M, d_t]`` where each class has its own. Under PREC fp16 the official code draws in half
     precision: other values from the same seed.
@@ -88,13 +88,13 @@ def initial_vectors(clip_model: CLIP, context: Context, classes: int) -> Tensor:
 
 
 def word_vectors(clip_model: CLIP, words: str, count: int) -> Tensor:
-    """Token embeddings of the first ``count`` tokens of ``words``, ``[count, d_t]`` in float32, a copy."""
+    """Return token embeddings of the first ``count`` tokens of ``words``, ``[count, d_t]`` in float32, a copy."""
     ids = prompt_tokens([words])[0, 1 : 1 + count].to(clip_model.token_embedding.weight.device)
     return clip_model.token_embedding(ids).detach().float().clone()
 
 
 def learned_rows(tokens: Tensor, name_lengths: Sequence[int], context: Context) -> Tensor:
-    """Token ids ``[C, 77]`` with -1 - j in the place of the j-th learned vector.
+    """Return token ids ``[C, 77]`` with -1 - j in the place of the j-th learned vector.
 
     ``tokens``: ids of "SOS context name rest", context first. The name is moved to its place, the rest stays behind.
     The j of class c's own vectors are c M, c M + 1, ...
@@ -140,7 +140,7 @@ class ContextPrompts:
             self.start = torch.where(learned[:, None], bare, words)[None]
 
     def embed(self, ctx: Tensor) -> Tensor:
-        """The first layer's input ``[B, P + T, d_t]``.
+        """Return the first layer's input ``[B, P + T, d_t]``.
 
         ``ctx``: ``[M, d_t]`` or ``[B, M, d_t]``; with ``per_class`` ``[C, M, d_t]`` or ``[B, C, M, d_t]``.
         """
@@ -150,18 +150,18 @@ class ContextPrompts:
         return x.index_add(1, self.places, vectors.index_select(1, self.which))
 
     def features(self, ctx: Tensor) -> Tensor:
-        """Unit class features ``[B, C, d]`` of a context as ``embed`` takes it."""
+        """Return unit class features ``[B, C, d]`` of a context as ``embed`` takes it."""
         out = self.layout.run(self.clip_model.transformer.resblocks, self.embed(ctx), last=True)
         return l2_normalize(self.clip_model.text_to_joint_space(out))
 
 
 def token_counts(texts: Sequence[str]) -> list[int]:
-    """How many tokens each text has, without SOS and EOT."""
+    """Return how many tokens each text has, without SOS and EOT."""
     return (prompt_tokens(texts).argmax(dim=1) - 1).tolist()
 
 
 def clip_text_features(clip_model: CLIP, prompts: Sequence[str]) -> Tensor:
-    """Unit features ``[C, d]`` of one prompt per class by the frozen text tower; what they share is computed once."""
+    """Return unit features ``[C, d]`` of one prompt per class by the frozen text tower."""
     layout = ClassPrompts(prompt_tokens(prompts).to(clip_model.positional_embedding.device))
     with torch.no_grad():
         out = layout.run(clip_model.transformer.resblocks, layout.embed(clip_model), last=True)
@@ -169,5 +169,5 @@ def clip_text_features(clip_model: CLIP, prompts: Sequence[str]) -> Tensor:
 
 
 def is_class_buffer(key: str) -> bool:
-    """Whether an official checkpoint's tensor is made of the class names it was trained on, so never loaded."""
+    """Return whether an official checkpoint's tensor is made of the class names that it was trained on."""
     return key.split(".")[-1] in _CLASS_BUFFERS

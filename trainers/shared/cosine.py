@@ -29,6 +29,12 @@ def clip_image_features(clip_model: CLIP, images: Tensor) -> Tensor:
         return l2_normalize(clip_model.encode_image(images))
 
 
+def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Return 1 - the mean cosine of the rows of unit features ``[N, d]``, a scalar."""
+    with no_autocast(a):
+        return 1 - (a * b).sum(dim=-1).mean()
+
+
 def cosine_logits(clip_model: CLIP, f: Tensor, w: Tensor) -> Tensor:
     """Return exp(logit_scale) f w^T ``[B, C]`` of unit features ``[B, d]`` and ``[C, d]``, or ``[B, C, d]``."""
     with no_autocast(f):

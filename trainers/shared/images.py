@@ -48,7 +48,7 @@ def _fits(value: Any, key: str, name: str) -> bool:
 
 
 def _said(files: Sequence[tuple[str, Mapping[str, Any]]], *keys: str) -> tuple[str, Any]:
-    """The strongest file with a key, and its value; empty if there is none."""
+    """Return the strongest file with a key, and its value; empty if there is none."""
     for path, tree in reversed(files):
         value: Any = tree
         for key in keys:
@@ -59,7 +59,7 @@ def _said(files: Sequence[tuple[str, Mapping[str, Any]]], *keys: str) -> tuple[s
 
 
 def images_of(name: str) -> dict[str, Any]:
-    """SIZE, PIXEL_MEAN, PIXEL_STD and INTERPOLATION of ``INPUT`` for a backbone, as far as its name tells them."""
+    """Return SIZE, PIXEL_MEAN, PIXEL_STD and INTERPOLATION of ``INPUT``, as far as a backbone's name tells them."""
     if name in SIDES:
         side = SIDES[name]
         return {"SIZE": (side, side), "PIXEL_MEAN": MEAN, "PIXEL_STD": STD, "INTERPOLATION": "bicubic"}
@@ -102,7 +102,7 @@ def _statistics(images: Any) -> dict[str, Any]:
 
 
 def same(given: Any, wanted: Any) -> bool:
-    """Equal, numbers to three digits."""
+    """Return whether two values are equal, numbers to three digits."""
     if isinstance(wanted, str):
         return given == wanted
     return len(given) == len(wanted) and all(abs(a - b) < 1e-3 for a, b in zip(given, wanted, strict=True))

@@ -36,12 +36,12 @@ class SavingTrainer(TrainerX):
 
     @cached_property
     def settings(self) -> Any:
-        """The run's settings of the method."""
+        """Return the run's settings of the method."""
         return self.settings_of(self.cfg)
 
     @classmethod
     def shaping(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """A node's settings as they are compared with a checkpoint's; a method may make equal what is one model."""
+        """Return settings as they are compared with a checkpoint's; a method may make equal what is one model."""
         return dict(settings)
 
     @classmethod
@@ -52,11 +52,11 @@ class SavingTrainer(TrainerX):
 
     @cached_property
     def lists(self) -> Lists:
-        """The images that this run trains on, selects on and tests on."""
+        """Return the images that this run trains on, selects on and tests on."""
         return lists_of(self.dm.dataset)
 
     def about(self) -> dict[str, Any]:
-        """What a checkpoint says of itself: plain values only, enough to rebuild the method and its preprocessing."""
+        """Return what a checkpoint says of itself: plain values, enough to rebuild the method and its preprocessing."""
         cfg = self.cfg
         return {
             "method": cfg.TRAINER.NAME,
@@ -103,7 +103,7 @@ class SavingTrainer(TrainerX):
             self._load(name, checkpoints.find(Path(directory) / name, epoch))
 
     def resume_model_if_exist(self, directory: str) -> int:
-        """Dassl's, and where training is done already, nothing but what it learned is needed.
+        """Resume as Dassl does; where training is done already, only load what it learned.
 
         Returns the next epoch. Our checkpoints hold no optimiser: training cannot go on from one of an earlier epoch.
         """
@@ -118,15 +118,15 @@ class SavingTrainer(TrainerX):
         return super().resume_model_if_exist(directory)
 
     def depends_on(self) -> str:
-        """Where training goes on, it must be with the same weights of CLIP."""
+        """Return the weights of CLIP: training goes on with the same ones only."""
         return f"weights {self.weights}"
 
     def data_facts(self) -> dict[str, Any]:
-        """Where training goes on, it must be on the same images."""
+        """Return what tells the images: training goes on with the same ones only."""
         return self.lists.facts
 
     def data_changes(self, told: dict[str, Any]) -> str:
-        """How the images differ from those of which a resume state tells."""
+        """Return how the images differ from those that a resume state tells of."""
         return difference(None, told, self.lists)
 
     def _load(self, name: str, path: Path) -> None:

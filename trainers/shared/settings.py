@@ -20,7 +20,11 @@ PRECISIONS = ("fp32", "fp16", "amp", "bf16")
 class Node:
     """A configuration's node. Raises ValueError naming the key whose value is not allowed."""
 
-    path: ClassVar[str] = ""  # such as TRAINER.COOP
+    path: ClassVar[str] = ""  # such as TRAINER.COOP; the keyword of a subclass
+
+    def __init_subclass__(cls, path: str | None = None, **others: Any) -> None:
+        super().__init_subclass__(**others)
+        cls.path = cls.path if path is None else path
 
     def __post_init__(self) -> None:
         for allowed, line in self.rules():
@@ -58,11 +62,15 @@ class Node:
 class Settings(Node):
     """A method's settings; a method without a node of its own has these alone.
 
-    ``public_draws``: whether it is known what the method's public code draws (``official_draws``).
+    The keyword ``public_draws`` of a subclass: whether it is known what its public code draws (``official_draws``).
     """
 
     public_draws: ClassVar[bool] = False
     prec: str = field(default="fp16", kw_only=True)
+
+    def __init_subclass__(cls, public_draws: bool = False, **others: Any) -> None:
+        super().__init_subclass__(**others)
+        cls.public_draws = cls.public_draws or public_draws
 
     @classmethod
     def has_public_draws(cls, node: Mapping[str, Any]) -> bool:
