@@ -16,7 +16,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 import clip
-from clip.hugging_face import place
+from clip.hugging_face import locate
 from clip.model import CLIP
 from clip.shape import OPENAI_IMAGES, Computation, Preprocess
 from clip.state_dict import read_state_dict
@@ -177,7 +177,7 @@ def test_another_activation_and_other_heads(folder):
 
 def test_what_a_configuration_leaves_out_has_its_default(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "clip"}')
-    model = place(str(tmp_path)).model()
+    model = locate(str(tmp_path)).model()
     assert model.computation == Computation() and model.side == 224
     values = {"embed_dim": 512, "vision_layers": 12, "vision_patch_size": 32, "transformer_mlp_width": 2048}
     assert values.items() <= model.shape.items()
