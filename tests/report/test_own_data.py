@@ -18,7 +18,7 @@ from reporting.formats import comma_separated
 from reporting.gather import gather
 from reporting.missing import Lack
 from reporting.table import Table
-from runs import compare, config, record, table
+from runs import compare, config, plan, record, table
 from runs.grid import cli, expand, layout
 from runs.grid.suite import make_grid
 
@@ -95,8 +95,8 @@ def put(run: layout.Run, output: Path, drop: tuple[str, ...] = ()) -> Path:
     args = train.parse_args(run.arguments(str(output / "data"), str(output)))
     cfg = config.build_cfg(args)
     names = classes_of(run)
-    about = {key: value for key, value in train.describe(cfg, args).items() if key not in drop}
-    this = record.Run(cfg.OUTPUT_DIR, train.identify(cfg, args), about)
+    about = {key: value for key, value in plan.describe(cfg, args).items() if key not in drop}
+    this = record.Run(cfg.OUTPUT_DIR, plan.identify(cfg, args), about)
     this.start(
         yaml.safe_dump({"TRAINER": {"NAME": run.method}}),
         {"versions": {"torch": "2.4"}, "commit": {"id": "c" * 40}, "device": "cpu"},
