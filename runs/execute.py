@@ -72,10 +72,11 @@ def attempt(this: Any, state: str, cfg: CfgNode, args: argparse.Namespace) -> in
         how = "going on from what it saved" if engine.OURS else "starting again"
         print(f"An earlier attempt is unfinished ({state}): {how}")
     print(f"Arguments: {shlex.join(sys.argv[1:])}")
+    made_by = {"version": environment.project_version(), "commit": commit}
     built: list[Any] = []
     try:
         with stops_on_sigterm(built):
-            results = train_and_test(cfg, args, this, built, {"version": environment.project_version(), "commit": commit})
+            results = train_and_test(cfg, args, this, built, made_by)
     except KeyboardInterrupt:
         how = "goes on from what was saved last" if engine.OURS else "starts again"
         print(f"Interrupted: the same command {how}", file=sys.stderr)
