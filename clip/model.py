@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .layers import Attention, LayerNorm, Transformer, causal_mask, no_autocast, stream_dtype
 from .resnet import ModifiedResNet
-from .shape import OPENAI, Computation, infer_shape
+from .shape import OPENAI, Computation, check_images, infer_shape
 
 # The first thing a state dict says beside its tensors, in OpenAI's archives.
 METADATA_KEYS = ("input_resolution", "context_length", "vocab_size")
@@ -56,12 +56,7 @@ class VisionTransformer(nn.Module):
 
         Raises ValueError where the image size is not the tower's.
         """
-        side = self.input_resolution
-        if images.dim() != 4 or tuple(images.shape[1:]) != (3, side, side):
-            raise ValueError(
-                f"this image tower takes images [B, 3, {side}, {side}], not {list(images.shape)}: "
-                f"set INPUT.SIZE to ({side}, {side})"
-            )
+        check_images(images, self.input_resolution)
         weights = self.conv1.weight.dtype
         dtype = stream_dtype(weights, images.device)
         x = self.conv1(images.to(weights)).flatten(2).transpose(1, 2).to(dtype)
