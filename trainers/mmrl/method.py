@@ -70,7 +70,7 @@ class MMRLModel(Method):
         super().__init__(clip_model)
         check_towers(settings, clip_model)
         self.settings, self.both = settings, settings.both_score(both)
-        visual: Any = clip_model.visual
+        visual = clip_model.visual
         self.representation_learner, self.image_encoder = self.learned(settings, clip_model)
         image_blocks, text_blocks = list(visual.transformer.resblocks), list(clip_model.transformer.resblocks)
         lower, text_lower = settings.lower(len(image_blocks)), settings.lower(len(text_blocks))
@@ -85,7 +85,7 @@ class MMRLModel(Method):
     @staticmethod
     def learned(settings: Any, clip_model: CLIP) -> tuple[Any, Any]:
         """Return what is learned, at its initial values: the space and its maps, and the projection of f_r or None."""
-        visual: Any = clip_model.visual
+        visual = clip_model.visual
         learner = learner_of(settings, visual.width, clip_model.transformer.width)
         if settings.variant == "wo_V":
             return learner, None
@@ -221,7 +221,7 @@ class MMRLModel(Method):
 
     def _read_rep(self, tokens: Tensor) -> Tensor:
         """Return f_r ``[B, d]`` from the outputs of the representation tokens ``[B, K, d_v]``."""
-        visual: Any = self.clip_model.visual
+        visual = self.clip_model.visual
         with no_autocast(tokens):
             return l2_normalize(at_least_float32(visual.ln_post(tokens).mean(dim=1)) @ self.rep_projection())
 

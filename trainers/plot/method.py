@@ -244,9 +244,8 @@ class PLOT(CLIPTrainer):
         cfg.TRAINER.PLOTPP.MODEL_UPD, cfg.TRAINER.PLOTPP.TRADE_OFF = "vision", True
         cfg.freeze()
         print("First stage: the view tokens alone")
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # the second stage goes on alike, whether the first was done before or not
+        # The second stage goes on alike, whether the first was done before or not.
+        with torch.random.fork_rng(devices=[]):
             if cfg.SEED >= 0:
                 set_random_seed(cfg.SEED)
             stage = build_trainer(cfg)
