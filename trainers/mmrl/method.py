@@ -8,7 +8,7 @@ Facts of the authors' release where the paper is silent (registered name, state-
 per tower is drawn and copied to every layer; the representation projection starts at N(0, 1/d_v), not at CLIP's own;
 logits are scaled by the literal 100. The release mixes logits (FUSION logits), the paper probabilities (FUSION probs).
 
-TRAINER.MMRL.VARIANT and REGULARIZER select the ablations of Tables 4 and 9 (``mmrl_variants``, docs/ablations.md).
+TRAINER.MMRL.VARIANT and REGULARIZER select the ablations of Tables 4 and 9 (``variants.py``, docs/ablations.md).
 
 Shapes: B images, C classes, K tokens, M patches, d_v, d_t tower widths, d joint width.
 """
