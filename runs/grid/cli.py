@@ -69,7 +69,7 @@ def parse(words: Sequence[str], doc: str) -> argparse.Namespace:
 
 
 def main(words: Sequence[str], doc: str, program: Program, plan: Plan) -> int:
-    """Expand, and list or carry out. Returns the exit status.
+    """Expand the grids, and list or carry out their runs. Returns the exit status.
 
     Args:
         words: the command line.
@@ -108,7 +108,7 @@ def main(words: Sequence[str], doc: str, program: Program, plan: Plan) -> int:
 
 
 def grids_of(args: argparse.Namespace) -> list[Grid]:
-    """The grids that the command line asks for. Raises ValueError naming what is wrong."""
+    """Return the grids that the command line asks for. Raises ValueError naming what is wrong."""
     given = {
         key: value
         for key in ("datasets", "methods", "shots", "seeds", "source", "cfg")
@@ -132,7 +132,7 @@ def grids_of(args: argparse.Namespace) -> list[Grid]:
 
 
 def part_of(text: str | None, environment: Any) -> tuple[int, int] | None:
-    """Which part to take: `I/N`, or the place of this task in its Slurm array; None: everything.
+    """Return which part to take: `I/N`, or the place of this task in its Slurm array; None: everything.
 
     Raises:
         ValueError: not of that form, or an array with gaps, or one whose size is not known.
@@ -157,13 +157,12 @@ def part_of(text: str | None, environment: Any) -> tuple[int, int] | None:
 
 
 def print_states(states: dict[Run, tuple[str, str]], folders: Folders) -> None:
-    """A line for each run, and how many there are of each state."""
+    """Print a line for each run, and how many there are of each state."""
     for run, (state, detail) in states.items():
         print(f"{state:<8} {run.name}{f'  ({detail})' if detail else ''}")
     counts = Counter(state for state, _ in states.values())
-    print(
-        f"{len(states)} runs in {folders.output}: {', '.join(f'{counts[s]} {s}' for s in STATES if counts[s]) or 'none'}"
-    )
+    counted = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    print(f"{len(states)} runs in {folders.output}: {counted or 'none'}")
 
 
 def prepare(folders: Folders, runs: Sequence[Run], named: bool) -> None:

@@ -34,11 +34,7 @@ STEPS = {
     "xd_test": Step("xd/test", "CD", "all", "xd_train"),
     "fewshot": Step("few_shot", "FS", "all"),
 }
-PROTOCOLS = {
-    "base2new": ("base2new_train", "base2new_test"),
-    "xd": ("xd_train", "xd_test"),
-    "fewshot": ("fewshot",),
-}
+PROTOCOLS = {"base2new": ("base2new_train", "base2new_test"), "xd": ("xd_train", "xd_test"), "fewshot": ("fewshot",)}
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ class Run:
         return f"{STEPS[self.step].folder}/{self.dataset}/shots_{self.shots}/{self.method}/{cfg}/seed{self.seed}"
 
     def arguments(self, root: str, output: str) -> list[str]:
-        """The arguments of `train.py`, with the folders of all datasets and of all runs."""
+        """Return the arguments of `train.py`, with the folders of all datasets and of all runs."""
         step = STEPS[self.step]
         words = ["--root", root, "--seed", str(self.seed), "--trainer", self.method]
         words += ["--dataset-config-file", str(dataset_file(self.dataset))]
@@ -83,7 +79,7 @@ class Run:
 
 
 def dataset_in_path(folder: Path) -> str:
-    """The data set that a path ending as `Run.name` does speaks of, or "" for a path of another kind."""
+    """Return the data set in a path that ends as `Run.name` does, "" for a path of another kind."""
     *above, dataset, shots, _, _, seed = ("",) * 5 + folder.parts
     if not re.fullmatch(r"shots_\d+", shots) or not re.fullmatch(r"seed\d+", seed):
         return ""
@@ -92,28 +88,28 @@ def dataset_in_path(folder: Path) -> str:
 
 
 def tag(key: str, value: str) -> str:
-    """What a changed setting adds to a folder's name: `REP_DIM=32`, and `OPTIM.LR=0.01` where it is not a method's."""
+    """Return what a changed setting adds to a folder's name: `REP_DIM=32`, in full where it is not a method's."""
     short = key.rsplit(".", 1)[-1] if re.fullmatch(r"TRAINER\.[^.]+\.[^.]+", key) else key
     return f"{short}={re.sub(r'[^A-Za-z0-9.-]+', '_', value).strip('_')}"
 
 
 def dataset_file(name: str) -> Path:
-    """The configuration of a dataset."""
+    """Return the configuration file of a dataset."""
     return CONFIGS / "datasets" / f"{name}.yaml"
 
 
 def method_file(method: str, cfg: str) -> Path:
-    """A configuration of a method."""
+    """Return a configuration file of a method."""
     return CONFIGS / "trainers" / method / f"{cfg}.yaml"
 
 
 def dataset_names() -> list[str]:
-    """The datasets that have a configuration."""
+    """Return the datasets that have a configuration."""
     return sorted(path.stem for path in (CONFIGS / "datasets").glob("*.yaml"))
 
 
 def method_names(second_names: bool = True) -> list[str]:
-    """The methods that have configurations; `second_names`: also links, which are other names of methods."""
+    """Return the methods that have configurations; `second_names`: also links, which are other names of methods."""
     folders = (path for path in (CONFIGS / "trainers").iterdir() if path.is_dir())
     return sorted(path.name for path in folders if second_names or not path.is_symlink())
 
@@ -125,7 +121,7 @@ def check_name(what: str, name: str, known: Iterable[str]) -> None:
 
 
 def choose_config(protocol: str, dataset: str, method: str, shots: int, cfg: str = "") -> str:
-    """`cfg` if it is given, else what the method's table `protocols` says: the first line that fits, * fits any.
+    """Return `cfg`, else what the method's table `protocols` says: the first line that fits, * fits any.
 
     Raises:
         ValueError: the method has no such configuration, or its table no line that fits.
