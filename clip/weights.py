@@ -66,9 +66,9 @@ class Checkpoint:
         model = build_model(tensors, torch.float32, self.computation)
         if dtype != torch.float32:
             convert_weights(model, dtype, projections)
-            lack = finite.lack(model.state_dict())
-            if lack:
-                raise ValueError(f"{self.path}: in {str(dtype).removeprefix('torch.')}, {lack}: use fp32 or bf16")
+            problem = finite.describe_nonfinite(model.state_dict())
+            if problem:
+                raise ValueError(f"{self.path}: in {str(dtype).removeprefix('torch.')}, {problem}: use fp32 or bf16")
         return model
 
 

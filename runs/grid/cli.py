@@ -20,11 +20,11 @@ from common import commandline
 from runs.environment import PROJECT
 from runs.grid import cluster
 from runs.grid.expand import Grid, expand, shard, split_values
-from runs.grid.layout import Run
 from runs.grid.pool import Folders, Outcome, Pool, Program, slots_for
 from runs.grid.state import STATES, Plan, look
 from runs.grid.suite import make_grid, read_suite
 from runs.options import pairs
+from runs.protocols import Run
 
 STOPPED = {75: "stopped", 130: "stopped", -signal.SIGTERM: "stopped"}
 
@@ -161,8 +161,8 @@ def print_states(states: dict[Run, tuple[str, str]], folders: Folders) -> None:
     for run, (state, detail) in states.items():
         print(f"{state:<8} {run.name}{f'  ({detail})' if detail else ''}")
     counts = Counter(state for state, _ in states.values())
-    counted = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    print(f"{len(states)} runs in {folders.output}: {counted or 'none'}")
+    found = ", ".join(f"{counts[s]} {s}" for s in STATES if counts[s])
+    print(f"{len(states)} runs in {folders.output}: {found or 'none'}")
 
 
 def prepare(folders: Folders, runs: Sequence[Run], named: bool) -> None:

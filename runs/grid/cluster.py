@@ -17,8 +17,8 @@ from typing import Any
 
 from common.files import write_json
 from runs.grid.expand import Chain, chains_of
-from runs.grid.layout import Run
 from runs.grid.pool import Folders, Outcome, Pool, Program, gpus, let_processes_import
+from runs.protocols import Run
 
 JOBS = "grid_jobs"
 POLL = 2.0  # seconds between looks at the jobs

@@ -22,7 +22,7 @@ from clip.shape import OPENAI_IMAGES, Computation, Preprocess
 from clip.state_dict import read_state_dict
 from clip.weights import find
 from trainers.shared.backbone import weights_id
-from trainers.shared.base import unit
+from trainers.shared.base import l2_normalize
 from trainers.shared.images import images_of
 
 CONFIG = {
@@ -437,7 +437,7 @@ def test_features_are_those_of_transformers(act, eos, tmp_path):
     tokens = clip.tokenize(["a dog.", "long " * 60, "", "\N{DOG} café"])
     with torch.no_grad():
         found = theirs(input_ids=tokens.long(), pixel_values=pixels)
-        mine = unit(ours.encode_image(pixels)), unit(ours.encode_text(tokens))
+        mine = l2_normalize(ours.encode_image(pixels)), l2_normalize(ours.encode_text(tokens))
         logits = ours(pixels, tokens)[0]
     for one, reference in zip(mine, (found.image_embeds, found.text_embeds), strict=True):
         assert (reference[0] - reference[1]).abs().max() > 0.05, "features that hardly vary prove nothing"
