@@ -18,9 +18,9 @@ from typing import Any
 import yaml
 from yacs.config import CfgNode
 
+from common.names import suggest
 from dassl.config import get_cfg_default
 from runs import bounds
-from runs.names import suggest
 from runs.options import coerce, command_line, refuse_two_values
 from trainers.shared.images import follow_checkpoint
 

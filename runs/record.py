@@ -17,9 +17,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from common.files import write_json, write_text
 from runs.config import RESOLVED, read_yaml
 from runs.engine import cpu_seconds
-from runs.files import write_json, write_text
 
 RECORD = "record.json"
 LOCK = "run.lock"
