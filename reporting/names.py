@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 
 import datasets
 import trainers
+from common.names import suggest
 from runs.environment import PROJECT
-from runs.names import suggest
 
 CONFIGS = PROJECT / "configs"
 # The methods as the paper's tables call them.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from common.files import write_text
 from reporting import formats
 from reporting.page import page
 from reporting.plots.style import save
 from reporting.report import Report
-from runs.files import write_text
 
 FORMATS = {"md": formats.markdown, "csv": formats.comma_separated, "tex": formats.latex}
 
