@@ -11,13 +11,12 @@ from typing import NoReturn
 
 import trainers
 from reporting.changes import as_json
-from reporting.gather import Gathered, gather
+from reporting.load.gather import Gathered, gather
 from reporting.names import check_names
 from reporting.report import Asked, Report, build
-from reporting.result import PROTOCOLS
 from reporting.write import write
 from runs.config import flatten, get_cfg_default
-from runs.grid.layout import dataset_names
+from runs.protocols import PROTOCOLS, dataset_names
 
 SHOWN = 5  # commands on the terminal; all are in the report
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from reporting.cells import Cells
-from reporting.changes import file_of, full_name, hidden, names_other_data, shown, tags_of
-from reporting.names import default_settings, method_order
-from reporting.result import Key, Result, Row
+from reporting.changes import file_of, full_name, hidden, names_other_data, shown
+from reporting.likeness import PLACE
+from reporting.load.result import Key, Result, Row
+from reporting.names import method_order
 from reporting.sweeps import is_ablation, sweeps
 from runs.config import RESOLVED, read_yaml
-from runs.grid.layout import PROTOCOLS, STEPS, dataset_names, method_names
-from runs.likeness import PLACE
+from runs.protocols import dataset_names, default_config, method_names, parts_of, steps_of
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Lack:
     moved: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """In words."""
+        """Return the runs in words."""
         settings = "".join(f", {key} = {' or '.join(values)}" for key, values in self.swept)
         trained = f" trained on {self.source}" if self.source else ""
         seeds = f"seed{'s' * (len(self.seeds) > 1)} {_join(self.seeds)}"
@@ -57,7 +57,7 @@ class Lack:
         return f"{what}: {_join(self.datasets)}, {_join(self.shots)} shots, {seeds}"
 
     def command(self) -> str:
-        """The command that runs them, or why there is none."""
+        """Return the command that runs them, or why there is none."""
         unknown = [name for name in (*self.datasets, self.source) if name and name not in dataset_names()]
         unknown += [name for name in self.methods if name not in method_names()]
         if unknown:
@@ -78,7 +78,7 @@ class Lack:
 
 
 def missing(cells: Cells, keys: Sequence[Key]) -> list[Lack]:
-    """Everything that tables of these keys lack, in as few commands as say exactly that."""
+    """Return everything that tables of these keys lack, in as few commands as say exactly that."""
     # By (method, variant), what its runs were made with: cells without a run are to be made likewise.
     made: dict[Row, list[Result]] = defaultdict(list)
     for key in cells.keys():
@@ -93,7 +93,7 @@ def missing(cells: Cells, keys: Sequence[Key]) -> list[Lack]:
 
 
 def _wanted(cells: Cells, keys: Sequence[Key]) -> Iterator[Key]:
-    """A key for each cell of the tables; the base half stands for both."""
+    """Yield a key for each cell of the tables; the base half stands for both."""
     blocks: dict[tuple[Any, ...], list[Key]] = defaultdict(list)
     for key in keys:
         if not is_ablation(key):
@@ -104,7 +104,7 @@ def _wanted(cells: Cells, keys: Sequence[Key]) -> Iterator[Key]:
         names = dict.fromkeys(key.dataset for key in some)
         for row, name, shots in itertools.product(rows, names, sorted({key.shots for key in some})):
             key = some[0]._replace(row=row, dataset=name, shots=shots)
-            yield key if protocol == "xd" else key._replace(source=name, part=_first_part(protocol))
+            yield key if protocol == "xd" else key._replace(source=name, part=parts_of(protocol)[0])
     yield from (key._replace(part="base") for key in keys if is_ablation(key))
     for sweep in sweeps(cells, keys):
         for value, name in itertools.product(sweep.values, sweep.datasets):
@@ -112,14 +112,9 @@ def _wanted(cells: Cells, keys: Sequence[Key]) -> Iterator[Key]:
                 yield sweep.key(value, name)
 
 
-def _first_part(protocol: str) -> str:
-    return "base" if protocol == "base2new" else "all"
-
-
 def _missing_seeds(cells: Cells, key: Key) -> tuple[int, ...]:
-    """The seeds without a result; none for a refused cell, which has results of which one must go."""
-    parts = ("base", "new") if key.protocol == "base2new" else (key.part,)
-    found = [cells.get(key._replace(part=part)) for part in parts]
+    """Return the seeds without a result; none for a refused cell, which has results of which one must go."""
+    found = [cells.get(key._replace(part=part)) for part in parts_of(key.protocol)]
     if any(cell.refused for cell in found):
         return ()
     return tuple(seed for seed in cells.seeds if any(seed not in cell.values for cell in found))
@@ -131,7 +126,7 @@ def _lack(key: Key, seeds: tuple[int, ...], made: dict[Row, list[Result]], moved
     alike = alike or [r for plain, some in made.items() if plain.method == row.method for r in some if r.record]
     near = sorted(alike, key=lambda r: (r.key.protocol != key.protocol, r.key.dataset != key.dataset))
     cfg = file_of(key)
-    usual = default_settings(row.method, key.protocol, key.source, key.shots)
+    usual = default_config(key.protocol, key.source, row.method, key.shots)
     options = hidden(near[0].key, near[0].config) if near else {}
     names = (key.source, key.dataset) if key.protocol == "xd" else (key.dataset,)
     output, root = places_of(near[0]) if near else ("", "")
@@ -153,19 +148,17 @@ def _lack(key: Key, seeds: tuple[int, ...], made: dict[Row, list[Result]], moved
 
 
 def _swept(row: Row, alike: Iterable[Result]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The settings in a row's name, with values as its runs have them: folders' names show some letters otherwise."""
+    """Yield the settings in a row's name with the values of its runs: folders' names show some letters otherwise."""
     values = next((shown(r.key, r.config) for r in alike if r.key.row == row), {})
-    for text in tags_of(row.variant):
-        short, _, value = text.partition("=")
+    for short, value in row.changes.items():
         name = full_name(row.method, short)
         yield name, (str(values.get(name, value)),)
 
 
 def places_of(result: Result) -> tuple[str, str]:
-    """The folders of all runs and of all data sets of a run here; "" where they cannot be told."""
+    """Return the folders of all runs and of all data sets of a run; "" where they cannot be told."""
     output = ""
-    for step in PROTOCOLS[result.key.protocol]:
-        folder = STEPS[step].folder
+    for folder in (step.folder for step in steps_of(result.key.protocol)):
         above = result.path.parents[5 + folder.count("/") :]  # of DATASET/shots_N/METHOD/CFG/seedN
         if above and result.path.is_relative_to(above[0] / folder):
             output = os.fspath(above[0])

@@ -9,8 +9,9 @@ from typing import Any
 
 from reporting.ablations import ablations
 from reporting.cells import Cells
-from reporting.costs import cost_tables, runs_table
-from reporting.gather import Gathered
+from reporting.likeness import cautions
+from reporting.load.gather import Gathered
+from reporting.load.result import Key, Result
 from reporting.missing import Lack, missing
 from reporting.names import method_order
 from reporting.paper import has_published
@@ -19,11 +20,11 @@ from reporting.plots.curves import ablation_plots, few_shot_plots
 from reporting.plots.radar import radar_plots
 from reporting.plots.style import Plot
 from reporting.plots.training import training_plots
-from reporting.result import Key, Result
-from reporting.table import Table
-from reporting.tables import base_to_new
-from reporting.wide import crossed, few_shot
-from runs.likeness import DAGGER, cautions
+from reporting.stats import DAGGER
+from reporting.tables.base_to_new import base_to_new
+from reporting.tables.costs import cost_tables, runs_table
+from reporting.tables.table import Table
+from reporting.tables.wide import crossed, few_shot
 
 EMBEDDED = "embedded"  # the backbone that comes with the project
 
@@ -71,12 +72,12 @@ class Report:
 
     @property
     def tables(self) -> list[Table]:
-        """All tables, in order."""
+        """All tables in their order."""
         return [table for section in self.sections for table in section.tables]
 
     @property
     def plots(self) -> list[Plot]:
-        """All plots, in order."""
+        """All plots in their order."""
         return [plot for section in self.sections for plot in section.plots]
 
 
@@ -117,7 +118,7 @@ def build(found: Gathered, asked: Asked, defaults: Mapping[str, Any]) -> Report:
 
 def _sections(cells: Cells, keys: Sequence[Key], asked: Asked) -> list[Section]:
     to, paper = asked.to, asked.paper
-    sections = [
+    return [
         Section("Base to new", list(base_to_new(cells, keys, to, paper)), list(radar_plots(cells, keys))),
         Section("Cross-dataset and domain generalisation", list(crossed(cells, keys, to, paper))),
         Section("Few-shot", list(few_shot(cells, keys, to, paper)), list(few_shot_plots(cells, keys))),
@@ -125,27 +126,24 @@ def _sections(cells: Cells, keys: Sequence[Key], asked: Asked) -> list[Section]:
         Section("Cost", list(cost_tables(cells, keys, paper)), list(cost_plots(cells, keys))),
         Section("Training", [], list(training_plots(cells, keys))),
     ]
-    return sections
 
 
 def _give_files_of_their_own(sections: Sequence[Section]) -> None:
     """Number what would share a file's name with one before it, such as those of data sets `a-b` and `a_b`."""
-    seen: Counter[str] = Counter()
+    tables: Counter[str] = Counter()
+    plots: Counter[str] = Counter()
 
-    def own(name: str) -> str:
+    def own(seen: Counter[str], name: str) -> str:
         seen[name] += 1
-        return name if seen[name] == 1 else own(f"{name}_{seen[name]}")
+        return name if seen[name] == 1 else own(seen, f"{name}_{seen[name]}")
 
     for section in sections:
-        for table in section.tables:
-            table.name = own(table.name)
-    seen.clear()
-    for section in sections:
-        section.plots = [replace(plot, name=own(plot.name)) for plot in section.plots]
+        section.tables = [replace(table, name=own(tables, table.name)) for table in section.tables]
+        section.plots = [replace(plot, name=own(plots, plot.name)) for plot in section.plots]
 
 
 def usual_seeds(found: set[int]) -> tuple[int, ...]:
-    """The seeds that should be there: 1, 2, 3 as in the papers, or all that were found where there are others."""
+    """Return the seeds that should be there: 1, 2, 3 as in the papers, or all that were found if there are others."""
     return tuple(sorted(found)) if found - {1, 2, 3} else (1, 2, 3)
 
 
@@ -159,7 +157,7 @@ def _is_asked(key: Key, asked: Asked) -> bool:
 
 
 def _with_asked(keys: Sequence[Key], asked: Asked) -> list[Key]:
-    """The keys, and those of methods and data sets that were asked for by name and have not run."""
+    """Return the keys, and those of methods and data sets that were asked for by name and have not run."""
     more = []
     for key in [key for key in keys if not key.row.variant and not key.row.foreign]:
         for method in asked.methods:
@@ -170,7 +168,7 @@ def _with_asked(keys: Sequence[Key], asked: Asked) -> list[Key]:
 
 
 def _label(results: Sequence[Result]) -> list[str]:
-    """What keeps a reader from taking a demonstration for the paper's experiments."""
+    """Return the line that keeps a reader from taking a demonstration for the paper's experiments."""
     small = sum(result.key.backbone == EMBEDDED for result in results)
     if not small:
         return []

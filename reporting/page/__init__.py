@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from reporting.cells import Cell
 from reporting.plots.style import Plot, image
 from reporting.report import Report, Section
-from reporting.table import Entry, Table, number, text
+from reporting.stats import Cell
+from reporting.tables.table import Entry, Table, number, text
 
 _HERE = Path(__file__).parent
 _NUMBER = re.compile(r"^[+-]?\d+(\.\d+)?")
 
 
 def page(report: Report) -> str:
-    """The page: no file and no address outside it is loaded."""
+    """Return the page: no file and no address outside it is loaded."""
     style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", "sort.js"))
     return "\n".join(
         [

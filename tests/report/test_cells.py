@@ -8,9 +8,9 @@ import pytest
 
 from reporting.ablations import ablations
 from reporting.command import defaults
-from reporting.gather import gather
+from reporting.load.gather import gather
+from reporting.load.result import Key, Row
 from reporting.report import Asked, build
-from reporting.result import Key, Row
 from runs import record
 
 DTD = Key("base2new", "ViT-B/16", Row("MMRL"), "dtd", "dtd", "base", 16)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from reporting import logs
-from reporting.gather import gather
-from reporting.result import Row
+from reporting.load import logs
+from reporting.load.gather import gather
+from reporting.load.result import Row
 
 # The beginning of such a log: arguments, then the configuration as yacs prints it, then what the machine is.
 HEAD = """\

@@ -8,7 +8,7 @@ import pytest
 
 import grid
 from reporting.command import defaults
-from reporting.gather import gather
+from reporting.load.gather import gather
 from reporting.missing import missing
 from reporting.report import Asked, build
 from runs.config import RESOLVED

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reporting import command
-from reporting.gather import gather
+from reporting.load.gather import gather
 from reporting.names import dataset_name, is_domain_variant
 from runs import record
 

@@ -13,12 +13,13 @@ import yaml
 
 import grid
 import train
+from commands import compare, table
 from reporting import changes, command
-from reporting.formats import comma_separated
-from reporting.gather import gather
+from reporting.load.gather import gather
 from reporting.missing import Lack
-from reporting.table import Table
-from runs import compare, config, record, table
+from reporting.tables.formats import comma_separated
+from reporting.tables.table import Table
+from runs import config, record
 from runs.grid import cli, expand, layout
 from runs.grid.suite import make_grid
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from reporting import formats
-from reporting.cells import Cell, average, harmonic
 from reporting.command import defaults
-from reporting.gather import gather
+from reporting.load.gather import gather
 from reporting.page import page
 from reporting.report import Asked, build
-from reporting.table import Table
-from reporting.tables import base_to_new
-from reporting.wide import crossed, few_shot
+from reporting.stats import Cell, average, harmonic
+from reporting.tables import formats
+from reporting.tables.base_to_new import base_to_new
+from reporting.tables.table import Table
+from reporting.tables.wide import crossed, few_shot
 
 MARKDOWN = """\
 **Base to new, 16 shots, ViT-B/16: accuracy in percent**

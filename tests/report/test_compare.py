@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-from runs import compare, record
+from commands import compare
+from reporting.stats import paired_difference
+from runs import record
 
 
 def put(output, half, seed, accuracy, trainer="MMRL"):
@@ -65,7 +67,7 @@ def test_a_seed_that_was_not_asked_for_does_not_count(tmp_path, monkeypatch, cap
 
 
 def test_one_common_seed_has_no_interval():
-    mean, half, count = compare.paired_difference({1: 3.0, 2: 5.0}, {2: 4.0})
+    mean, half, count = paired_difference({1: 3.0, 2: 5.0}, {2: 4.0})
     assert (mean, count) == (1.0, 1) and math.isnan(half)
-    assert compare.paired_difference({1: 1.0}, {2: 1.0})[2] == 0
-    assert compare.paired_difference({1: 1.0, 2: 3.0}, {1: 0.0, 2: 0.0})[0] == pytest.approx(2.0)
+    assert paired_difference({1: 1.0}, {2: 1.0})[2] == 0
+    assert paired_difference({1: 1.0, 2: 3.0}, {1: 0.0, 2: 0.0})[0] == pytest.approx(2.0)

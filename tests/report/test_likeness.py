@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from runs import compare, likeness, record, table
+from commands import compare, table
+from reporting import likeness
+from runs import record
 
 
 def counted(names: str, total: int = 20) -> dict:

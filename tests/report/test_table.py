@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from runs import record, table
+from commands import table
+from reporting.stats import harmonic_mean
+from runs import record
 
 
 def put(output: Path, half: str, seed: int, accuracy: float | None, trainer: str = "MMRL") -> Path:
@@ -52,5 +54,5 @@ def test_nothing_finished_is_an_error(tmp_path, monkeypatch, capsys):
 
 
 def test_harmonic_mean():
-    assert table.harmonic_mean(85.68, 77.16) == pytest.approx(81.20, abs=0.005)  # the paper's Table 1
-    assert table.harmonic_mean(0.0, 0.0) == 0.0
+    assert harmonic_mean(85.68, 77.16) == pytest.approx(81.20, abs=0.005)  # the paper's Table 1
+    assert harmonic_mean(0.0, 0.0) == 0.0
