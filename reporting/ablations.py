@@ -10,7 +10,7 @@ from reporting.names import block_name, with_average
 from reporting.paper import published_ablation
 from reporting.sweeps import Sweep, combinations, sweeps, triple
 from reporting.tables.base_to_new import Line, datasets_of, rows_of, triple_table
-from reporting.tables.table import Table, slug
+from reporting.tables.table import Table, of_shots, slug
 
 VERSUS = "HM - default"
 
@@ -55,4 +55,4 @@ def _combined(cells: Cells, keys: Sequence[Key]) -> Table:
 
 
 def _name(method: str, what: str, backbone: str, shots: int) -> str:
-    return slug("ablation", method, what, backbone, "" if shots == 16 else f"{shots}_shots")
+    return slug("ablation", method, what, backbone, of_shots(shots))

@@ -16,7 +16,7 @@ _PER_RUN = ("SEED", "run.model", "run.load_epoch")
 
 
 class Cells:
-    """Results by key, checked.
+    """Results by key, checked against each other.
 
     Attributes:
         refusals: a line for each cell that is refused, with the reason.

@@ -1,4 +1,4 @@
-"""Which results may stand side by side, by what their records say of the data: nothing else is averaged or compared."""
+"""Which results may be averaged or compared, by what their records say of the data."""
 
 from __future__ import annotations
 

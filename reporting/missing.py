@@ -1,4 +1,4 @@
-"""What a report lacks, and the commands of grid.py that would fill it."""
+"""What a report lacks, and the commands of the grid that would run it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from runs.protocols import dataset_names, default_config, method_names, parts_of
 
 
 @dataclass(frozen=True)
-class Lack:
+class MissingRuns:
     """Runs that are not there: each data set with each method, number of shots and seed.
 
     Attributes:
@@ -61,12 +61,12 @@ class Lack:
         unknown = [name for name in (*self.datasets, self.source) if name and name not in dataset_names()]
         unknown += [name for name in self.methods if name not in method_names()]
         if unknown:
-            return f"# no command of grid.py: it has no configuration of {_join(unknown)}"
+            return f"# no command of the grid: it has no configuration of {_join(unknown)}"
         if self.moved:
             names = _join(self.moved)
-            return f"# no command of grid.py: its configuration of {names} names other data than these runs had"
+            return f"# no command of the grid: its configuration of {names} names other data than these runs had"
         targets = [name for name in self.datasets if name != self.source] or self.datasets  # training tests the source
-        words = ["python", "grid.py", self.protocol, "--datasets", *targets, "--methods", *self.methods]
+        words = ["python", "mmrl.py", "grid", self.protocol, "--datasets", *targets, "--methods", *self.methods]
         words += ["--shots", *map(str, self.shots), "--seeds", *map(str, self.seeds)]
         words += ["--source", self.source] if self.source else []
         words += ["--cfg", self.cfg] if self.cfg else []
@@ -77,19 +77,18 @@ class Lack:
         return shlex.join(words)
 
 
-def missing(cells: Cells, keys: Sequence[Key]) -> list[Lack]:
+def missing(cells: Cells, keys: Sequence[Key]) -> list[MissingRuns]:
     """Return everything that tables of these keys lack, in as few commands as say exactly that."""
-    # By (method, variant), what its runs were made with: cells without a run are to be made likewise.
-    made: dict[Row, list[Result]] = defaultdict(list)
+    made: dict[Row, list[Result]] = defaultdict(list)  # what has not run is to be made as what has, by row
     for key in cells.keys():
         made[key.row] += cells.results(key)
     moved = {key.dataset for key in cells.keys() for one in cells.results(key)[:1] if names_other_data(key, one.config)}
-    lacks = []
+    found = []
     for key in dict.fromkeys(_wanted(cells, keys)):
         seeds = _missing_seeds(cells, key)
         if seeds and not key.row.foreign:
-            lacks.append(_lack(key, seeds, made, moved))
-    return _merge(lacks)
+            found.append(_missing_runs(key, seeds, made, moved))
+    return _merge(found)
 
 
 def _wanted(cells: Cells, keys: Sequence[Key]) -> Iterator[Key]:
@@ -120,30 +119,27 @@ def _missing_seeds(cells: Cells, key: Key) -> tuple[int, ...]:
     return tuple(seed for seed in cells.seeds if any(seed not in cell.values for cell in found))
 
 
-def _lack(key: Key, seeds: tuple[int, ...], made: dict[Row, list[Result]], moved: set[str]) -> Lack:
-    row = key.row
+def _missing_runs(key: Key, seeds: tuple[int, ...], made: dict[Row, list[Result]], moved: set[str]) -> MissingRuns:
+    row, source = key.row, key.source if key.protocol == "xd" else ""
     alike = [result for result in made.get(row, []) if result.record]
     alike = alike or [r for plain, some in made.items() if plain.method == row.method for r in some if r.record]
     near = sorted(alike, key=lambda r: (r.key.protocol != key.protocol, r.key.dataset != key.dataset))
-    cfg = file_of(key)
-    usual = default_config(key.protocol, key.source, row.method, key.shots)
     options = hidden(near[0].key, near[0].config) if near else {}
-    names = (key.source, key.dataset) if key.protocol == "xd" else (key.dataset,)
     output, root = places_of(near[0]) if near else ("", "")
-    return Lack(
-        key.protocol,
-        key.backbone,
-        (key.dataset,),
-        (row.method,),
-        (key.shots,),
-        seeds,
-        key.source if key.protocol == "xd" else "",
-        "" if cfg == usual else cfg,
-        tuple(_swept(row, near)),
-        tuple(sorted((name, str(value)) for name, value in options.items() if name not in PLACE)),
-        output,
-        root,
-        tuple(name for name in dict.fromkeys(names) if name in moved),
+    return MissingRuns(
+        protocol=key.protocol,
+        backbone=key.backbone,
+        datasets=(key.dataset,),
+        methods=(row.method,),
+        shots=(key.shots,),
+        seeds=seeds,
+        source=source,
+        cfg="" if file_of(key) == default_config(key.protocol, key.source, row.method, key.shots) else file_of(key),
+        swept=tuple(_swept(row, near)),
+        options=tuple(sorted((name, str(value)) for name, value in options.items() if name not in PLACE)),
+        output=output,
+        root=root,
+        moved=tuple(name for name in dict.fromkeys((source, key.dataset)) if name in moved),
     )
 
 
@@ -169,29 +165,28 @@ def places_of(result: Result) -> tuple[str, str]:
     return output, root
 
 
-def _merge(lacks: Sequence[Lack]) -> list[Lack]:
+def _merge(found: Sequence[MissingRuns]) -> list[MissingRuns]:
     """Join what differs in one list alone, or in the value of the only setting."""
-    merged = list(lacks)
+    merged = list(found)
     for field in ("datasets", "shots", "methods"):
-        groups: dict[Lack, list[Any]] = {}
-        for lack in merged:
-            entries = groups.setdefault(_with(lack, field, ()), [])
-            entries += [entry for entry in getattr(lack, field) if entry not in entries]
-        merged = [_with(lack, field, tuple(entries)) for lack, entries in groups.items()]
-    by_setting: dict[Lack, list[str]] = defaultdict(list)
-    for lack in merged:
-        (name, values), *others = lack.swept or (("", ()),)
+        groups: dict[MissingRuns, dict[Any, None]] = defaultdict(dict)
+        for runs in merged:
+            groups[_with(runs, field, ())] |= dict.fromkeys(getattr(runs, field))
+        merged = [_with(runs, field, tuple(entries)) for runs, entries in groups.items()]
+    by_setting: dict[MissingRuns, list[str]] = defaultdict(list)
+    for runs in merged:
+        (name, values), *others = runs.swept or (("", ()),)
         alone = name and not others
-        by_setting[replace(lack, swept=((name, ()),)) if alone else lack] += values if alone else ()
+        by_setting[replace(runs, swept=((name, ()),)) if alone else runs] += values if alone else ()
     return [
-        replace(lack, swept=((lack.swept[0][0], tuple(values)),)) if values else lack
-        for lack, values in by_setting.items()
+        replace(runs, swept=((runs.swept[0][0], tuple(values)),)) if values else runs
+        for runs, values in by_setting.items()
     ]
 
 
-def _with(lack: Lack, field: str, value: Any) -> Lack:
+def _with(runs: MissingRuns, field: str, value: Any) -> MissingRuns:
     changes: dict[str, Any] = {field: value}
-    return replace(lack, **changes)
+    return replace(runs, **changes)
 
 
 def _join(entries: Iterable[object]) -> str:

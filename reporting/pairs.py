@@ -81,7 +81,8 @@ def collect_rows(
         The rows, lines on single runs, and, by `METHOD CFG SEED`, why a seed has no pair.
     """
     found, left_out = collect(output, dataset, method)
-    rows, reasons = [], {}
+    rows: list[Row] = []
+    reasons: dict[str, str] = {}
     for config, by_seed in found.items():
         asked = {name: by_seed.get(name, {}) for name in (f"seed{seed}" for seed in seeds)} if seeds else by_seed
         kept, why = whole(asked)

@@ -47,12 +47,12 @@ def markdown(report: Report) -> str:
 
 
 def _missing(report: Report) -> Iterator[str]:
-    if report.lacks or report.unfinished:
+    if report.missing or report.unfinished:
         yield "## Missing"
     if report.unfinished:
         yield "Runs that have not come to their end:\n\n" + _items(report.unfinished)
-    for lack in report.lacks:
-        yield f"{lack.text()}\n\n    {lack.command()}"
+    for runs in report.missing:
+        yield f"{runs.text()}\n\n    {runs.command()}"
 
 
 def _items(lines: list[str]) -> str:

@@ -13,7 +13,7 @@ from reporting.names import AVERAGE
 from reporting.plots.style import Plot, hollow, legend_below, look, styled
 from reporting.stats import Cell
 from reporting.tables.base_to_new import blocks_of, groups
-from reporting.tables.table import slug
+from reporting.tables.table import of_shots, slug
 
 FEWEST = 3  # data sets: fewer have no area
 
@@ -29,13 +29,13 @@ def radar_plots(cells: Cells, keys: Sequence[Key]) -> Iterator[Plot]:
             }
             if len(blocks) >= FEWEST and hm:
                 title = f"HM by data set, {shots} shots, {backbone}: points below the best on each"
-                name = slug("radar", backbone, "" if shots == 16 else f"{shots}_shots")
+                name = slug("radar", backbone, of_shots(shots))
                 yield Plot(name, title, radar_figure(hm))
 
 
 @styled
 def radar_figure(hm: Mapping[Row, Mapping[str, Cell]]) -> Figure:
-    """Draw how many points each method's HM is below the best of a data set: that is the rim, with its HM beside it.
+    """Draw by how many points each method's HM is below the best one of a data set, which is the rim.
 
     All axes have the same scale, so that distances compare. A hollow mark lacks seeds.
     """

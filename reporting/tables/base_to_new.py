@@ -11,7 +11,7 @@ from reporting.names import AVERAGE, PAPER_DATASETS, block_name, dataset_order, 
 from reporting.paper import published
 from reporting.stats import PARTS, Cell, Triple, average_triple, difference
 from reporting.sweeps import is_ablation, triple
-from reporting.tables.table import Entry, Table, drop_empty, gap, slug
+from reporting.tables.table import Entry, Table, drop_empty, gap, of_shots, slug
 
 NO_NUMBERS: Mapping[str, float | None] = {}
 
@@ -69,7 +69,7 @@ def base_to_new(cells: Cells, keys: Sequence[Key], to: str, paper: bool) -> Iter
             shots = blocks[0].shots
             lines = [line for block in blocks for line in _lines(block, backbone, to)]
             title = f"Base to new, {shots} shots, {backbone}: accuracy in percent"
-            name = slug("base_to_new", backbone, "" if shots == 16 else f"{shots}_shots")
+            name = slug("base_to_new", backbone, of_shots(shots))
             yield triple_table(name, title, ["Data set", "Method"], f"HM - {to}", lines, paper)
 
 
@@ -80,7 +80,7 @@ class Line(NamedTuple):
     label: str
     cell: Triple
     versus: Cell | None = None
-    published: Mapping[str, float | None] = NO_NUMBERS  # by part; a part may lack
+    published: Mapping[str, float | None] = NO_NUMBERS  # by part, as far as there are any
 
 
 def _lines(block: Block, backbone: str, to: str) -> Iterator[Line]:

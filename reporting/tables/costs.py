@@ -15,7 +15,7 @@ from reporting.paper import costs as published_costs
 from reporting.stats import Cell, Triple
 from reporting.sweeps import COST_ONLY, is_ablation, triple
 from reporting.tables.base_to_new import groups
-from reporting.tables.table import Entry, Table, drop_empty, slug
+from reporting.tables.table import Entry, Table, drop_empty, of_shots, slug
 
 Record = Mapping[str, Any]
 # Header and what it is in a record of a training run; None where the record does not have it.
@@ -25,7 +25,7 @@ MEASURES: dict[str, Callable[[Record], float | None]] = {
     "Test images/s": lambda r: r.get("test_images_per_second"),
     "Peak memory (GiB)": lambda r: r["peak_memory"]["bytes"] / 2**30 if r.get("peak_memory") else None,
 }
-# Measures that are times, and the name in a record's `waited` of the stretch that they were measured in.
+# Measures that are times, and the entry of a record's `waited` that is of the time they were taken in.
 TIMED = {"ms per training image": "training", "Test images/s": "last_test"}
 PUBLISHED = {
     "Published values (M)": "params_millions",
@@ -38,9 +38,10 @@ DECIMALS = {"Learned values (M)": 3, "Published values (M)": 3, "Test images/s":
 
 @dataclass(frozen=True)
 class Cost:
-    """What a row's training runs on one data set and one device cost, by name in MEASURES, and what came of them.
+    """What a row's training runs cost on one data set and one device, and the accuracy that they reached.
 
     Attributes:
+        measures: by name in MEASURES.
         busy: by name in TIMED, how many times are left out because other programs had the processors meanwhile.
         unknown: how many runs have a record that does not tell: their times count.
     """
@@ -118,7 +119,7 @@ def _cost_table(some: Sequence[Cost], paper: bool, what: str) -> Table:
     notes += ["Images per second include loading.", *_notes_on_busy(some)]
     if paper and any(header in PUBLISHED for header in headers):
         notes.append("Published costs are ImageNet's, on the authors' GPU; the published HM is the 11-set average.")
-    name = slug(*what.replace(":", "").split(), backbone, "" if shots == 16 else f"{shots}_shots")
+    name = slug(*what.replace(":", "").split(), backbone, of_shots(shots))
     return Table(name, title, headers, lines, 3, notes, DECIMALS)
 
 

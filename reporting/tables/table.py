@@ -1,4 +1,4 @@
-"""A table before it is written in some format."""
+"""What a table is: headers, entries and notes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from reporting.stats import DAGGER, Cell
+from runs.protocols import SHOTS
 
 Entry = str | float | Cell | None  # None: nothing to say
 
 
 @dataclass
 class Table:
-    """A table.
+    """A table, before it is written in some format.
 
     Attributes:
         name: of its file, such as `base_to_new`.
@@ -55,6 +56,11 @@ def slug(*words: str) -> str:
     """Return a file name made of words."""
     text = "_".join(word for word in words if word).lower()
     return "".join(letter if letter.isalnum() else "_" for letter in text)
+
+
+def of_shots(shots: int) -> str:
+    """Return what a file name says of the number of shots: nothing of the usual one."""
+    return "" if shots == SHOTS else f"{shots}_shots"
 
 
 def number(entry: Entry) -> float | None:

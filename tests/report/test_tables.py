@@ -7,7 +7,7 @@ import pytest
 from reporting.command import defaults
 from reporting.load.gather import gather
 from reporting.page import page
-from reporting.report import Asked, build
+from reporting.report import Request, build
 from reporting.stats import Cell, average, harmonic
 from reporting.tables import formats
 from reporting.tables.base_to_new import base_to_new
@@ -186,7 +186,7 @@ def test_numbers_that_mean_little_are_marked_in_every_format(runs):
     )
     text = formats.latex(table)
     assert r"50.00 $\dagger$" in text and r"\par\footnotesize $\dagger$ eurosat, new: 12 images" in text
-    report = build(gather([runs.output]), Asked(seeds=(1,)), defaults())
+    report = build(gather([runs.output]), Request(seeds=(1,)), defaults())
     html = page(report)
     assert '<td class="mark" data-v="50" title="seed 1: 50.00">50.00 †</td>' in html
     assert "<li>† eurosat, new: 12 images are tested</li>" in html and "† marks one" in report.about[-1]
