@@ -61,7 +61,7 @@ read_args() {
 # The names of the entries of a folder of configs/, without .yaml.
 names_in() {
     local path
-    for path in "$1"/*; do
+    for path in "$1"/[!_]*; do
         path=${path##*/}
         [[ $path == datasets.yaml || $path == protocols ]] || printf ' %s' "${path%.yaml}"
     done

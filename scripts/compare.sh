@@ -14,7 +14,7 @@ read_args "DATASET [METHODS] [SEEDS]" "$@"
 check_dataset "$DATASET"
 if [[ $METHODS == all ]]; then
     METHODS=""
-    for folder in "$HERE"/configs/trainers/*; do
+    for folder in "$HERE"/configs/trainers/[!_]*; do
         [[ -L $folder ]] || METHODS+=" ${folder##*/}"  # a link is another name of a method
     done
 fi

@@ -114,7 +114,7 @@ def dataset_names() -> list[str]:
 
 def method_names(second_names: bool = True) -> list[str]:
     """The methods that have configurations; `second_names`: also links, which are other names of methods."""
-    folders = (path for path in (CONFIGS / "trainers").iterdir() if path.is_dir())
+    folders = (path for path in (CONFIGS / "trainers").iterdir() if path.is_dir() and path.name[0] not in "_.")
     return sorted(path.name for path in folders if second_names or not path.is_symlink())
 
 
