@@ -113,7 +113,8 @@ def identify(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
         FileNotFoundError: `--model-dir` or `--resume` is no folder.
         ValueError: the run in `--model-dir` is not finished, and no epoch of it was asked for; or it is damaged.
     """
-    from runs import config, engine, record
+    from runs import config, engine
+    from runs.open import finished_record
 
     for argument, folder in (("--model-dir", args.model_dir), ("--resume", args.resume)):
         if folder and not Path(folder).is_dir():
@@ -123,12 +124,7 @@ def identify(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
         identity["run.deterministic"] = True
     identity |= {f"run.{key}": value for key, value in engine.facts().items()}
     if args.model_dir:
-        trained = record.read(args.model_dir)
-        if trained:
-            record.check_config(args.model_dir, trained)
-        if trained and trained["status"] != "success" and args.load_epoch is None:
-            status = f"its record says {trained['status']}"
-            raise ValueError(f"the run in {args.model_dir} is not finished ({status}): run it to its end first")
+        trained = finished_record(args.model_dir, args.load_epoch)
         # A run of ours is known by its id, wherever it is moved; a folder of another repository by its path.
         identity["run.model"] = trained["run_id"] if trained else args.model_dir
         identity["run.load_epoch"] = args.load_epoch

@@ -1,11 +1,11 @@
 """The configuration of a run, resolved from its sources and checked key by key.
 
 In rising order: Dassl's and the methods' defaults; the dataset's YAML; the method's YAML; the per-dataset
-overrides in `datasets.yaml` beside the method's YAML (each YAML over the files that it builds on); for `--eval-only --model-dir D` the method's settings
-recorded in `D/config.yaml` (so that a model is built as it was trained); the command line (`options`). What `INPUT`
-says of the images is the checkpoint's (`trainers.shared.images`), unless the command line says otherwise. How their
-files are read (INPUT.READ) goes by the data: a user's own are turned upright, others stay as the CoOp family reads
-them. No value is out of bounds (`bounds`).
+overrides in `datasets.yaml` beside the method's YAML; for `--eval-only --model-dir D` the method's settings recorded
+in `D/config.yaml` (so that a model is built as it was trained); the command line (`options`). Before each YAML come
+the files that it builds on (`trainers.shared.config_files`). What `INPUT` says of the images is the checkpoint's
+(`trainers.shared.images`), unless the command line says otherwise. How their files are read (INPUT.READ) goes by the
+data: a user's own are turned upright, others stay as the CoOp family reads them. No value is out of bounds (`bounds`).
 """
 
 from __future__ import annotations
