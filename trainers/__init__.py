@@ -212,7 +212,7 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
 
 
 def merge_from_file(cfg: Any, path: str) -> None:
-    """Merge a YAML file and those that it builds on (``_BASE_``) into ``cfg``, as yacs's method of this name merges one.
+    """Merge a YAML file and those that it builds on (``_BASE_``) into ``cfg``, as ``cfg.merge_from_file`` merges one.
 
     For train scripts of the CoOp family. Raises as ``config_files.with_bases`` and yacs do.
     """

@@ -1,7 +1,7 @@
 """What every method file resolves to on every data set, pinned as digests in tests/data/resolved.json.
 
-    python -m tests.runs.resolved                      pin anew, after a change that is meant to change settings
-    python -m tests.runs.resolved CoOp/rn50 eurosat    print one configuration, to compare before and after a change
+python -m tests.runs.resolved                      pin anew, after a change that is meant to change settings
+python -m tests.runs.resolved CoOp/rn50 eurosat    print one configuration, to compare before and after a change
 """
 
 from __future__ import annotations

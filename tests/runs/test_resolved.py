@@ -41,7 +41,10 @@ def test_two_files_are_two_configurations_or_say_that_they_are_one():
         assert all(aliases[name] == own for name in names if name != own)
 
 
-@pytest.mark.parametrize("path", [*sorted(resolved.BASES.glob("*.yaml")), *resolved.method_files()], ids=resolved.name_of)
+FILES = [*sorted(resolved.BASES.glob("*.yaml")), *resolved.method_files()]
+
+
+@pytest.mark.parametrize("path", FILES, ids=resolved.name_of)
 def test_a_file_says_only_what_differs(path):
     """From what it builds on, and from the defaults."""
     *bases, (_, own) = with_bases(path)
