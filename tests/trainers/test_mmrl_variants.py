@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from trainers.mmrl.settings import VARIANTS
 
 from clip.class_prompts import ClassPrompts
 from clip.model import CLIP, build_model
@@ -29,7 +28,7 @@ def toy_model(cfg, weights, ids):
         return MMRLModel(build_model(weights, torch.float32).double(), ["unused"] * len(ids), cfg).double()
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", MMRLSettings.variants)
 @settings(max_examples=6, deadline=None)
 @given(
     regularizer=st.sampled_from(REGULARIZERS),

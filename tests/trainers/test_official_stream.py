@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from trainers.mmrl.settings import VARIANTS
 
 import trainers
 from clip.model import CLIP
 from dassl.config import get_cfg_default
 from trainers import maple
+from trainers.settings import MMRLSettings
 from trainers.shared import official_stream
 from trainers.shared.method import Method
 
@@ -147,7 +147,7 @@ def test_is_the_default_where_the_draws_are_known(method, make_trainer):
     assert not make_trainer(method, "OFFICIAL_STREAM", False).follows_public_code
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", MMRLSettings.variants)
 def test_an_ablation_has_it_where_it_is_trained_as_mmrl(variant, make_trainer):
     trainer = make_trainer("MMRL", "TRAINER.MMRL.VARIANT", variant)
     known = trainers.draws_as_public_code(trainer.cfg)

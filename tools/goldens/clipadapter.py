@@ -13,6 +13,6 @@ class CLIPAdapter(Numbers):
 
     def before(self) -> dict[str, Tensor]:
         """What the model gives before training."""
-        raw = self.model.image_features(self.images)
+        raw = self.model.features(self.images)
         found = {"image_features_clip": l2_normalize(raw), "image_features_clip_raw": raw}
         return super().before() | found | {"image_features": self.model.adapted(raw)}
