@@ -17,9 +17,9 @@ from typing import Any
 
 from yacs.config import CfgNode
 
+from common.names import suggest
 from dassl.config import get_cfg_default
 from runs import bounds
-from runs.names import suggest
 from runs.options import coerce, command_line, refuse_two_values
 from trainers.shared.config_files import read_yaml, with_bases
 from trainers.shared.images import follow_checkpoint
@@ -101,7 +101,7 @@ def reading_of(dataset: str) -> str:
 
 
 def default_cfg(trainer: str = "") -> CfgNode:
-    """Every key with its default, those of a trainer that is not ours included."""
+    """Return every key with its default, those of a trainer that is not ours included."""
     import trainers
 
     cfg = get_cfg_default()
@@ -110,13 +110,13 @@ def default_cfg(trainer: str = "") -> CfgNode:
 
 
 def trainer_named_in(trees: Iterable[dict[str, Any]]) -> str:
-    """The trainer that the last of these configurations names, or ""."""
+    """Return the trainer that the last of these configurations names, or ""."""
     groups = [tree["TRAINER"] for tree in trees if isinstance(tree.get("TRAINER"), dict)]
     return str(next((group["NAME"] for group in reversed(groups) if group.get("NAME")), ""))
 
 
 def get(cfg: CfgNode, key: str) -> Any:
-    """The value of the dotted `key`. Raises KeyError when there is none."""
+    """Return the value of the dotted `key`. Raises KeyError when there is none."""
     node = cfg
     for part in key.split("."):
         node = node[part]
@@ -124,7 +124,7 @@ def get(cfg: CfgNode, key: str) -> Any:
 
 
 def flatten(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """All leaves of a configuration as (dotted key, value)."""
+    """Yield all leaves of a configuration as (dotted key, value)."""
     for key, value in cfg.items():
         if isinstance(value, CfgNode):
             yield from flatten(value, f"{prefix}{key}.")
@@ -166,7 +166,7 @@ def merge_pairs(cfg: CfgNode, pairs: Iterable[tuple[str, Any]], source: str = "c
 
 
 def identity(cfg: CfgNode) -> dict[str, Any]:
-    """What makes this run this run: every setting that can change its result, flat and JSON-ready.
+    """Return what makes this run this run: every setting that can change its result, flat and JSON-ready.
 
     Settings of other methods do not count, so a method added later leaves the identity of old runs alone.
     """
@@ -181,7 +181,7 @@ def identity(cfg: CfgNode) -> dict[str, Any]:
 
 
 def identity_defaults(cfg: CfgNode) -> dict[str, Any]:
-    """What the keys of `identity` are where nothing sets them: so much a record says that is older than a key."""
+    """Return the keys of `identity` with their defaults, which hold for a record that is older than a key."""
     defaults = default_cfg(cfg.TRAINER.NAME)
     defaults.TRAINER.NAME = cfg.TRAINER.NAME
     defaults.OFFICIAL_STREAM = False  # so it was before there was a choice
@@ -189,7 +189,7 @@ def identity_defaults(cfg: CfgNode) -> dict[str, Any]:
 
 
 def own_keys(cfg: CfgNode, trainer: str) -> list[str]:
-    """The keys under TRAINER that a trainer reads: its row's node (`TipAdapterF`: `TIPADAPTER`); without a row, any."""
+    """Return the keys under TRAINER that a trainer reads: its row's node (`TipAdapterF`: `TIPADAPTER`), else any."""
     import trainers
 
     if trainer in trainers.METHODS:
