@@ -9,6 +9,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from runs import config, data, engine, record
+from runs.open import finished_record
 
 
 def plan(cfg: CfgNode, args: argparse.Namespace, seen: dict[str, Any] | None = None) -> record.Run:
@@ -57,12 +58,7 @@ def identify(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
         identity["run.deterministic"] = True
     identity |= {f"run.{key}": value for key, value in engine.facts().items()}
     if args.model_dir:
-        trained = record.read(args.model_dir)
-        if trained:
-            record.check_config(args.model_dir, trained)
-        if trained and trained["status"] != "success" and args.load_epoch is None:
-            status = f"its record says {trained['status']}"
-            raise ValueError(f"the run in {args.model_dir} is not finished ({status}): run it to its end first")
+        trained = finished_record(args.model_dir, args.load_epoch)
         # A run of ours is known by its id, wherever it is moved; a folder of another repository by its path.
         identity["run.model"] = trained["run_id"] if trained else args.model_dir
         identity["run.load_epoch"] = args.load_epoch

@@ -16,12 +16,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from runs import config, execute, record
+from runs import config, execute, record, scripts
 from runs.arguments import parse_args
 from runs.environment import PROJECT
 from runs.grid import cluster
 from runs.grid.expand import Grid, expand, shard, split_values
-from runs.grid.pool import Outcome, Place, Pool, Program, slots_for
+from runs.grid.pool import Folders, Outcome, Pool, Program, slots_for
 from runs.grid.state import STATES, look
 from runs.grid.suite import make_grid, read_suite
 from runs.plan import plan as make_plan
@@ -46,26 +46,27 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         ValueError, FileNotFoundError: bad input, in one line.
     """
-    place = Place(args.root or os.environ.get("DATA") or "data/", args.output or os.environ.get("OUTPUT") or "output")
+    data, output = scripts.folders(os.environ)
+    folders = Folders(args.root or data, args.output or output)
     runs = expand(grids_of(args))
     part = part_of(args.shard, os.environ)
     if part:
         runs = shard(runs, *part)
         print(f"Part {part[0]} of {part[1]}: {len(runs)} runs")
     bar = tqdm(runs, desc="Looking at runs and their data", unit="run", delay=2, leave=False, disable=None)
-    states = {run: look(place.folder(run), place.arguments(run), plan) for run in bar}
+    states = {run: look(folders.folder(run), folders.arguments(run), plan) for run in bar}
     undone = [run for run in runs if states[run][0] != "done"]
     if args.dry_run:
         for run in undone:
-            print(shlex.join([os.environ.get("PYTHON", "python"), str(PROJECT / "train.py"), *place.arguments(run)]))
+            print(shlex.join([os.environ.get("PYTHON", "python"), str(PROJECT / "train.py"), *folders.arguments(run)]))
         return 0
     if args.list or args.missing:
-        print_states({run: states[run] for run in (undone if args.missing else runs)}, place)
+        print_states({run: states[run] for run in (undone if args.missing else runs)}, folders)
         return 1 if args.missing and undone else 0
-    prepare(place, undone, named=bool(args.root or os.environ.get("DATA")))
+    prepare(folders, undone, named=bool(args.root or os.environ.get("DATA")))
     report = Report(len(runs), len(runs) - len(undone))
     with report.bar:
-        status = carry_out(args, undone, place, report)
+        status = carry_out(args, undone, folders, report)
     failed = report.close()
     return status or failed
 
@@ -119,30 +120,29 @@ def part_of(text: str | None, environment: Any) -> tuple[int, int] | None:
     return index + 1, count
 
 
-def print_states(states: dict[Run, tuple[str, str]], place: Place) -> None:
+def print_states(states: dict[Run, tuple[str, str]], folders: Folders) -> None:
     """A line for each run, and how many there are of each state."""
     for run, (state, detail) in states.items():
         print(f"{state:<8} {run.name}{f'  ({detail})' if detail else ''}")
     counts = Counter(state for state, _ in states.values())
-    print(
-        f"{len(states)} runs in {place.output}: {', '.join(f'{counts[s]} {s}' for s in STATES if counts[s]) or 'none'}"
-    )
+    found = ", ".join(f"{counts[s]} {s}" for s in STATES if counts[s])
+    print(f"{len(states)} runs in {folders.output}: {found or 'none'}")
 
 
-def prepare(place: Place, runs: Sequence[Run], named: bool) -> None:
+def prepare(folders: Folders, runs: Sequence[Run], named: bool) -> None:
     """Make the folder of all datasets for data that writes itself; one that the user names must exist."""
     if not named and any(run.cfg == "embedded" for run in runs):
-        Path(place.root).mkdir(parents=True, exist_ok=True)
+        Path(folders.root).mkdir(parents=True, exist_ok=True)
 
 
-def carry_out(args: argparse.Namespace, runs: list[Run], place: Place, report: Report) -> int:
+def carry_out(args: argparse.Namespace, runs: list[Run], folders: Folders, report: Report) -> int:
     """Run what is to be run, here or through a launcher. Returns 75 or 130 if a signal ended it, else 0."""
     if not runs:
         return 0
     if args.launcher:
-        return cluster.launch(args, runs, place, PROGRAM, report)
+        return cluster.launch(args, runs, folders, PROGRAM, report)
     slots = slots_for(args.jobs)
-    pool = Pool(PROGRAM, place, slots)
+    pool = Pool(PROGRAM, folders, slots)
     caught: list[int] = []
 
     def stop(number: int, _: Any) -> None:

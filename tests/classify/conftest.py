@@ -12,8 +12,8 @@ import torch
 import datasets
 import train
 import trainers
-from classify.load import recorded_cfg
 from dassl.engine import build_trainer
+from runs.open import recorded_cfg
 
 CONFIGS = Path(train.__file__).parent / "configs"
 BASE = ["zero", "one", "two", "three", "four"]
