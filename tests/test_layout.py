@@ -19,6 +19,7 @@ import mmrl
 import train
 import trainers
 from runs import config
+from tests.runs.resolved import BASES, method_files
 from tests.standin.surface import importable
 
 ROOT = Path(train.__file__).parent
@@ -95,6 +96,26 @@ def test_relative_imports_stay_in_their_package():
     assert not climbing
 
 
+def test_what_is_above_the_methods_knows_none():
+    """It asks a trainer or its ``Method``, and nothing that is private to them; ``_models`` is Dassl's."""
+    modules = {entry.module for entry in trainers.METHODS.values()}
+    above = [folder for folder in FLOORS if "trainers" in MAY_IMPORT[folder] and folder != "trainers"]
+    paths = [*ROOT.glob("*.py"), *sources(*above)]
+    known = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in paths
+        for module, names in imports(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        for name in (module, *(f"{module}.{name}" for name in names))
+        if any(f"{name}.".startswith(f"{one}.") for one in modules)
+    ]
+    private = [
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for path in paths
+        for match in re.finditer(r"\b(trainer|method|model)\._(?!models\b)\w+", path.read_text(encoding="utf-8"))
+    ]
+    assert len(paths) > 40 and not known + private
+
+
 def test_only_public_names_of_dassl_are_used_in_a_run():
     """Attributes, arguments and keys are proved by `tests/standin`."""
     run = [path for path in sources("trainers", "datasets", "runs") if "grid" not in path.parts]
@@ -150,12 +171,6 @@ def test_json_that_is_written_is_json():
     assert not found
 
 
-def method_configs() -> list[Path]:
-    return [
-        path for path in sorted(CONFIGS.rglob("*.yaml")) if path.parent.name != "datasets" and path.stem != "datasets"
-    ]
-
-
 def dataset_configs() -> list[Path]:
     """All but a user's copies of the two for own data."""
     originals = {"ImageFolder": "imagefolder", "Table": "table"}
@@ -172,8 +187,10 @@ def build(dataset: Path, method: Path, *options: str):
 def test_all_configurations_are_seen():
     overrides = set(CONFIGS.rglob("trainers/*/datasets.yaml"))
     copies = set((CONFIGS / "datasets").rglob("*.yaml")) - set(dataset_configs())
-    assert set(CONFIGS.rglob("*.y*ml")) == {*dataset_configs(), *method_configs(), *overrides, *copies}
-    assert {path.parent.name for path in method_configs()} == set(trainers.METHODS)
+    bases = set(BASES.glob("*.yaml"))
+    assert set(CONFIGS.rglob("*.y*ml")) == {*dataset_configs(), *method_files(), *overrides, *copies, *bases}
+    assert len(bases) == 3 and all(path.read_text().startswith("# ") for path in bases)
+    assert {path.parent.name for path in method_files()} == set(trainers.METHODS)
     assert len(dataset_configs()) == len(datasets.NAMES)
 
 
@@ -203,7 +220,7 @@ def test_every_dataset_has_one_configuration():
     assert sorted(named) == sorted(datasets.NAMES)
 
 
-@pytest.mark.parametrize("path", method_configs(), ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize("path", method_files(), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_method_configuration_builds_and_names_a_trainer(path):
     cfg = build(CONFIGS / "datasets/digits.yaml", path)
     assert cfg.TRAINER.NAME == path.parent.name and path.parent.name in trainers.METHODS

@@ -102,7 +102,7 @@ def assign(archives: Sequence[Path], wanted: Sequence[Entry | Weights]) -> dict[
     return assigned
 
 
-def handle(item: Entry | Weights, root: Path, only_verify: bool, table: Table, archives: Sequence[Path]) -> int:
+def handle(item: Entry | Weights, root: Path, only_verify: bool, table: Table, archives: list[Path]) -> int:
     """Prepare one dataset unless only to be verified, then verify it; returns the exit status."""
     from datasets.prepare import obtain
     from datasets.prepare.verify import verify
