@@ -26,22 +26,6 @@ TIMEOUTS = 20  # how often a job that reaches its time limit is queued again
 ARRAY = 1000  # jobs of one array: Slurm's MaxArraySize is 1001 unless a cluster says otherwise
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that are about jobs."""
-    add = parser.add_argument_group("on a cluster").add_argument
-    add(
-        "--launcher", choices=["local", "slurm"], help="carry out runs as jobs of Slurm, or as processes in their place"
-    )
-    add("--partition", metavar="NAME", help="slurm: the partition")
-    add(
-        "--time", metavar="TIME", default="4:00:00", help="slurm: of a job, H:MM:SS or minutes; then it is queued again"
-    )
-    add("--gpus", type=int, metavar="N", help="GPUs of a job (default: 1; local: 1 if there are any)")
-    add("--cpus", type=int, metavar="N", help="slurm: cores of a job")
-    add("--concurrency", type=int, default=0, metavar="N", help="jobs at a time (default: all; local: --jobs)")
-    add("--slurm", action="append", default=[], metavar="KEY=VALUE", help="slurm: another option of sbatch; repeatable")
-
-
 def launch(args: argparse.Namespace, runs: Sequence[Run], folders: Folders, program: Program, report: Any) -> int:
     """Submit the runs, wait for them, and report each.
 
