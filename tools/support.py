@@ -30,7 +30,7 @@ import torch  # noqa: E402
 
 import trainers  # noqa: E402
 from tools import probing  # noqa: E402
-from tools.goldens.build import method_of  # noqa: E402
+from tools.golden import method_of  # noqa: E402
 
 BEGIN, END = "<!-- methods:begin -->", "<!-- methods:end -->"
 TIMES = ROOT / "benchmarks" / "results" / "methods.json"

@@ -9,14 +9,14 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from tools.goldens import build as building
 
 import trainers
 from clip.model import build_model
-from tests.reference.agreement import setting_of
+from reference.shared.recipe import clip_weights, fill, images_of
+from tests.agreement import setting_of
 from tools import golden
-from tools.goldens import build as building
-from tools.goldens.build import build, configuration, method_of
-from tools.goldens.recipe import clip_weights, fill, images_of
+from tools.golden import build, configuration, method_of
 from trainers.shared.base import unit
 from trainers.shared.context import text_features
 

@@ -11,7 +11,7 @@ import trainers
 from dassl.config import get_cfg_default
 from dassl.engine import build_trainer
 from dassl.utils import set_random_seed
-from tests.reference import toy
+from reference.shared import toy
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference.adapters import PlainCLIPAdapter
 
 import train
 from clip.model import CLIP, build_model
+from reference.shared import toy
 from runs import config
-from tests.reference import toy
-from tests.reference.agreement import golden_agrees, loss_and_gradients_agree
-from tests.reference.plain_adapters import PlainCLIPAdapter
+from tests.agreement import golden_agrees, loss_and_gradients_agree
 from trainers.clipadapter import CLIPAdapterModel
 from trainers.shared import features
 from trainers.shared.features import text_features

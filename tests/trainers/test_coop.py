@@ -14,11 +14,11 @@ import trainers
 from clip import tokenize
 from clip.model import CLIP, build_model
 from dassl.config import get_cfg_default
-from tests.reference import toy
-from tests.reference.agreement import GOLDEN, golden_agrees, loss_and_gradients_agree, relative, setting_of
-from tests.reference.plain_coop import PlainCoCoOp, PlainCoOp, PlainKgCoOp, PlainProGrad
+from reference.coop import PlainCoCoOp, PlainCoOp, PlainKgCoOp, PlainProGrad
+from reference.shared import toy
+from reference.shared.recipe import clip_weights, images_of
+from tests.agreement import GOLDEN, golden_agrees, loss_and_gradients_agree, relative, setting_of
 from tools import golden
-from tools.goldens.recipe import clip_weights, images_of
 from trainers import cocoop
 from trainers.cocoop import CoCoOpModel
 from trainers.coop import CoOpModel

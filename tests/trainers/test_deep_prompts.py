@@ -14,13 +14,13 @@ import train
 import trainers
 from clip import tokenize
 from clip.model import CLIP, build_model
+from reference.maple import PlainMaPLe
+from reference.metaprompt import PlainMetaPrompt
+from reference.promptsrc import PlainPromptSRC, teacher_of
+from reference.provp import PlainProVP
+from reference.shared import toy
 from runs import config
-from tests.reference import toy
-from tests.reference.agreement import golden_agrees, loss_and_gradients_agree
-from tests.reference.plain_maple import PlainMaPLe
-from tests.reference.plain_metaprompt import PlainMetaPrompt
-from tests.reference.plain_promptsrc import PlainPromptSRC, teacher_of
-from tests.reference.plain_provp import PlainProVP
+from tests.agreement import golden_agrees, loss_and_gradients_agree
 from trainers import promptsrc
 from trainers.maple import MaPLeModel
 from trainers.metaprompt import MetaPromptModel

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from clip.model import build_model
-from tests.reference import toy
-from tests.reference.plain_linearprobe import PlainLinearProbe
+from reference.linearprobe import PlainLinearProbe
+from reference.shared import toy
 from trainers import linearprobe
 from trainers.linearprobe import LinearProbeModel, draw, search
 from trainers.shared.features import whole_dataset

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.reference.plain_metaprompt import PlainMetaPrompt
+from reference.metaprompt import PlainMetaPrompt
 from tests.trainers.test_deep_prompts import clips, ids
 from trainers.metaprompt import Meta_B2N, MetaPromptModel, across_classes, halves_of
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 import train
 import trainers
 from clip.model import CLIP, build_model
+from reference.mma import PlainMMA
+from reference.shared import toy
 from runs import config
-from tests.reference import toy
-from tests.reference.agreement import golden_agrees, loss_and_gradients_agree, relative
-from tests.reference.plain_mma import PlainMMA
+from tests.agreement import golden_agrees, loss_and_gradients_agree, relative
 from trainers import mma
 from trainers.mma import MMAModel, Settings
 

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from clip.model import CLIP
-from tests.reference import toy
+from reference.shared import toy
 from trainers.mmrl import MMRLModel, Settings
 from trainers.mmrl.variants import RepresentationLearner, RepresentationProjection
 

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clip.model import build_model
-from tests.reference import toy
-from tests.reference.agreement import GOLDEN, golden_agrees, loss_and_gradients_agree, setting_of
-from tests.reference.plain_mmrl import PlainMMRL
+from reference.mmrl import PlainMMRL
+from reference.shared import toy
+from reference.shared.recipe import clip_weights, images_of
+from tests.agreement import GOLDEN, golden_agrees, loss_and_gradients_agree, setting_of
 from tools import golden
-from tools.goldens.recipe import clip_weights, images_of
 from trainers.mmrl import MMRLModel, Settings
 from trainers.mmrl import method as mmrl
 from trainers.shared.templates import TEMPLATES

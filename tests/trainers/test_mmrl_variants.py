@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from clip.class_prompts import ClassPrompts
 from clip.model import CLIP, build_model
-from tests.reference import toy
-from tests.reference.agreement import loss_and_gradients_agree
-from tests.reference.plain_mmrl import PlainMMRL
+from reference.mmrl import PlainMMRL
+from reference.shared import toy
+from tests.agreement import loss_and_gradients_agree
 from trainers.mmrl import MMRLModel, Settings
 from trainers.mmrl import method as mmrl
 from trainers.mmrl.settings import VARIANTS

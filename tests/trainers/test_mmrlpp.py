@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import train
 from clip.model import CLIP, build_model
+from reference.mmrlpp import PlainMMRLpp
+from reference.shared import toy
 from runs import config
-from tests.reference import toy
-from tests.reference.agreement import golden_agrees, loss_and_gradients_agree
-from tests.reference.plain_mmrlpp import PlainMMRLpp
+from tests.agreement import golden_agrees, loss_and_gradients_agree
 from trainers.mmrl import method as mmrl
 from trainers.mmrlpp import LowRank, MMRLppModel, PlusSettings, SharedLearner
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 import train
-from tests.reference import toy
+from reference.shared import toy
 
 CONFIGS = Path(train.__file__).parent / "configs"
 TEXT, VISION, JOINT, LAYERS, CLASSES, SHOTS = 64, 128, 32, 12, 5, 4  # classes: those trained on

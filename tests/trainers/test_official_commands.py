@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 import train
 import trainers
+from reference.shared import toy
 from runs.config import build_cfg
-from tests.reference import toy
 
 ROOT = Path(train.__file__).parent
 COOP = "TRAINER.COOP.N_CTX {} TRAINER.COOP.CSC False {}TRAINER.COOP.CLASS_TOKEN_POSITION end DATASET.NUM_SHOTS {}"

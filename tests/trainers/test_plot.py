@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 import train
 from clip.model import CLIP, build_model
+from reference.plot import PlainPLOT
+from reference.shared import toy
 from runs import config
-from tests.reference import toy
-from tests.reference.agreement import golden_agrees, loss_and_gradients_agree
-from tests.reference.plain_plot import PlainPLOT
+from tests.agreement import golden_agrees, loss_and_gradients_agree
 from trainers.plot import PHRASES, PLOTModel
 from trainers.plot import method as plot
 from trainers.plot.transport import Sinkhorn

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 import train
 from clip.model import CLIP, build_model
+from reference.proda import PlainProDA
+from reference.shared import toy
 from runs import config
-from tests.reference import toy
-from tests.reference.agreement import relative
-from tests.reference.plain_proda import PlainProDA
+from tests.agreement import relative
 from trainers.proda import ProDAModel, mean_cosine, positions_of, prompts_of_step
 from trainers.shared import context
 

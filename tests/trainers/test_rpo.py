@@ -13,10 +13,10 @@ import train
 import trainers
 from clip.model import CLIP, build_model
 from dassl.config import get_cfg_default
+from reference.rpo import PlainRPO
+from reference.shared import toy
 from runs import config
-from tests.reference import toy
-from tests.reference.agreement import golden_agrees, loss_and_gradients_agree
-from tests.reference.plain_rpo import PlainRPO
+from tests.agreement import golden_agrees, loss_and_gradients_agree
 from trainers import rpo
 from trainers.rpo import RPOModel
 

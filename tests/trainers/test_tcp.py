@@ -13,10 +13,10 @@ import train
 import trainers
 from clip.model import build_model
 from dassl.config import get_cfg_default
+from reference.shared import toy
+from reference.tcp import PlainTCP
 from runs import config
-from tests.reference import toy
-from tests.reference.agreement import golden_agrees, loss_and_gradients_agree
-from tests.reference.plain_tcp import PlainTCP
+from tests.agreement import golden_agrees, loss_and_gradients_agree
 from trainers import tcp
 from trainers.shared import context
 from trainers.tcp import TCPModel

@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference.adapters import PlainTipAdapter
 
 import train
 from clip.model import build_model
+from reference.shared import toy
 from runs import config
-from tests.reference import toy
-from tests.reference.agreement import golden_agrees, relative
-from tests.reference.plain_adapters import PlainTipAdapter
+from tests.agreement import golden_agrees, relative
 from trainers.shared import features
 from trainers.shared.features import Features, image_features, text_features
 from trainers.tipadapter import method as tipadapter

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import trainers
 from clip.model import build_model
 from dassl.config import get_cfg_default
-from tests.reference import toy
-from tests.reference.plain_zsclip import PlainZSCLIP
+from reference.shared import toy
+from reference.zsclip import PlainZSCLIP
 from trainers import zsclip
 from trainers.zsclip import ZeroshotModel
 
