@@ -45,6 +45,7 @@ class Reference:
     Attributes:
         plain: builds the equations from CLIP's state dict, class names and a configuration.
         draw: settings of the comparison in float64, each chosen by ``Pick``; for the depths of both towers.
+        smaller: constants of modules, by their dotted names, that the comparison in float64 has smaller.
         bench: settings of the benchmark, where they are not the defaults.
         toy: settings for a CLIP of three layers, width 64.
         ready: brings a model as it is built to where a step finds it, with the help of torch's generator.
@@ -65,6 +66,7 @@ class Reference:
 
     plain: Callable[[Weights, list[str], Any], Plain]
     draw: Callable[[Pick, int, int], Options] = lambda pick, vision, text: {}
+    smaller: Options = field(default_factory=dict)
     bench: Options = field(default_factory=dict)
     toy: Options = field(default_factory=dict)
     ready: Callable[[Any], None] = nothing

@@ -73,7 +73,7 @@ class PlainMaPLe(PlainDeepPrompts):
 
 def prompt_of(words: str, count: int) -> str:
     """Return the template whose first tokens are learned: words, or placeholders where they are more than four."""
-    return f"{words if count <= 4 else ' '.join(['X'] * count)} {{}}."
+    return f"{words.replace('_', ' ') if count <= 4 else ' '.join(['X'] * count)} {{}}."
 
 
 def plain(weights: Weights, names: list[str], cfg: Any) -> PlainMaPLe:

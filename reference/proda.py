@@ -61,8 +61,12 @@ class PlainProDA(Plain):
         rows = [self.sequence(*pair, ctx[k], position) for pair in zip(self.tokens, self.lengths, strict=True)]
         return self.encode(torch.stack(rows), self.tokens.argmax(dim=-1))
 
-    def loss(self, learned: Learned, images: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy of the bound with the step's prompts, and the weighted mean of the cosines of all."""
+    def training_scores(self, learned: Learned, images: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
+        """The logits ``[B, C]`` of the bound with the step's prompts."""
+        return self.bound(learned, images, labels)
+
+    def bound(self, learned: Learned, images: Tensor, labels: Tensor) -> Tensor:
+        """The logits ``[B, C]`` whose cross-entropy the loss has."""
         ctx = learned["ctx"]
         which = spread(len(ctx), self.at_once)
         f = self.clip.image_feature(images).detach()
@@ -75,7 +79,11 @@ class PlainProDA(Plain):
         for image, label in zip(f, labels.tolist(), strict=True):
             sigma = ((own[label] + own - 2 * covariance[label]) * image**2).sum(dim=-1)
             logits.append(self.scale * mean @ image + 0.5 * self.scale**2 * sigma)
-        return F.cross_entropy(torch.stack(logits), labels) + self.apart * self.cosines(ctx)
+        return torch.stack(logits)
+
+    def loss(self, learned: Learned, images: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of the bound, and the weighted mean of the cosines of all prompts."""
+        return F.cross_entropy(self.bound(learned, images, labels), labels) + self.apart * self.cosines(learned["ctx"])
 
     def cosines(self, ctx: Tensor) -> Tensor:
         """The mean of |cos(h_k, h_l)| over k != l, h without a class name."""

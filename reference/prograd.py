@@ -73,6 +73,7 @@ def draw(pick: Any, vision: int, text: int) -> dict[str, Any]:
     """Choose whether words start the vectors, which then stand at the end; their number and place; both numbers."""
     words = pick([False, True])
     return {
+        **({"DATASET.TEMPLATE": pick(["", "my {}."])} if words else {}),  # in which they stand before the name
         "TRAINER.COOP.CTX_INIT": words,
         "TRAINER.COOP.N_CTX": pick(range(8, 10) if words else range(1, 6)),
         "TRAINER.COOP.CLASS_TOKEN_POSITION": "end" if words else pick(POSITIONS),

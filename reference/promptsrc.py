@@ -154,6 +154,7 @@ FEW_SHOT = "vit_b16_c2_ep50_batch4_4+4ctx_few_shot"
 PromptSRC = Reference(
     plain,
     draw=draw,
+    smaller={"trainers.promptsrc.TEACHER_TEMPLATES": 3},
     toy={
         "TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION": 3,
         "TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT": 2,

@@ -34,7 +34,7 @@ class PlainTipAdapter(Plain):
     or not (``cache_keys`` ``[d, N]``). The text is encoded once, as in ours.
     """
 
-    def __init__(self, weights: Weights, templates: list[Tensor], alpha: float, beta: float):
+    def __init__(self, weights: Weights, templates: list[Tensor], alpha: float = 1.0, beta: float = 1.0):
         super().__init__(weights)
         self.alpha, self.beta = alpha, beta
         with torch.no_grad():
@@ -181,22 +181,32 @@ class GoldenF(Golden):
         """The cache's keys ``[d, N]``."""
         return self.model.weight.t()
 
+    def batches(self) -> list[tuple[Tensor, Tensor]]:
+        """Images and labels of the training batches."""
+        return [
+            (self.near(f"f_images/{i}", batch["FROM"]), torch.tensor(batch["labels"]))
+            for i, batch in enumerate(self.setting["f_batches"])
+        ]
+
+    def plain_loss(self, plain: Any, learned: Learned) -> Tensor:
+        """Return the first step's loss by the method's equations."""
+        images, labels = self.batches()[0]
+        return F.cross_entropy(plain.with_cache(learned["weight"], self.model.cache_labels, images), labels)
+
     def train(self) -> dict[str, np.ndarray]:
         """The release's course: a cosine per step, the epoch that does best on the test images; leaves its weight."""
-        model, test, batches = self.model, self.test, self.setting["f_batches"]
-        parts = [self.near(f"f_images/{i}", batch["FROM"]) for i, batch in enumerate(batches)]
+        model, test, batches = self.model, self.test, self.batches()
         numbers = self.setting["optimizer"]
         optimizer = torch.optim.AdamW(
             model.parameters(), lr=numbers["lr"], eps=ADAM_EPS, weight_decay=numbers["weight_decay"]
         )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.setting["train_epoch"] * len(batches))
-        arrays: dict[str, Any] = {f"train_features/{i}": model.image_features(part) for i, part in enumerate(parts)}
-        arrays = arrays_of(arrays)
+        arrays = arrays_of({f"train_features/{i}": model.image_features(x) for i, (x, _) in enumerate(batches)})
         losses: list[float] = []
         rates, epochs, accuracies, weights = [], [], [], []
         for _ in range(self.setting["train_epoch"]):
-            for images, batch in zip(parts, batches, strict=True):
-                loss, scores = model.loss(images, torch.tensor(batch["labels"]))
+            for images, labels in batches:
+                loss, scores = model.loss(images, labels)
                 optimizer.zero_grad()
                 loss.backward()
                 if not losses:

@@ -107,6 +107,10 @@ class Numbers:
         arrays |= arrays_of({f"final/{name}": value for name, value in learned.items()})
         return arrays | {"losses": np.array(losses)}
 
+    def plain_loss(self, plain: Any, learned: dict[str, Tensor]) -> Tensor:
+        """Return the first step's loss by the method's equations."""
+        return plain.loss(learned, self.images, self.labels)
+
     def optimizer(self) -> torch.optim.Optimizer:
         """The setting's optimiser over all learned tensors: its ``optimizer``, else AdamW with its numbers."""
         numbers = self.setting.get("optimizer") or {"name": "adamw", **self.setting}

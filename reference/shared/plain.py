@@ -50,6 +50,10 @@ class Plain:
         """Return the scores [B, C] of the classes trained on."""
         return self.scores(learned, images, self.class_features(learned))
 
+    def training_scores(self, learned: Learned, images: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
+        """Return the scores [B, C] that a training step gives beside its loss: those of evaluation, ``scores``."""
+        return scores
+
     def loss(self, learned: Learned, images: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy."""
         return F.cross_entropy(self.logits(learned, images), labels)

@@ -15,9 +15,13 @@ import train
 
 ROOT = Path(train.__file__).parent
 PAGE = (ROOT / "docs/adding-a-method.md").read_text(encoding="utf-8")
-TOP = "benchmarks classify clip configs dassl datasets runs scripts tests tools trainers pyproject.toml".split()
+TOP = (
+    "benchmarks classify clip commands common configs dassl datasets reference reporting runs scripts tests tools trainers "
+    "pyproject.toml"
+).split()
 FILES = (
     "trainers/toy.py",
+    "reference/toy.py",
     *(f"configs/trainers/Toy/{name}" for name in ("vit_b16.yaml", "embedded.yaml", "protocols")),
 )
 
@@ -72,12 +76,15 @@ def test_contract_tests_pass_for_the_pages_method(copy):
     assert {"test_trains_and_tests_base_then_new", "test_lowers_its_loss_and_touches_nothing_else"} <= {
         n for n, _ in passed
     }
+    assert {"test_float64_equals_the_equations", "test_every_fact_is_there_or_has_a_reason"} <= {n for n, _ in passed}
     assert {"bf16-Toy", "fp16-Toy", "Toy-vit_b16", "Toy-embedded"} <= {case for _, case in passed} and len(passed) >= 16
 
 
 def test_the_page_passes_the_projects_linter(copy):
     pytest.importorskip("ruff")
-    done = call("python -m ruff check trainers/toy.py && python -m ruff format --check trainers/toy.py", copy)
+    done = call(
+        "python -m ruff check {0} && python -m ruff format --check {0}".format("trainers/toy.py reference/toy.py"), copy
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

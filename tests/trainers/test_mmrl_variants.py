@@ -68,7 +68,10 @@ def test_float64_equals_the_equations(
     loss.backward()
     loss_and_gradients_agree(loss, model, want, learned)
     with torch.no_grad():
-        probabilities = {both: plain.probabilities(learned, images, both) for both in (True, False)}
+        w = plain.class_features(learned)
+        probabilities = {
+            both: plain.probabilities(plain.scores(learned, images, w, both), both) for both in (True, False)
+        }
         assert torch.allclose(scores.softmax(-1) if variant == "wo_V" else scores, probabilities[True], atol=1e-9)
         features = model.class_features()
         for seen in (True, False):
