@@ -168,9 +168,8 @@ def test_every_method_has_its_files():
     """One in trainers/, one in reference/, both under the same name, and a row in docs/methods.md; no others."""
     names = {reference.module_of(method) for method in trainers.METHODS}
     for folder in ("trainers", "reference"):
-        found = {
-            path.stem for path in (ROOT / folder).iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()
-        }
+        found = {path.stem for path in sources(folder) if path.parent.name == folder}
+        found |= {path.parent.name for path in (ROOT / folder).glob("*/__init__.py")}
         assert found - {"__init__", "shared"} == names
     rows = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
     assert all(reference.of(method) and f"\n| {method} |" in rows for method in trainers.METHODS)

@@ -6,7 +6,7 @@ all differ; nothing here comes from our trainers. The files are Dassl's: optimis
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -72,8 +72,8 @@ class Official:
     config: str
     folder: str
     epoch: int
-    learned: Shapes
-    beside: Shapes = field(default_factory=dict)
+    learned: Mapping[str, tuple[int, ...]]
+    beside: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     frozen: Callable[[], State] = dict
     dtype: torch.dtype = torch.float16
     optimizer: type[torch.optim.Optimizer] = torch.optim.SGD

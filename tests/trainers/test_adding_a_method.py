@@ -16,8 +16,8 @@ import train
 ROOT = Path(train.__file__).parent
 PAGE = (ROOT / "docs/adding-a-method.md").read_text(encoding="utf-8")
 TOP = (
-    "benchmarks classify clip commands common configs dassl datasets reference reporting runs scripts tests tools trainers "
-    "pyproject.toml"
+    "benchmarks classify clip commands common configs dassl datasets reference reporting runs scripts tests tools "
+    "trainers pyproject.toml"
 ).split()
 FILES = (
     "trainers/toy.py",
@@ -82,9 +82,8 @@ def test_contract_tests_pass_for_the_pages_method(copy):
 
 def test_the_page_passes_the_projects_linter(copy):
     pytest.importorskip("ruff")
-    done = call(
-        "python -m ruff check {0} && python -m ruff format --check {0}".format("trainers/toy.py reference/toy.py"), copy
-    )
+    files = "trainers/toy.py reference/toy.py"
+    done = call(f"python -m ruff check {files} && python -m ruff format --check {files}", copy)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
