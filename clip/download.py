@@ -8,15 +8,15 @@ import os
 import re
 import urllib.error
 import urllib.request
-import uuid
 import warnings
 from pathlib import Path
 
 from tqdm import tqdm
 
+from common.files import BLOCK, replacing, sha256
+
 DEFAULT_ROOT = "~/.cache/clip"
 TIMEOUT_SECONDS = 60
-CHUNK_BYTES = 1 << 20
 
 _BASE = "https://openaipublic.azureedge.net/clip/models"
 _MODELS = {
@@ -45,21 +45,17 @@ def _download(url: str, root: str | os.PathLike[str] = DEFAULT_ROOT) -> str:
     folder = Path(root).expanduser()
     target = folder / filename
     if target.is_file():
-        if _sha256(target) == expected:
+        if sha256(target) == expected:
             return str(target)
         warnings.warn(f"{target} has the wrong SHA-256 checksum: downloading it again", stacklevel=2)
     elif target.exists():
         raise RuntimeError(f"{target} is in the way of a download: it exists and is not a regular file")
 
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{filename}.{uuid.uuid4().hex[:8]}.incomplete"
-    try:
+    with replacing(target, many_writers=True) as part:
         received = _fetch(url, part)
         if received != expected:
             raise RuntimeError(f"{url} gave data with the wrong SHA-256 checksum ({received}): nothing was kept")
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
     return str(target)
 
 
@@ -68,14 +64,6 @@ def _hash_and_name(url: str) -> tuple[str, str]:
     if match is None:
         raise ValueError(f"{url} does not end in SHA256/FILENAME, so its data could not be checked")
     return match.group(1), match.group(2)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _fetch(url: str, part: Path) -> str:
@@ -99,7 +87,7 @@ def _copy(source: http.client.HTTPResponse, part: Path, total: int | None) -> tu
     digest, received = hashlib.sha256(), 0
     bar = tqdm(total=total, desc=part.name.split(".")[0], unit="iB", unit_scale=True, unit_divisor=1024)
     with bar, part.open("wb") as file:
-        while chunk := source.read(CHUNK_BYTES):
+        while chunk := source.read(BLOCK):
             file.write(chunk)
             digest.update(chunk)
             received += len(chunk)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 
-def lack(tensors: Mapping[str, Tensor]) -> str:
+def describe_nonfinite(tensors: Mapping[str, Tensor]) -> str:
     """Name the tensors that hold NaN or infinity, ``""`` where there are none.
 
     One pass over each without a copy: the lowest and the highest value are NaN where any value is.
@@ -19,7 +19,7 @@ def lack(tensors: Mapping[str, Tensor]) -> str:
 
 
 def is_finite(values: Tensor) -> bool:
-    """Whether all values are finite. Waits for a device that they are on."""
+    """Return whether all values are finite. Waits for a device that they are on."""
     if not values.numel() or not values.is_floating_point():
         return True
     if values.element_size() == 1:  # the eight-bit kinds have no arithmetic of their own

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .shape import check_images
+
 
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 convolutions around a shortcut, all of stride 1; an average pool does the striding.
@@ -111,19 +113,14 @@ class ModifiedResNet(nn.Module):
         self.attnpool = AttentionPool2d(input_resolution // 32, 32 * width, heads, output_dim)
 
     def stem(self, x: Tensor) -> Tensor:
-        """``[B, 3, H, W] -> [B, w, H / 4, W / 4]``."""
+        """Compute the first maps ``[B, w, H / 4, W / 4]`` of images ``[B, 3, H, W]``."""
         for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
             x = self.relu(norm(conv(x)))
         return self.avgpool(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, 3, H, W] -> [B, output_dim]``. Raises ValueError where the image size is not the tower's."""
-        side = self.input_resolution
-        if x.dim() != 4 or tuple(x.shape[1:]) != (3, side, side):
-            raise ValueError(
-                f"this image tower takes images [B, 3, {side}, {side}], not {list(x.shape)}: "
-                f"set INPUT.SIZE to ({side}, {side})"
-            )
+        """Encode images ``[B, 3, H, W]``: ``[B, output_dim]``. Raises ValueError for another image size."""
+        check_images(x, self.input_resolution)
         x = self.stem(x.to(self.conv1.weight.dtype))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x)

@@ -39,7 +39,7 @@ OPENAI_IMAGES = Preprocess()
 
 
 def infer_shape(state_dict: Mapping[str, Tensor], computation: Computation = OPENAI) -> dict:
-    """The arguments of ``CLIP`` that a state dict implies. Raises ValueError naming the first key that is missing."""
+    """Return the arguments of ``CLIP`` that a state dict implies. Raises ValueError naming the first missing key."""
     sd = state_dict
     try:
         embed_dim = sd["text_projection"].shape[1]
@@ -80,6 +80,15 @@ def infer_shape(state_dict: Mapping[str, Tensor], computation: Computation = OPE
             "give the weights of a CLIP ViT or ResNet under the names of OpenAI, open_clip or Hugging Face"
         ) from None
     return shape
+
+
+def check_images(images: Tensor, side: int) -> None:
+    """Raise ValueError unless images are ``[B, 3, side, side]``, as an image tower takes them."""
+    if images.dim() != 4 or tuple(images.shape[1:]) != (3, side, side):
+        raise ValueError(
+            f"this image tower takes images [B, 3, {side}, {side}], not {list(images.shape)}: "
+            f"set INPUT.SIZE to ({side}, {side})"
+        )
 
 
 def _count(keys: Iterable[str], pattern: str) -> int:

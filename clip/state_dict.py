@@ -29,7 +29,7 @@ _NO_WEIGHTS = (*METADATA_KEYS, "attn_mask", "text.attn_mask", *BUFFERS)
 
 
 def read_state_dict(path: str | os.PathLike[str], computation: Computation = OPENAI) -> dict[str, Tensor]:
-    """The tensors of a weights file under OpenAI's keys, on the CPU, in the dtypes of the file.
+    """Read the tensors of a weights file under OpenAI's keys, on the CPU, in the dtypes of the file.
 
     Wrappers, prefixes (``unwrap``), open_clip's ``text.`` and entries that are not weights are taken off; a compact
     vocabulary (``token_embedding.ids`` ``[V']`` with ``token_embedding.rows`` ``[V', d]``) is spread over
@@ -87,9 +87,9 @@ def _kind(path: Path) -> tuple[str, Any]:
 
 def _openai_keys(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     tensors = {key: value for key, value in tensors.items() if key not in _NO_WEIGHTS}
-    lack = finite.lack(tensors)
-    if lack:
-        raise ValueError(f"{lack}: the file is damaged, or its training diverged; get other weights")
+    problem = finite.describe_nonfinite(tensors)
+    if problem:
+        raise ValueError(f"{problem}: the file is damaged, or its training diverged; get other weights")
     # open_clip's CustomTextCLIP
     tensors = {key.removeprefix("text."): value for key, value in openai_names(tensors).items()}
     if "logit_scale" in tensors and tensors["logit_scale"].shape == (1,):  # of some of open_clip's

@@ -12,7 +12,6 @@ configuration of ARCH says, and a file with Hugging Face's ``config.json`` besid
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,8 +20,11 @@ from typing import Any
 
 import torch
 
+from common.files import sha256
+from common.names import closest
+
 from . import finite, hugging_face, open_clip_models
-from .download import _MODELS, DEFAULT_ROOT, _download, _sha256
+from .download import _MODELS, DEFAULT_ROOT, _download
 from .model import CLIP, build_model, convert_weights
 from .shape import OPENAI, OPENAI_IMAGES, Computation, Preprocess, infer_shape
 from .state_dict import read_state_dict
@@ -50,7 +52,7 @@ class Checkpoint:
     shape: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self, dtype: torch.dtype, projections: bool = True) -> CLIP:
-        """CLIP from the file, as ``build_model`` does; ``projections`` as in ``convert_weights``.
+        """Build CLIP from the file, as ``build_model`` does; ``projections`` as in ``convert_weights``.
 
         Raises as ``read_state_dict`` does, and ValueError where the tensors are not those of the architecture, or have
         values beyond the range of ``dtype``.
@@ -64,14 +66,14 @@ class Checkpoint:
         model = build_model(tensors, torch.float32, self.computation)
         if dtype != torch.float32:
             convert_weights(model, dtype, projections)
-            lack = finite.lack(model.state_dict())
-            if lack:
-                raise ValueError(f"{self.path}: in {str(dtype).removeprefix('torch.')}, {lack}: use fp32 or bf16")
+            problem = finite.describe_nonfinite(model.state_dict())
+            if problem:
+                raise ValueError(f"{self.path}: in {str(dtype).removeprefix('torch.')}, {problem}: use fp32 or bf16")
         return model
 
 
 def find(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Checkpoint:
-    """The checkpoint of a name (see the module's text), downloaded into ``root`` if need be.
+    """Return the checkpoint of a name (see the module's text), downloaded into ``root`` if need be.
 
     Raises FileNotFoundError for a path without a file, ValueError for any other unknown name (with the nearest one)
     or a model that is not computed as CLIP is, RuntimeError or ConnectionError where a download fails.
@@ -84,25 +86,25 @@ def find(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = Non
         return Checkpoint(path, preprocess=OPENAI_IMAGES)
     if name == EMBEDDED:
         return Checkpoint(_embedded(Path(__file__).with_name("embedded.safetensors")), preprocess=OPENAI_IMAGES)
-    place = hugging_face.place(name, root)
-    if place is not None:
-        model = place.model()
+    location = hugging_face.locate(name, root)
+    if location is not None:
+        model = location.model()
         said = "CLIP as its config.json says"
-        return Checkpoint(place.weights(), model.computation, model.preprocess, architecture=said, shape=model.shape)
+        return Checkpoint(location.weights(), model.computation, model.preprocess, architecture=said, shape=model.shape)
     path = Path(name).expanduser()
     if path.is_file():
         return Checkpoint(path, assumed=True)
     if path.suffix.lower() in SUFFIXES:
         raise FileNotFoundError(f"there is no weights file {path}")
-    known = {known.lower(): known for known in (*_MODELS, EMBEDDED)}
-    nearest = difflib.get_close_matches(name.lower(), known, n=1)
-    hint = f"did you mean {known[nearest[0]]!r}? " if nearest else ""
-    models = f"{', '.join(known.values())}, open_clip:ARCH/PRETRAINED, or hf:OWNER/NAME"
+    known = (*_MODELS, EMBEDDED)
+    nearest = closest(name, known)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    models = f"{', '.join(known)}, open_clip:ARCH/PRETRAINED, or hf:OWNER/NAME"
     raise ValueError(f"{name!r} is neither a CLIP model nor a weights file; {hint}Models: {models}")
 
 
 def _embedded(path: Path) -> Path:
-    if not path.is_file() or _sha256(path) != EMBEDDED_SHA256:
+    if not path.is_file() or sha256(path) != EMBEDDED_SHA256:
         raise ValueError(
             f"{path} is damaged or missing: it is not the file that comes with this project; get that again "
             "(git checkout -- clip/embedded.safetensors)"
@@ -123,5 +125,5 @@ def _find_open_clip(name: str, root: str | os.PathLike[str] | None) -> Checkpoin
 
 
 def resolve(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Path:
-    """The file of ``find``."""
+    """Return the file of the checkpoint that ``find`` gives."""
     return find(name, root).path

@@ -6,9 +6,10 @@ imported: ``import datasets.oxford_pets`` for one, ``datasets.load_all()`` for a
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from typing import Any
+
+from common.names import closest
 
 _MODULES = {
     "ImageNet": "imagenet",
@@ -49,7 +50,7 @@ WRITTEN: tuple[str, ...] = tuple(name for name in NAMES if name.startswith(("Dig
 
 
 def load(name: str) -> Any:
-    """The loader's class, by its registry name."""
+    """Return a loader's class, by its registry name."""
     return getattr(import_module(_module(name)), name)
 
 
@@ -68,12 +69,12 @@ def _module(name: str) -> str:
 
 
 def config_name(name: str) -> str:
-    """Name of the configuration file that comes with a loader, by its registry name; "" for other names."""
+    """Return the name of the configuration file that comes with a loader, by its registry name; "" for other names."""
     return _MODULES.get(name, "")
 
 
 def find_name(name: str) -> str:
-    """Registry name of a dataset called by that or by its configuration's name, in any case.
+    """Return the registry name of a dataset called by that or by its configuration's name, in any case.
 
     Raises:
         ValueError: there is none; the nearest is named.
@@ -81,6 +82,6 @@ def find_name(name: str) -> str:
     known = {call.lower(): registry for registry, module in _MODULES.items() for call in (registry, module)}
     if name.lower() in known:
         return known[name.lower()]
-    nearest = difflib.get_close_matches(name.lower(), known, n=1)
-    hint = f"did you mean {known[nearest[0]]}?" if nearest else f"known: {', '.join(NAMES)}"
+    nearest = closest(name, known)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(NAMES)}"
     raise ValueError(f"there is no dataset {name!r}: {hint}")

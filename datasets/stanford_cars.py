@@ -20,11 +20,7 @@ class StanfordCars(SplitLoader):
 
     folder = "stanford_cars"
     contents = "its folders cars_train and cars_test"
-    annotations = (
-        "devkit/cars_train_annos.mat",
-        "cars_test_annos_withlabels.mat",
-        "devkit/cars_meta.mat",
-    )
+    annotations = ("devkit/cars_train_annos.mat", "cars_test_annos_withlabels.mat", "devkit/cars_meta.mat")
 
     def derive(self, rng: random.Random) -> Splits:
         train_name, test_name, meta_name = self.annotations
@@ -49,6 +45,6 @@ class StanfordCars(SplitLoader):
 
 
 def year_first(name: str) -> str:
-    """``Audi TTS Coupe 2012`` -> ``2012 Audi TTS Coupe``."""
+    """Move the year to the front: ``Audi TTS Coupe 2012`` -> ``2012 Audi TTS Coupe``."""
     model, _, year = str(name).strip().rpartition(" ")
     return f"{year} {model}"

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reference import Reference
-from trainers.shared.base import unit
+from trainers.shared.cosine import l2_normalize
 from trainers.shared.templates import template_of
 
 from .shared.numbers import Numbers
@@ -47,7 +47,7 @@ class Golden(Numbers):
     def before(self) -> dict[str, Tensor]:
         """What the model gives before training."""
         raw = self.model.image_features(self.images)
-        found = {"image_features_clip": unit(raw), "image_features_clip_raw": raw}
+        found = {"image_features_clip": l2_normalize(raw), "image_features_clip_raw": raw}
         return super().before() | found | {"image_features": self.model.adapted(raw)}
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 import trainers
 from reference import Reference
-from trainers.shared.context import POSITIONS, Context, image_features, initial_vectors
+from trainers.shared.context import POSITIONS, Context, initial_vectors
+from trainers.shared.cosine import clip_image_features
 
 from .shared.clip import causal
 from .shared.numbers import Numbers
@@ -93,7 +94,7 @@ class Golden(Numbers):
         """What the model gives before training."""
         model, found = self.model, super().before()
         start = initial_vectors(model.clip_model, model.prompts.context, len(self.setting["classes"]))
-        found |= {f"init/{self.prefix}ctx": start, "image_features": image_features(model.clip_model, self.images)}
+        found |= {f"init/{self.prefix}ctx": start, "image_features": clip_image_features(model.clip_model, self.images)}
         return found | {"loss/ce": F.cross_entropy(found["logits"], self.labels)}
 
 

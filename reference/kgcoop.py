@@ -11,6 +11,7 @@ from torch import Tensor
 import trainers
 from reference import Reference
 from trainers.shared.context import POSITIONS
+from trainers.shared.cosine import cosine_distance
 
 from . import coop
 from .shared.clip import PlainCLIP
@@ -67,7 +68,7 @@ class Golden(coop.Golden):
     def before(self) -> dict[str, Tensor]:
         """What the model gives before training."""
         model, found = self.model, super().before()
-        score = model.distance(found["text_features"])
+        score = cosine_distance(found["text_features"], model.text_features_clip)
         return found | {"text_features_clip": model.text_features_clip, "loss/score": score}
 
 

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reference import Reference
-from trainers.shared.context import image_features, text_features
+from trainers.shared.context import clip_text_features
+from trainers.shared.cosine import clip_image_features
 from trainers.shared.templates import fill
 
 from .shared.clip import causal
@@ -95,8 +96,9 @@ class Golden(WithImages):
     def before(self) -> dict[str, Tensor]:
         """What the model gives before training."""
         clip_model = self.model.clip_model
-        frozen = {"text_features_clip": text_features(clip_model, fill(prompt_of(self.cfg), self.setting["classes"]))}
-        return super().before() | frozen | {"image_features_clip": image_features(clip_model, self.images)}
+        prompts = fill(prompt_of(self.cfg), self.setting["classes"])
+        frozen = {"text_features_clip": clip_text_features(clip_model, prompts)}
+        return super().before() | frozen | {"image_features_clip": clip_image_features(clip_model, self.images)}
 
 
 def _adapters(name: str, width: int) -> Shapes:

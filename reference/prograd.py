@@ -11,7 +11,8 @@ from torch import Tensor
 
 import trainers
 from reference import Reference
-from trainers.shared.context import POSITIONS, cosine_logits
+from trainers.shared.context import POSITIONS
+from trainers.shared.cosine import cosine_logits
 
 from . import coop
 from .shared.clip import PlainCLIP

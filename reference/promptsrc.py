@@ -15,8 +15,7 @@ from clip.model import build_model
 from reference import Reference
 from trainers.promptsrc import PromptSRC as Trainer
 from trainers.promptsrc import epoch_weights
-from trainers.shared.base import unit
-from trainers.shared.context import cosine_logits
+from trainers.shared.cosine import cosine_logits, l2_normalize
 from trainers.shared.deep_prompts import ImageStart
 
 from . import maple
@@ -106,7 +105,7 @@ class Golden(WithImages):
         """What the model gives before training."""
         model = self.model
         terms, _ = model.terms(self.images, self.labels)
-        f_0, w_0 = ImageStart(model.clip_model.visual, self.images).frozen_feature(), unit(model.teacher())
+        f_0, w_0 = ImageStart(model.clip_model.visual, self.images).frozen_feature(), l2_normalize(model.teacher())
         found = {f"loss/{name}": value for name, value in terms.items()}
         found |= {"text_features_clip": w_0, "image_features_clip": f_0, "fixed_embeddings": model.teacher()}
         return super().before() | found | {"logits_clip": cosine_logits(model.clip_model, f_0, w_0)}

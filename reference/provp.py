@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reference import Reference
 from trainers import provp
-from trainers.shared.context import cosine_logits
+from trainers.shared.cosine import cosine_logits
 from trainers.shared.deep_prompts import ImageStart
 from trainers.shared.templates import template_of
 

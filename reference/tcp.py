@@ -10,7 +10,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from reference import Reference
-from trainers.shared.context import image_features
+from trainers.shared.cosine import clip_image_features, cosine_distance
 from trainers.tcp import templates_of
 
 from .shared.clip import PlainCLIP, causal
@@ -80,8 +80,8 @@ class Golden(Numbers):
         tokens = model.class_tokens()
         found |= {"class_tokens_head": tokens[..., :32], "class_tokens_norm": tokens.norm(dim=-1)}
         found |= {"loss/ce": F.cross_entropy(found["logits"], self.labels)}
-        found |= {"loss/score": model.distance(found["text_features"])}
-        found |= {"image_features": image_features(model.clip_model, self.images)}
+        found |= {"loss/score": cosine_distance(found["text_features"], model.text_features_clip)}
+        found |= {"image_features": clip_image_features(model.clip_model, self.images)}
         return found | {"text_features_clip": model.text_features_clip}
 
 

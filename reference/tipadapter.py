@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reference import Reference
-from trainers.shared.base import unit
-from trainers.shared.features import Features, image_features
+from trainers.shared.cosine import l2_normalize
+from trainers.shared.features import Features, features_of_batches
 from trainers.shared.templates import IMAGENET_ENSEMBLE, template_of
 from trainers.tipadapter.cache import SCALE, accuracy_of, search
 from trainers.tipadapter.method import ADAM_EPS
@@ -88,7 +88,7 @@ def labels_of(classes: int) -> Tensor:
 def ready(model: Any) -> None:
     """Put random keys into the cache."""
     labels = labels_of(len(model.text))
-    keys = unit(torch.randn(len(labels), model.text.shape[1]))
+    keys = l2_normalize(torch.randn(len(labels), model.text.shape[1]))
     model.set_cache(keys.to(model.text), labels.to(model.text.device))
 
 
@@ -120,7 +120,7 @@ class Golden(Numbers):
             for number in range(self.cfg.TRAINER.TIPADAPTER.AUGMENT_EPOCH)
         ]
         mean = torch.stack([found.values for found in passes]).mean(dim=0)
-        self.model.set_cache(unit(mean), passes[0].labels)
+        self.model.set_cache(l2_normalize(mean), passes[0].labels)
         self.val, self.test = (self._features(part) for part in ("val", "test"))
 
     def before(self) -> dict[str, Tensor]:
@@ -160,12 +160,12 @@ class Golden(Numbers):
                 part = slice(start, start + batch)
                 yield {"img": images[part], "label": torch.tensor(labels[part])}
 
-        return image_features(self.model.clip_model, batches())
+        return features_of_batches(self.model.clip_model, batches())
 
     def _features(self, part: str) -> Features:
         images = self.near(f"{part}_images", self.setting["images"][f"{part}_from"])
         found = self._encode(images, self.setting[f"{part}_labels"], batch=len(images))
-        return Features(unit(found.values), found.labels)
+        return Features(l2_normalize(found.values), found.labels)
 
     def near(self, name: str, sources: list[int]) -> Tensor:
         """Images near those of the first pass: 0.9 of the source's and 0.5 of fresh noise."""

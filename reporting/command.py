@@ -1,85 +1,48 @@
-"""The command line of `report.py`."""
+"""What `python mmrl.py report` does with its arguments."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import trainers
 from reporting.changes import as_json
-from reporting.gather import Gathered, gather
+from reporting.load.gather import Gathered
 from reporting.names import check_names
-from reporting.report import Asked, Report, build
-from reporting.result import PROTOCOLS
+from reporting.report import Report, Request, build
 from reporting.write import write
 from runs.config import flatten, get_cfg_default
-from runs.grid.layout import dataset_names
+from runs.protocols import PROTOCOLS, dataset_names
 
 SHOWN = 5  # commands on the terminal; all are in the report
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"error: {message} (-h explains)", file=sys.stderr)
-        sys.exit(2)
-
-
-def parse(words: Sequence[str], doc: str) -> argparse.Namespace:
-    """Read the command line."""
-    summary, _, details = doc.partition("\n\n")
-    form = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(prog="report.py", description=summary, epilog=details, formatter_class=form, allow_abbrev=False)
-    add = parser.add_argument
-    add("outputs", nargs="*", type=Path, metavar="OUTPUT", help="folders of runs (default: $OUTPUT, else output)")
-    add("--out", type=Path, metavar="DIR", help="folder of the report (default: report in the first OUTPUT)")
-    add("--title", default="Report", metavar="TEXT", help="the report's heading")
-    add("--paper", action="store_true", help="add the published numbers and the gap to them")
-    add("--to", default="MMRL", metavar="METHOD", help="the method that others are compared to (default: MMRL)")
-    add(
-        "--seeds",
-        nargs="+",
-        type=int,
-        metavar="N",
-        help="seeds that count (default: 1 2 3, or all where there are others)",
-    )
-    add("--protocols", nargs="+", default=[], metavar="NAME", help=f"of {', '.join(PROTOCOLS)} (default: all)")
-    add("--methods", nargs="+", default=[], metavar="NAME", help="only these; one that has not run shows as missing")
-    add("--datasets", nargs="+", default=[], metavar="NAME", help="only these; one that has not run shows as missing")
-    args = parser.parse_args(words)
-    args.outputs = args.outputs or [Path(os.environ.get("OUTPUT") or "output")]
-    return args
-
-
-def asked_of(args: argparse.Namespace, found: Gathered) -> Asked:
-    """What is asked for. Raises ValueError for a name that is unknown, with the nearest, or an entry given twice."""
+def request_of(args: argparse.Namespace, found: Gathered) -> Request:
+    """Return what is asked for. Raises ValueError for a name that is unknown (with the nearest) or given twice."""
     keys = [*(result.key for result in found.results), *found.expected]
-    methods = [trainers.ALIASES.get(name, name) for name in args.methods]
+    to, *methods = (trainers.ALIASES.get(name, name) for name in (args.to, *args.methods))
     known = {*trainers.METHODS, *(key.row.method for key in keys)}
     check_names("protocol", args.protocols, PROTOCOLS)
     check_names("method", methods, known)
-    check_names("method", [trainers.ALIASES.get(args.to, args.to)], known)
+    check_names("method", [to], known)
     check_names("dataset", args.datasets, {*dataset_names(), *(key.dataset for key in keys)})
     seeds = args.seeds or []
     twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
     if twice:
         raise ValueError(f"--seeds: given twice: {', '.join(map(str, twice))}")
-    to = trainers.ALIASES.get(args.to, args.to)
-    return Asked(to, args.paper, args.protocols, methods, args.datasets, seeds, args.title)
+    return Request(to, args.paper, args.protocols, methods, args.datasets, seeds, args.title)
 
 
-def main(words: Sequence[str], doc: str) -> int:
-    """Read, write, and say what came of it. Returns 1 if a cell was refused or a file is damaged, else 0.
+def main(args: argparse.Namespace, found: Gathered) -> int:
+    """Write the report of what was found, and say what came of it.
+
+    Returns 1 if a cell was refused or a file is damaged, else 0.
 
     Raises:
         ValueError, OSError: bad input, in one line.
     """
-    args = parse(words, doc)
-    found = gather(args.outputs)
-    report = build(found, asked_of(args, found), defaults())
+    report = build(found, request_of(args, found), defaults())
     out = args.out or args.outputs[0] / "report"
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"cannot write into {out}: it is a file")
@@ -95,17 +58,17 @@ def tell(report: Report, out: Path, files: int) -> None:
         print(f"error: {line}", file=sys.stderr)
     for line in [*report.unfinished, *report.notes]:
         print(f"note: {line}", file=sys.stderr)
-    if report.lacks:
+    if report.missing:
         print("Missing; to fill it:")
-        for lack in report.lacks[:SHOWN]:
-            print(f"  {lack.command()}")
-        if len(report.lacks) > SHOWN:
-            print(f"  ... and {len(report.lacks) - SHOWN} more commands, in the report")
+        for runs in report.missing[:SHOWN]:
+            print(f"  {runs.command()}")
+        if len(report.missing) > SHOWN:
+            print(f"  ... and {len(report.missing) - SHOWN} more commands, in the report")
     print(f"{len(report.tables)} tables, {len(report.plots)} plots, {files} files: {out / 'report.html'}")
 
 
 def defaults() -> dict[str, object]:
-    """The value of each setting where nothing sets it."""
+    """Return the value of each setting where nothing sets it."""
     cfg = get_cfg_default()
     trainers.extend_cfg(cfg)
     return dict(as_json(dict(flatten(cfg))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import os
 import re
 import subprocess
 import sys
@@ -14,10 +15,12 @@ import pytest
 import yaml
 
 import datasets
+import mmrl
 import reference
 import train
 import trainers
 from runs import config
+from tests.runs.resolved import BASES, method_files
 from tests.standin.surface import importable
 
 ROOT = Path(train.__file__).parent
@@ -63,6 +66,10 @@ def imports(nodes) -> Iterator[tuple[str, list[str]]]:
             yield node.module, [alias.name for alias in node.names]
 
 
+def test_the_root_has_three_programs():
+    assert {path.name for path in ROOT.glob("*.py")} == {"train.py", "parse_test_res.py", "mmrl.py"}
+
+
 def test_every_floor_has_sources():
     assert all(sources(floor) for floor in FLOORS) and len(sources()) > 40
 
@@ -73,9 +80,7 @@ def test_imports_go_down_only(floor):
         f"{path} imports {module}"
         for path, nodes in trees(floor)
         for module, _ in imports(nodes)
-        if module.split(".")[0]
-        in {*FLOORS, "tools", "train", "grid", "report", "inspect_run", "parse_test_res", "predict", "export", "mmrl"}
-        - MAY_IMPORT[floor]
+        if module.split(".")[0] in {*FLOORS, "tools", "train", "parse_test_res", "mmrl"} - MAY_IMPORT[floor]
     ]
     assert not upward
 
@@ -88,6 +93,26 @@ def test_relative_imports_stay_in_their_package():
         if isinstance(node, ast.ImportFrom) and node.level >= len(path.parts)
     ]
     assert not climbing
+
+
+def test_what_is_above_the_methods_knows_none():
+    """It asks a trainer or its ``Method``, and nothing that is private to them; ``_models`` is Dassl's."""
+    modules = {entry.module for entry in trainers.METHODS.values()}
+    above = [folder for folder in FLOORS if "trainers" in MAY_IMPORT[folder] and folder != "trainers"]
+    paths = [*ROOT.glob("*.py"), *sources(*above)]
+    known = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in paths
+        for module, names in imports(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        for name in (module, *(f"{module}.{name}" for name in names))
+        if any(f"{name}.".startswith(f"{one}.") for one in modules)
+    ]
+    private = [
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for path in paths
+        for match in re.finditer(r"\b(trainer|method|model)\._(?!models\b)\w+", path.read_text(encoding="utf-8"))
+    ]
+    assert len(paths) > 40 and not known + private
 
 
 def test_only_public_names_of_dassl_are_used_in_a_run():
@@ -145,12 +170,6 @@ def test_json_that_is_written_is_json():
     assert not found
 
 
-def method_configs() -> list[Path]:
-    return [
-        path for path in sorted(CONFIGS.rglob("*.yaml")) if path.parent.name != "datasets" and path.stem != "datasets"
-    ]
-
-
 def dataset_configs() -> list[Path]:
     """All but a user's copies of the two for own data."""
     originals = {"ImageFolder": "imagefolder", "Table": "table"}
@@ -170,7 +189,7 @@ def test_every_method_has_its_files():
     for folder in ("trainers", "reference"):
         found = {path.stem for path in sources(folder) if path.parent.name == folder}
         found |= {path.parent.name for path in (ROOT / folder).glob("*/__init__.py")}
-        assert found - {"__init__", "shared"} == names
+        assert found - {"__init__", "shared", "settings"} == names
     rows = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
     assert all(reference.of(method) and f"\n| {method} |" in rows for method in trainers.METHODS)
 
@@ -178,8 +197,10 @@ def test_every_method_has_its_files():
 def test_all_configurations_are_seen():
     overrides = set(CONFIGS.rglob("trainers/*/datasets.yaml"))
     copies = set((CONFIGS / "datasets").rglob("*.yaml")) - set(dataset_configs())
-    assert set(CONFIGS.rglob("*.y*ml")) == {*dataset_configs(), *method_configs(), *overrides, *copies}
-    assert {path.parent.name for path in method_configs()} == set(trainers.METHODS)
+    bases = set(BASES.glob("*.yaml"))
+    assert set(CONFIGS.rglob("*.y*ml")) == {*dataset_configs(), *method_files(), *overrides, *copies, *bases}
+    assert len(bases) == 3 and all(path.read_text().startswith("# ") for path in bases)
+    assert {path.parent.name for path in method_files()} == set(trainers.METHODS)
     assert len(dataset_configs()) == len(datasets.NAMES)
 
 
@@ -209,7 +230,7 @@ def test_every_dataset_has_one_configuration():
     assert sorted(named) == sorted(datasets.NAMES)
 
 
-@pytest.mark.parametrize("path", method_configs(), ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize("path", method_files(), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_method_configuration_builds_and_names_a_trainer(path):
     cfg = build(CONFIGS / "datasets/digits.yaml", path)
     assert cfg.TRAINER.NAME == path.parent.name and path.parent.name in trainers.METHODS
@@ -261,7 +282,8 @@ def test_all_scripts_are_seen():
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_every_script_explains_itself(path):
     for flag in ("-h", "--help"):
-        done = subprocess.run(["bash", path, flag], capture_output=True, text=True)
+        environment = {**os.environ, "PYTHON": sys.executable}
+        done = subprocess.run(["bash", path, flag], capture_output=True, text=True, env=environment)
         assert done.returncode == 0 and not done.stderr
         assert f"bash {path.relative_to(ROOT)}" in done.stdout and "OUTPUT" in done.stdout
         assert not re.search(r"^#|^source |read_args", done.stdout, re.MULTILINE)
@@ -272,14 +294,68 @@ def test_no_script_holds_a_hyper_parameter():
         key
         for path in (ROOT / "scripts").rglob("*.sh")
         for line in path.read_text().splitlines()
-        if not line.lstrip().startswith("#") and "OPTIM.LR 0.002 OPTIM.MAX_EPOCH 20" not in line  # the help's example
+        if not line.lstrip().startswith("#")
         for key in re.findall(r"\b(?:[A-Z_0-9]+\.)+[A-Z_0-9]+\b", line)
     ]
-    assert sorted(set(keys)) == ["DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES"]
+    assert not keys
 
 
-def test_help_is_quick():
-    """-h must not wait for torch."""
-    lines = "import sys, train\ntry: train.parse_args(['-h'])\nexcept SystemExit: print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", lines], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == "False" and "--load-epoch" in done.stdout
+def test_commands_are_the_modules_of_commands():
+    modules = {path.stem for path in (ROOT / "commands").glob("*.py")} - {"__init__"}
+    assert modules == {mmrl.module_of(name) for name in (*mmrl.COMMANDS, mmrl.SCRIPT)}
+
+
+def test_every_command_is_listed_with_a_line(capsys):
+    assert mmrl.main([]) == 2 and mmrl.main(["-h"]) == mmrl.main(["--help"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == "" and printed.out == 3 * f"{mmrl.listing()}\n"
+    lines = [re.fullmatch(r"  ([a-z-]+) +([A-Z].+\.)", line) for line in mmrl.listing().splitlines()]
+    assert [line[1] for line in lines if line] == [*mmrl.COMMANDS]
+    assert all(len(line) <= 120 for line in mmrl.listing().splitlines())
+
+
+@pytest.mark.parametrize(("name", "hint"), [("predct", "did you mean predict or inspect?"), ("x", "known: compare, ")])
+def test_an_unknown_command_is_one_line_with_the_nearest(name, hint, capsys):
+    assert mmrl.main([name, "RUN"]) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert printed.err.startswith(f"error: there is no command {name}; {hint}")
+
+
+@pytest.mark.parametrize("name", mmrl.COMMANDS)
+def test_every_command_explains_itself(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        mmrl.main([name, "-h"])
+    printed = capsys.readouterr()
+    assert (end.value.code, printed.err) == (0, "") and printed.out.startswith(f"usage: python mmrl.py {name} ")
+    assert mmrl.summary(name) in printed.out and f"    python mmrl.py {name} " in printed.out
+
+
+QUICK = """
+import sys, mmrl, train
+
+def ended(main, words):
+    try:
+        return main(words)
+    except SystemExit as end:
+        return end.code
+
+def train_on(words):
+    sys.argv = ["train.py", *words]
+    return train.main()
+
+statuses = [mmrl.main([])] + [ended(mmrl.main, [name, flag]) for name in mmrl.COMMANDS for flag in ("-h", "--wrong")]
+wrong = ["prepare Nope", "grid xd --datasets nope", "predict nope --backbone b --classes a", "report nowhere"]
+statuses += [ended(mmrl.main, line.split()) for line in wrong]
+digits = ["--dataset-config-file", "configs/datasets/digits.yaml"]
+trained = [["-h"], ["--seed", "one"], ["--trainer", "MMLR", *digits], ["--trainer", "MMRL"]]
+statuses += [ended(train_on, words) for words in trained]
+sys.exit(f"{'torch' in sys.modules} {statuses}")
+"""
+
+
+def test_help_and_wrong_words_do_not_wait_for_torch():
+    done = subprocess.run([sys.executable, "-c", QUICK], cwd=ROOT, capture_output=True, text=True)
+    statuses = [2, *([0, 2] * len(mmrl.COMMANDS)), 1, 1, 1, 1, 0, 2, 1, 1]
+    assert done.stderr.splitlines()[-1] == f"False {statuses}", done.stderr
+    assert "--load-epoch" in done.stdout and "--classes-file" in done.stdout

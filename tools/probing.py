@@ -23,7 +23,7 @@ import trainers
 from clip.model import CLIP
 from reference.shared import toy
 from runs.config import build_cfg, merge_pairs
-from runs.grid.layout import CONFIGS, choose_config, method_file
+from runs.protocols import CONFIGS, choose_config, method_file
 from trainers.shared.backbone import load_clip
 from trainers.shared.base import autocast
 

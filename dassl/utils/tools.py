@@ -18,6 +18,8 @@ import numpy as np
 import PIL
 import torch
 
+from common.files import replacing
+
 from .images import read_image as read_image
 from .registry import nearest
 
@@ -49,7 +51,7 @@ def write_json(obj: Any, fpath: str | os.PathLike[str]) -> None:
 
 
 def listdir_nohidden(path: str | os.PathLike[str], sort: bool = False) -> list[str]:
-    """Names in a folder that do not start with a dot."""
+    """Return the names in a folder that do not start with a dot."""
     names = [name for name in os.listdir(path) if not name.startswith(".")]
     return sorted(names) if sort else names
 
@@ -85,14 +87,10 @@ def download_url(url: str, dst: str | os.PathLike[str]) -> None:
     """Download `url` to the file `dst`; the final name appears only when the download is complete."""
     target = Path(dst)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".incomplete")
     print(f'* url="{url}"')
     print(f'* destination="{dst}"')
-    try:
+    with replacing(target) as partial:
         urllib.request.urlretrieve(url, partial, _show_progress)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
     sys.stdout.write("\n")
 
 
@@ -116,9 +114,5 @@ def collect_env_info() -> str:
         lines += [f"GPU {i}: {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
     elif torch.backends.mps.is_available():
         lines.append("GPU: Apple (MPS)")
-    lines += [
-        f"CPU threads: {torch.get_num_threads()}",
-        f"NumPy: {np.__version__}",
-        f"Pillow: {PIL.__version__}",
-    ]
+    lines += [f"CPU threads: {torch.get_num_threads()}", f"NumPy: {np.__version__}", f"Pillow: {PIL.__version__}"]
     return "\n".join(lines)

@@ -6,7 +6,6 @@ import io
 import os
 import shutil
 import warnings
-import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from common.files import check_zip, replacing, write_bytes, write_text
 from dassl.lazy import names_from
 
 from .tools import tolist_if_not
@@ -76,7 +76,7 @@ def _reading_dassl_pickles() -> Iterator[None]:
 
 
 def atomic_save(state: Any, path: PathLike, backup: PathLike | None = None) -> None:
-    """`torch.save` that leaves the old file or the complete new one under `path`, after a kill or a power cut.
+    """Save like `torch.save`, and leave the old file or the complete new one under `path`, after a kill or a power cut.
 
     The old file becomes `backup`, if one is named; killed right then, only `backup` is there. Raises OSError naming
     `path`, such as for a full disk; the old file is then as it was.
@@ -84,41 +84,11 @@ def atomic_save(state: Any, path: PathLike, backup: PathLike | None = None) -> N
     target = Path(path)
     content = io.BytesIO()
     torch.save(state, content)
-    # A fixed name: what a kill leaves behind is overwritten by the next attempt, and does not pile up.
-    partial = target.with_name(f".{target.name}.incomplete")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            _write_through(partial, content.getbuffer())
-            if backup is not None and target.is_file():
-                os.replace(target, backup)
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
-        _sync_folder(target.parent)
     except OSError as error:
         raise OSError(error.errno, f"cannot write {target}: {error.strerror}") from error
-
-
-def _write_through(path: Path, data: memoryview) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        while data:
-            data = data[os.write(handle, data[: 1 << 20]) :]
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` last; Windows, which opens no folders, does so by itself."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    write_bytes(target, content.getbuffer(), backup=backup)
 
 
 def _strip_module(state_dict: Mapping[str, Any]) -> OrderedDict[str, Any]:
@@ -146,15 +116,11 @@ def save_checkpoint(
     atomic_save(content, path)
     print(f"Checkpoint saved to {path}")
 
-    pointer = folder / ".checkpoint.incomplete"
-    pointer.write_text(f"{path.name}\n", encoding="utf-8")
-    os.replace(pointer, folder / "checkpoint")
-
+    write_text(folder / "checkpoint", f"{path.name}\n")
     if is_best:
         best = folder / "model-best.pth.tar"
-        partial = best.with_name(f".{best.name}.incomplete")
-        shutil.copyfile(path, partial)
-        os.replace(partial, best)
+        with replacing(best) as partial:
+            shutil.copyfile(path, partial)
         print(f"Best checkpoint saved to {best}")
 
 
@@ -167,7 +133,7 @@ def load_checkpoint(fpath: PathLike) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint file at {path}")
     try:
-        _check_sums(path)
+        check_zip(path)
         with _reading_dassl_pickles():
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -179,15 +145,6 @@ def load_checkpoint(fpath: PathLike) -> dict[str, Any]:
     if not isinstance(checkpoint, dict):
         raise ValueError(f"cannot load checkpoint {path}: it holds a {type(checkpoint).__name__}, not a dict")
     return checkpoint
-
-
-def _check_sums(path: Path) -> None:
-    """BadZipFile if a part of the file does not fit its checksum: torch.load does not look."""
-    if zipfile.is_zipfile(path):  # torch's format of before 1.6 is no archive, and has no checksums
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"{damaged} does not fit its checksum")
 
 
 def resume_from_checkpoint(
@@ -260,7 +217,7 @@ def open_specified_layers(model: nn.Module, open_layers: str | list[str]) -> Non
 
 
 def count_num_param(model: nn.Module | None = None, params: Any = None) -> int:
-    """Number of parameters of `model`, or of `params` (tensors, or a group `{"params": tensors}`)."""
+    """Return the number of parameters of `model`, or of `params` (tensors, or a group `{"params": tensors}`)."""
     if model is not None:
         return sum(p.numel() for p in model.parameters())
     if params is not None:

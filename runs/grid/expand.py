@@ -11,8 +11,11 @@ from functools import cache
 from yacs.config import CfgNode
 
 from runs import config
-from runs.grid.layout import (
+from runs.options import NAMED
+from runs.protocols import (
     PROTOCOLS,
+    SHOTS,
+    SOURCE,
     STEPS,
     Run,
     check_name,
@@ -22,7 +25,6 @@ from runs.grid.layout import (
     method_file,
     method_names,
 )
-from runs.options import NAMED
 
 # What the grid gives every run, and by what it is asked for.
 TAKEN = {
@@ -53,9 +55,9 @@ class Grid:
     protocol: str
     datasets: Sequence[str]
     methods: Sequence[str] = ("MMRL",)
-    shots: Sequence[int] = (16,)
+    shots: Sequence[int] = (SHOTS,)
     seeds: Sequence[int] = (1, 2, 3)
-    source: str = "imagenet"
+    source: str = SOURCE
     cfg: str = ""
     changes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     options: Sequence[str] = ()
@@ -92,13 +94,12 @@ class Grid:
 
 
 def expand(grids: Iterable[Grid]) -> list[Run]:
-    """All runs of the grids, each once, a training run right before its tests.
+    """Return all runs of the grids, each once, a training run right before its tests.
 
     Raises:
         ValueError: a grid is wrong (see `Grid.check`), an unknown setting or a value of the wrong type, or two runs
             that differ would share a folder.
     """
-    chains: dict[str, Chain] = {}
     found: dict[str, Run] = {}
     for grid in grids:
         grid.check()
@@ -109,13 +110,11 @@ def expand(grids: Iterable[Grid]) -> list[Run]:
                     f"two runs that differ have the folder {run.name}: "
                     f"{' '.join(_settings(other)) or 'plain'}; {' '.join(_settings(run)) or 'plain'}"
                 )
-            if other is run:
-                chains.setdefault((run.model or run).name, []).append(run)
-    return [run for chain in chains.values() for run in chain]
+    return [run for chain in chains_of(found.values()) for run in chain]
 
 
 def chains_of(runs: Iterable[Run]) -> list[Chain]:
-    """Training runs with their tests, in the order of `runs`."""
+    """Return training runs with their tests, in the order of `runs`."""
     chains: dict[str, Chain] = {}
     for run in runs:
         chains.setdefault((run.model or run).name, []).append(run)
@@ -123,7 +122,7 @@ def chains_of(runs: Iterable[Run]) -> list[Chain]:
 
 
 def shard(runs: Iterable[Run], index: int, count: int) -> list[Run]:
-    """The runs of part `index` (from 1) of `count`: a training run and its tests are in the same part.
+    """Return the runs of part `index` (from 1) of `count`: a training run and its tests are in the same part.
 
     Raises:
         ValueError: `index` is not in 1..count.
@@ -134,7 +133,7 @@ def shard(runs: Iterable[Run], index: int, count: int) -> list[Run]:
 
 
 def split_values(text: str) -> list[str]:
-    """`32,128` as two values; commas within brackets or quotes belong to a value, as in `[1, 2],[3]`."""
+    """Split `32,128` into two values; commas within brackets or quotes belong to a value, as in `[1, 2],[3]`."""
     values, depth, quote = [""], 0, ""
     for letter in text:
         if quote:
@@ -189,7 +188,7 @@ def _combinations(grid: Grid, dataset: str, method: str, cfg: str) -> list[tuple
 
 @cache
 def resolved(dataset: str, method: str, cfg: str, task: str, options: tuple[str, ...]) -> CfgNode:
-    """The configuration of a training run. Raises ValueError for an unknown key or a value of the wrong type."""
+    """Resolve the configuration of a training run. Raises ValueError for an unknown key or a wrong value."""
     args = argparse.Namespace(**dict.fromkeys(NAMED))
     args.trainer, args.eval_only, args.model_dir = method, False, ""
     args.dataset_config_file, args.config_file = str(dataset_file(dataset)), str(method_file(method, cfg))

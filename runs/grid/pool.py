@@ -19,7 +19,7 @@ from typing import Any
 
 from dassl import cores
 from runs.environment import PROJECT
-from runs.grid.layout import Run
+from runs.protocols import Run
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,18 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Place:
+class Folders:
     """The folders of all datasets and of all runs."""
 
     root: str
     output: str
 
     def folder(self, run: Run) -> Path:
-        """Where the run lies."""
+        """Return where the run lies."""
         return Path(self.output) / run.name
 
     def arguments(self, run: Run) -> list[str]:
-        """Its arguments of `train.py`."""
+        """Return the run's arguments of `train.py`."""
         return run.arguments(self.root, self.output)
 
 
@@ -74,13 +74,13 @@ class Pool:
 
     Args:
         program: what does a run.
-        place: where data and runs lie.
+        folders: where data and runs lie.
         slots: one for each run at a time: the GPU it sees, or None to leave that as it is. They share the processors.
         beside: how many pools share them too, this one included.
     """
 
-    def __init__(self, program: Program, place: Place, slots: Sequence[str | None], beside: int = 1) -> None:
-        self.program, self.place, self.slots = program, place, list(slots)
+    def __init__(self, program: Program, folders: Folders, slots: Sequence[str | None], beside: int = 1) -> None:
+        self.program, self.folders, self.slots = program, folders, list(slots)
         self._share = str(max(1, cores.available() // (len(self.slots) * beside)))
         self.stopping = False
         self._live: dict[Any, _Live] = {}
@@ -132,7 +132,7 @@ class Pool:
         console = folder / f"{time.monotonic_ns()}.txt"
         environment = {cores.SHARE: self._share}
         environment |= {} if slot is None else {"CUDA_VISIBLE_DEVICES": slot}
-        words = self.place.arguments(run)
+        words = self.folders.arguments(run)
         process = self._context.Process(target=_carry_out, args=(self.program.main, words, str(console), environment))
         process.start()
         self._live[process] = _Live(run, slot, console, time.monotonic())
@@ -152,7 +152,7 @@ class Pool:
 
 
 def last_line(console: Path, status: int) -> str:
-    """Why a run ended with `status`: the last `error:` line of what it printed, else the last line, else the signal."""
+    """Say why a run ended with `status`: the last `error:` line that it printed, else its last line or the signal."""
     text = console.read_text(encoding="utf-8", errors="replace") if console.is_file() else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error: ")]
@@ -162,7 +162,7 @@ def last_line(console: Path, status: int) -> str:
 
 
 def gpus() -> list[str]:
-    """The GPUs that may be used: those of CUDA_VISIBLE_DEVICES if it is set, else all that nvidia-smi lists."""
+    """Return the GPUs that may be used: those of CUDA_VISIBLE_DEVICES if it is set, else all that nvidia-smi lists."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None and shutil.which("nvidia-smi"):
         command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
@@ -172,10 +172,16 @@ def gpus() -> list[str]:
 
 
 def slots_for(jobs: int | None) -> list[str | None]:
-    """`jobs` places for runs, GPUs in turn; by default one for each GPU, or one."""
+    """Return `jobs` slots for runs, GPUs in turn; by default one for each GPU, or one."""
     found = gpus()
     count = jobs or len(found) or 1
     return [found[i % len(found)] if found else None for i in range(count)]
+
+
+def let_processes_import() -> None:
+    """Let processes that are started from now on import the project's packages, wherever they start."""
+    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
 
 
 def _context(imports: Sequence[str]) -> Any:
@@ -185,8 +191,7 @@ def _context(imports: Sequence[str]) -> Any:
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
-    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))  # how older Pythons' servers find what to import
+    let_processes_import()  # older Pythons' servers find the project by nothing else
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["runs.grid.server", *imports])
     return context

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import train
-from runs import files, record
+from common import files
+from runs import record
 from tests.e2e import bad_inputs, mishaps
 from tests.e2e.bad_inputs import QUICK
 from tests.e2e.mishaps import ROOT
@@ -161,7 +162,7 @@ def test_a_loss_that_is_not_finite(user):
 HOLD = """
 import sys, time
 from pathlib import Path
-from runs.files import lock
+from common.files import lock
 with lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -183,7 +184,7 @@ def test_a_fault_of_the_program_shows_its_traceback_and_is_on_record(user, monke
     def broken(*_):
         raise TypeError("a bug")
 
-    monkeypatch.setattr(train, "execute", broken)
+    monkeypatch.setattr("runs.execute.train_and_test", broken)
     with pytest.raises(TypeError, match="a bug"):
         user.train()
     assert record.read(user.run)["error"] == "a bug"
@@ -194,7 +195,7 @@ def test_an_interrupted_run_stays_unfinished(user, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "execute", interrupted)
+    monkeypatch.setattr("runs.execute.train_and_test", interrupted)
     status, err = user.train()
     assert status == 130 and "the same command goes on" in err
     assert record.read(user.run)["status"] == "running"

@@ -6,11 +6,11 @@ import shlex
 
 import pytest
 
-import grid
+from commands import grid
 from reporting.command import defaults
-from reporting.gather import gather
+from reporting.load.gather import gather
 from reporting.missing import missing
-from reporting.report import Asked, build
+from reporting.report import Request, build
 from runs.config import RESOLVED
 from runs.grid import cli
 from runs.grid.expand import expand
@@ -22,10 +22,10 @@ def lacks(runs, *seeds: int):
 
 
 def names_of(command: str) -> list[str]:
-    """The runs that a command stands for, as grid.py expands it."""
+    """The runs that a command stands for, as the grid expands it."""
     words = shlex.split(command)
-    assert words[:2] == ["python", "grid.py"]
-    return [run.name for run in expand(cli.grids_of(cli.parse(words[2:], grid.__doc__)))]
+    assert words[:3] == ["python", "mmrl.py", "grid"]
+    return [run.name for run in expand(cli.grids_of(grid.parse_args(words[3:])))]
 
 
 def test_nothing_is_missing_where_everything_is_there(runs):
@@ -47,7 +47,7 @@ def test_a_missing_half_seed_and_data_set_are_found(runs):
     assert found["CoOp dtd"].text() == "base2new, CoOp: dtd, 16 shots, seeds 2, 3"
     output = str(runs.output)
     assert shlex.split(found["CoOp dtd"].command()) == (
-        "python grid.py base2new --datasets dtd --methods CoOp --shots 16 --seeds 2 3 --output".split() + [output]
+        "python mmrl.py grid base2new --datasets dtd --methods CoOp --shots 16 --seeds 2 3 --output".split() + [output]
     )
     assert names_of(found["CoOp dtd"].command()) == [
         f"base2new/{half}/dtd/shots_16/CoOp/vit_b16_ctxv1/seed{seed}"
@@ -112,21 +112,21 @@ def test_a_refused_cell_is_not_missing(runs):
 def test_data_without_a_configuration_have_no_command(runs):
     runs.add("fewshot", "imagefolder", "all", 80.0, dataset_config="animals")
     (lack,) = lacks(runs, 1, 2)
-    assert lack.command() == "# no command of grid.py: it has no configuration of animals"
+    assert lack.command() == "# no command of the grid: it has no configuration of animals"
 
 
 def test_a_configuration_that_names_other_data_gives_no_command(runs):
     runs.add("fewshot", "imagefolder", "all", 80.0, hidden={"DATASET.FOLDER": "animals"})
     (lack,) = lacks(runs, 1, 2)
     assert lack.command() == (
-        "# no command of grid.py: its configuration of imagefolder names other data than these runs had"
+        "# no command of the grid: its configuration of imagefolder names other data than these runs had"
     )
 
 
 def test_where_one_data_set_lies_is_not_carried_over_to_another(runs):
     runs.add("fewshot", "imagefolder", "all", 80.0, hidden={"DATASET.FOLDER": "animals", "OPTIM.MAX_EPOCH": 2})
-    report = build(gather([runs.output]), Asked(datasets=["imagefolder", "dtd"], seeds=(1,)), defaults())
-    (lack,) = report.lacks
+    report = build(gather([runs.output]), Request(datasets=["imagefolder", "dtd"], seeds=(1,)), defaults())
+    (lack,) = report.missing
     assert (lack.datasets, lack.options) == (("dtd",), (("OPTIM.MAX_EPOCH", "2"),))
 
 
@@ -134,17 +134,17 @@ def test_where_one_data_set_lies_is_not_carried_over_to_another(runs):
 def test_an_unfinished_run_is_named_with_why_and_is_missing(runs, facts):
     folder = runs.add("fewshot", "dtd", "all", 80.0, method="CoOp", **facts)
     runs.add("fewshot", "dtd", "all", 80.0)
-    report = build(gather([runs.output]), Asked(seeds=(1,)), defaults())
+    report = build(gather([runs.output]), Request(seeds=(1,)), defaults())
     why = f"{facts['status']}: {facts['error']}" if "error" in facts else facts["status"]
     assert report.unfinished == [f"{folder} is not finished ({why})"]
-    assert [lack.methods for lack in report.lacks] == [("CoOp",)]
+    assert [lack.methods for lack in report.missing] == [("CoOp",)]
     (table,) = [table for table in report.tables if table.name == "few_shot_vit_b_16"]
     assert table.texts()[0] == ["dtd", "CoOp", "0", "-"]
 
 
 def test_what_is_asked_for_by_name_and_has_not_run_is_missing(runs):
     runs.add("fewshot", "dtd", "all", 80.0)
-    asked = Asked(methods=["MMRL", "CoOp"], datasets=["dtd", "eurosat"], seeds=(1,))
+    asked = Request(methods=["MMRL", "CoOp"], datasets=["dtd", "eurosat"], seeds=(1,))
     report = build(gather([runs.output]), asked, defaults())
-    names = sorted(name for lack in report.lacks for name in names_of(lack.command()))
+    names = sorted(name for lack in report.missing for name in names_of(lack.command()))
     assert [name.split("/")[1:4:2] for name in names] == [["dtd", "CoOp"], ["eurosat", "CoOp"], ["eurosat", "MMRL"]]

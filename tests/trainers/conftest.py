@@ -34,7 +34,7 @@ def toy_settings(method):
     if method not in trainers.METHODS:
         return []
     entry, options = trainers.METHODS[method], dict(reference.of(method).toy)
-    if entry.defaults.get("PREC") == "fp16":
+    if entry.node and entry.settings.prec == "fp16":
         options[f"TRAINER.{entry.node}.PREC"] = "fp32"
     return [word for pair in options.items() for word in pair]
 

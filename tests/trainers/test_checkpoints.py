@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import train
+from common.files import write_bytes
 from dassl.engine.resume import Resumable
 from tests.damage import damages
-from trainers.mmrl.settings import Settings
 from trainers.mmrl.variants import RepresentationLearner, RepresentationProjection
+from trainers.settings import MMRLSettings
 from trainers.shared import checkpoints
-from trainers.shared.atomic import write_bytes
 from trainers.tipadapter.method import read_tensor
 
 ABOUT = {"method": "M", "epoch": 3, "classnames": ["Žluťásek", "cat"], "val_result": 100 / 3, "settings": {"A": [1, 2]}}
@@ -176,7 +176,7 @@ def test_keeping(tmp_path):
 
 def test_size_at_full_scale(tmp_path):
     """MMRL at ViT-B/16 with d_r = 512: under 25 MB."""
-    learner = RepresentationLearner(Settings(0.7, 0.5, tuple(range(6, 13)), 512, 5), 768, 512)
+    learner = RepresentationLearner(MMRLSettings(0.7, 0.5, tuple(range(6, 13)), 512, 5), 768, 512)
     content = {**learner.state_dict(), **RepresentationProjection(768, 512).state_dict()}
     checkpoints.save(tmp_path / "x.safetensors", content, {**ABOUT, "classnames": ["some class"] * 1000})
     assert 19e6 < (tmp_path / "x.safetensors").stat().st_size < 25e6
@@ -293,7 +293,7 @@ def test_what_is_not_finite_is_neither_written_nor_loaded(value, tmp_path):
     assert path.read_bytes() == whole
     method = torch.nn.ParameterDict({"a": torch.tensor(0.0)})
     method["b"] = torch.nn.Linear(2, 3, bias=False).weight
-    method.is_frozen = lambda key: key == "frozen"
+    method.ignores_checkpoint_key = lambda key: key == "frozen"
     found = {"a": torch.tensor(1.5), "b": bad["b.weight"], "frozen": torch.tensor(value)}
     with pytest.raises(ValueError) as caught:
         checkpoints.load_learned(method, found, path)

@@ -95,8 +95,8 @@ def test_settings_are_the_official_ones(method, stem, task, numbers, node):
     assert cfg.INPUT.RRCROP_SCALE == (0.08, 1.0)
     assert cfg.TEST.FINAL_MODEL == ("best_val" if method == "ProVP" else "last_step")
     assert cfg.DATALOADER.TEST.BATCH_SIZE == (512 if method == "ProVP" else 100)
-    found = trainers.load(method).settings_of(cfg)
-    assert found.PREC == "fp16" and {key: found[key] for key in node} == node
+    found = trainers.load(method).settings_of(cfg).values()
+    assert found["PREC"] == "fp16" and {key: found[key] for key in node} == node
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -8,8 +8,9 @@ from clip.model import build_model
 from reference.mmrl import PlainMMRL
 from reference.shared import toy
 from tests.agreement import loss_and_gradients_agree
-from trainers.mmrl import MMRLModel, Settings
+from trainers.mmrl import MMRLModel
 from trainers.mmrl import method as mmrl
+from trainers.settings import MMRLSettings
 
 
 def build(monkeypatch, ids, weights, cfg, dtype):
@@ -41,6 +42,6 @@ def test_float32_at_the_paper_layout(monkeypatch):
     torch.manual_seed(0)
     weights = toy.clip_weights(3, embed=32, res=64, patch=16, vision=(128, 12), text=(64, 12))
     ids = toy.prompt_ids([[3], [4, 5, 6], [7, 8], [9, 1, 2, 3, 4]], [10, 11, 12, 13], [20])
-    cfg = Settings(0.7, 0.5, tuple(range(6, 13)), 32, 5)
+    cfg = MMRLSettings(0.7, 0.5, tuple(range(6, 13)), 32, 5)
     model = build(monkeypatch, ids, weights, cfg, torch.float32)
     compare(model, weights, ids, cfg, torch.randn(3, 3, 64, 64), torch.tensor([0, 3, 1]), 1e-5, 1e-4)

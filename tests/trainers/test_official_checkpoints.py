@@ -16,6 +16,7 @@ import reference
 import train
 import trainers
 from reference.shared.official import SHOTS, clip_weights
+from runs import execute
 
 CONFIGS = Path(train.__file__).parent / "configs"
 OFFICIAL = [
@@ -27,7 +28,7 @@ OFFICIAL = [
 STRANGERS = (
     "vectors image_encoder.A image_encoder.proj_rep prompt_learner.ctxs text_encoder.B.weight text_adapter.1.up.bias"
 ).split()
-NODES = {entry.node for entry in trainers.METHODS.values() if "PREC" in entry.defaults}
+NODES = {entry.node for entry in trainers.METHODS.values() if entry.node}
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +44,10 @@ def evaluate(weights, data_root, tmp_path, monkeypatch):
 
     def run(method, config, model, classes, *options):
         built = []
-        execute = train.execute
+        original = execute.train_and_test
 
         def spy(cfg, args, this, trainers, made_by):
-            results = execute(cfg, args, this, trainers, made_by)
+            results = original(cfg, args, this, trainers, made_by)
             built.extend(trainers)
             return results
 
@@ -57,7 +58,7 @@ def evaluate(weights, data_root, tmp_path, monkeypatch):
         words += ["DATASET.NUM_SHOTS", SHOTS, "DATASET.SUBSAMPLE_CLASSES", classes, "USE_CUDA", "False"]
         words += [word for node in NODES for word in (f"TRAINER.{node}.PREC", "fp32")]
         with monkeypatch.context() as patch:
-            patch.setattr(train, "execute", spy)
+            patch.setattr(execute, "train_and_test", spy)
             patch.setattr(sys, "argv", [str(word) for word in words])
             patch.setattr(sys, "stdout", sys.stdout)  # undone at the end: the run's log takes these over
             patch.setattr(sys, "stderr", sys.stderr)

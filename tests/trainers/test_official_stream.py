@@ -19,9 +19,9 @@ import trainers
 from clip.model import CLIP
 from dassl.config import get_cfg_default
 from trainers import maple
-from trainers.mmrl.settings import VARIANTS
+from trainers.settings import MMRLSettings
 from trainers.shared import official_stream
-from trainers.shared.base import Method
+from trainers.shared.method import Method
 
 SEEDS = json.loads((Path(__file__).parents[1] / "data/seeds.json").read_text())
 METHODS = {name.lower(): name for name in trainers.METHODS}
@@ -129,7 +129,7 @@ def test_is_the_default_where_the_draws_are_known(method, make_trainer):
     assert not make_trainer(method, "OFFICIAL_STREAM", False).follows_public_code
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", MMRLSettings.variants)
 def test_an_ablation_has_it_where_it_is_trained_as_mmrl(variant, make_trainer):
     trainer = make_trainer("MMRL", "TRAINER.MMRL.VARIANT", variant)
     known = trainers.draws_as_public_code(trainer.cfg)

@@ -13,6 +13,7 @@ from reference.shared import toy
 from reference.shared.plain import token_ids
 from trainers import promptsrc
 from trainers.promptsrc import epoch_weights, teacher_templates
+from trainers.settings import PromptSRCSettings
 
 
 @pytest.mark.parametrize(("epochs", "mean", "std"), [(20, 15, 1), (20, 6, 10), (50, 30, 30), (3, 60, 0.5)])
@@ -78,7 +79,7 @@ def test_teacher_is_the_equations(monkeypatch):
     weights = toy.clip_weights(0, vocabulary=49408)
     names = ["dog", "yellow-bellied sapsucker", "inline_skate"]
     clip_model = build_model(weights, torch.float32).double()
-    model = promptsrc.PromptSRCModel(clip_model, names, promptsrc.Settings(depth_vision=1, depth_text=1))
+    model = promptsrc.PromptSRCModel(clip_model, names, PromptSRCSettings(prompt_depth_vision=1, prompt_depth_text=1))
     double = {name: value.double() for name, value in weights.items()}
     wanted = teacher_of(double, [token_ids(double, template, names) for template in teacher_templates()])
     assert len(teacher_templates()) == 7 and torch.allclose(model.teacher(), wanted, rtol=1e-9, atol=1e-12)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from types import SimpleNamespace
 
@@ -22,7 +21,7 @@ def missing(method):
         "golden": method in GOLDEN.values(),
         "checkpoints": bool(facts.checkpoints),
         "commands": bool(facts.commands),
-        "draws": bool(trainers.METHODS[method].public_draws),
+        "draws": trainers.METHODS[method].settings.has_public_draws(trainers.METHODS[method].settings.defaults()),
     }
     assert has.keys() == reference.FACTS.keys() and facts.lacks.keys() <= has.keys()
     module = reference.module_of(method)
@@ -42,7 +41,7 @@ def test_every_fact_is_there_or_has_a_reason(method):
 
 
 def test_what_is_missing_is_said(monkeypatch):
-    monkeypatch.setitem(trainers.METHODS, "New", dataclasses.replace(trainers.METHODS["CoOp"], module="trainers.new"))
+    monkeypatch.setitem(trainers.METHODS, "New", trainers.METHODS["CoOp"]._replace(module="trainers.new"))
     with pytest.raises(ValueError, match=r"^New has no reference: add reference/new.py with New = Reference\(...\) "):
         reference.of("New")
     bare = SimpleNamespace(New=reference.Reference(plain=None, lacks={"draws": "none known"}))

@@ -14,7 +14,7 @@ from clip.model import build_model
 from reference.shared import toy
 from reference.tipadapter import PlainTipAdapter
 from runs import config
-from trainers.shared.features import Features, image_features
+from trainers.shared.features import Features, features_of_batches
 from trainers.tipadapter import method as tipadapter
 from trainers.tipadapter.cache import TipAdapterModel, search
 
@@ -30,7 +30,7 @@ def test_keys_are_means_over_the_views(passes):
     labels = torch.tensor([0, 1, 0])
     views = [torch.randn(3, 3, 16, 16, dtype=torch.float64) for _ in range(passes)]
     plain = PlainTipAdapter({name: value.double() for name, value in weights.items()}, [toy.prompt_ids([[1]], [], [])])
-    found = [image_features(clip_model, [{"img": view, "label": labels}]) for view in views]
+    found = [features_of_batches(clip_model, [{"img": view, "label": labels}]) for view in views]
     assert torch.equal(found[-1].labels, labels)
     keys = torch.nn.functional.normalize(sum(one.values for one in found) / passes, dim=-1)
     assert torch.allclose(keys, plain.keys(views), rtol=1e-9, atol=1e-12)

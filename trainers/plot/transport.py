@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..shared.base import unit, wide
+from ..shared.cosine import at_least_float32, l2_normalize
 
 
 class Sinkhorn(NamedTuple):
@@ -23,7 +23,7 @@ class Sinkhorn(NamedTuple):
     @torch.compiler.disable  # how many iterations there are depends on the values
     @torch.no_grad()
     def plan(self, cosines: Tensor) -> Tensor:
-        """Transport plans ``[..., M, N]`` between uniform marginals for cosines of the same shape."""
+        """Return transport plans ``[..., M, N]`` between uniform marginals for cosines of the same shape."""
         kernel = torch.exp((cosines - 1) / self.eps)
         u, v = 1 / kernel.shape[-2], 1 / kernel.shape[-1]
         r, c = torch.ones_like(kernel[..., 0]), torch.ones_like(kernel[..., 0, :])
@@ -36,13 +36,13 @@ class Sinkhorn(NamedTuple):
         return r[..., None] * kernel * c[..., None, :]
 
 
-class Sides(NamedTuple):
+class FeatureSet(NamedTuple):
     """Features of one side: of each view or prompt, and their mean, all of unit length."""
 
     each: Tensor  # [M, B, d] or [N, C, d]
     mean: Tensor  # [B, d] or [C, d]
 
     @classmethod
-    def of(cls, features: Tensor) -> Sides:
-        """From features that are not normalised; neither are they for the mean."""
-        return cls(unit(features), unit(wide(features).mean(dim=0)))
+    def of(cls, features: Tensor) -> FeatureSet:
+        """Return the set of features that are not normalised; nor are they for the mean."""
+        return cls(l2_normalize(features), l2_normalize(at_least_float32(features).mean(dim=0)))

@@ -2,7 +2,7 @@
 
 A tower's *prompts* are J groups of learned tokens, one for each of its first J layers: every group takes the place of
 the one before it, and the last one's outputs flow on. So the outputs of a group that another one follows are read by
-nobody: its tokens are *context* (``clip.layers``), keys and values only, once per batch, as they depend on no sample.
+nobody: its tokens are *kv_tokens* (``clip.layers``), keys and values only, once per batch, as they depend on no sample.
 In the image tower they stand behind the patches, without positional embeddings, in the text tower right after SOS; by
 causality SOS and they depend on no class.
 
@@ -21,11 +21,10 @@ from torch import Tensor, nn
 from clip.class_prompts import ClassPrompts
 from clip.model import CLIP, VisionTransformer
 
-from .base import unit
+from ..settings import words_of_deep_text
 from .context import INIT_STD, placeholders, word_vectors
+from .cosine import l2_normalize
 from .templates import fill, prompt_tokens
-
-MOST_WORDS = 4  # with more tokens, N_CTX, the official codes draw all and leave CTX_INIT aside
 
 
 class DeepText:
@@ -44,28 +43,28 @@ class DeepText:
         self.of_all = self._embedded(self.tokens)
 
     def of(self, classes: Sequence[int]) -> tuple[ClassPrompts, Tensor]:
-        """Layout and first input of some of the classes, to give to ``features``."""
+        """Return layout and first input of some of the classes, to give to ``features``."""
         return self._embedded(self.tokens[list(classes)])
 
     def features(self, prompts: Sequence[Tensor], of: tuple[ClassPrompts, Tensor] | None = None) -> Tensor:
-        """Unit class features ``[C, d]``, or those of some classes (``of``); ``prompts`` are J times ``[K, d_t]``.
+        """Return unit features ``[C, d]`` of all classes, or of some (``of``); ``prompts`` are J times ``[K, d_t]``.
 
         The first group gets the positional embeddings of its places, the others none.
         """
         layout, x = of or self.of_all
         blocks = list(self.clip_model.transformer.resblocks)
         for i, block in enumerate(blocks):
-            context = prompts[i].to(x.dtype) if i < len(prompts) else None
-            if i == 0 and context is not None:
-                context = context + self.clip_model.positional_embedding[self.places].to(x.dtype)
+            kv_tokens = prompts[i].to(x.dtype) if i < len(prompts) else None
+            if i == 0 and kv_tokens is not None:
+                kv_tokens = kv_tokens + self.clip_model.positional_embedding[self.places].to(x.dtype)
             last = block is blocks[-1]
-            if i == len(prompts) - 1 and not last and context is not None:
-                x, context = torch.cat([x[:, :1], context[None], x[:, 1:]], dim=1), None
-            x = layout.layer(block, x, context, context_at=1, last=last)
-        return unit(self.clip_model.read_text(x[0]))
+            if i == len(prompts) - 1 and not last and kv_tokens is not None:
+                x, kv_tokens = torch.cat([x[:, :1], kv_tokens[None], x[:, 1:]], dim=1), None
+            x = layout.layer(block, x, kv_tokens, kv_tokens_at=1, last=last)
+        return l2_normalize(self.clip_model.text_to_joint_space(x[0]))
 
     def _embedded(self, tokens: Tensor) -> tuple[ClassPrompts, Tensor]:
-        """The layout, and the first layer's input ``[1, P - K + T, d_t]`` without the learned tokens."""
+        """Return the layout, and the first layer's input ``[1, P - K + T, d_t]`` without the learned tokens."""
         layout = ClassPrompts(tokens)
         with torch.no_grad():
             x = layout.embed(self.clip_model)
@@ -82,20 +81,20 @@ class ImageStart:
             self.projected = self.blocks[0].project(self.x)
 
     def frozen_feature(self) -> Tensor:
-        """f_0 ``[B, d]``, of unit length: that of the tower without prompts."""
+        """Return f_0 ``[B, d]``, of unit length: that of the tower without prompts."""
         with torch.no_grad():
             return self.feature([])
 
     def feature(self, prompts: Sequence[Tensor]) -> Tensor:
-        """Unit image features ``[B, d]``; ``prompts`` are J times ``[K, d_v]``, the first passes ``ln_pre``."""
+        """Return unit image features ``[B, d]``; ``prompts`` are J times ``[K, d_v]``, the first passes ``ln_pre``."""
         x, blocks = self.x, self.blocks
         for i, block in enumerate(blocks[:-1]):
-            context = self._prompt(prompts, i)
-            if context is not None and i == len(prompts) - 1:
-                x, context = torch.cat([x, context.expand(x.shape[0], -1, -1)], dim=1), None
-            x = block.attend(x, *(self.projected if x is self.x else block.project(x)), context=context)
-        out = blocks[-1](x, context=self._prompt(prompts, len(blocks) - 1), rows=slice(0, 1))
-        return unit(self.visual.read(out[:, 0]))
+            kv_tokens = self._prompt(prompts, i)
+            if kv_tokens is not None and i == len(prompts) - 1:
+                x, kv_tokens = torch.cat([x, kv_tokens.expand(x.shape[0], -1, -1)], dim=1), None
+            x = block.attend(x, *(self.projected if x is self.x else block.project(x)), kv_tokens=kv_tokens)
+        out = blocks[-1](x, kv_tokens=self._prompt(prompts, len(blocks) - 1), rows=slice(0, 1))
+        return l2_normalize(self.visual.to_joint_space(out[:, 0]))
 
     def _prompt(self, prompts: Sequence[Tensor], layer: int) -> Tensor | None:
         if layer >= len(prompts):
@@ -104,18 +103,16 @@ class ImageStart:
         return self.visual.ln_pre(prompt) if layer == 0 else prompt
 
 
-def opening(clip_model: CLIP, ctx_init: str, n_ctx: int, key: str) -> tuple[str, Tensor]:
-    """The words before each class name, and where the first layer's learned tokens start, ``[n_ctx, d_t]`` in float32.
+def initial_context(clip_model: CLIP, ctx_init: str, n_ctx: int, key: str) -> tuple[str, Tensor]:
+    """Return the words before each class name, and the first layer's tokens at the start, float32 ``[n_ctx, d_t]``.
 
     Of ``ctx_init``'s words the first ``n_ctx`` are learned, from their own embeddings, others stay. With more than 4
     tokens, or without words, there are placeholders, and the tokens are drawn from N(0, 0.02^2). Raises ValueError for
-    no token or fewer words than tokens, naming ``key``, such as TRAINER.MAPLE.N_CTX, and CTX_INIT beside it.
+    fewer words than tokens, naming ``key``, such as TRAINER.MAPLE.N_CTX, and CTX_INIT beside it.
     """
-    if n_ctx < 1:
-        raise ValueError(f"{key} must be at least 1, not {n_ctx}")
-    words = starts_from(ctx_init, n_ctx)
+    words = words_of_deep_text(ctx_init, n_ctx)
     if not words:
-        return placeholders(n_ctx), drawn(n_ctx, clip_model.transformer.width)
+        return placeholders(n_ctx), normal_init(n_ctx, clip_model.transformer.width)
     found = int(prompt_tokens([words]).argmax()) - 1
     if found < n_ctx:
         node, _, name = key.rpartition(".")
@@ -123,30 +120,17 @@ def opening(clip_model: CLIP, ctx_init: str, n_ctx: int, key: str) -> tuple[str,
     return words, word_vectors(clip_model, words, n_ctx)
 
 
-def starts_from(ctx_init: str, n_ctx: int) -> str:
-    """The words whose embeddings ``n_ctx`` tokens start from; none where they are drawn."""
-    return "" if n_ctx > MOST_WORDS else ctx_init.replace("_", " ").strip()
-
-
-def unread(ctx_init: str, n_ctx: int, key: str) -> str:
-    """Say that CTX_INIT has no effect beside so many tokens, or nothing; ``key`` as ``opening`` takes it."""
-    if not ctx_init or n_ctx <= MOST_WORDS:
-        return ""
-    node, _, name = key.rpartition(".")
-    return f"{node}.CTX_INIT {ctx_init!r} has no effect: with {name} {n_ctx}, more than {MOST_WORDS}, all are drawn"
-
-
 def prompts_of(words: str, classnames: Sequence[str]) -> list[str]:
-    """``words``, the class name, a full stop."""
+    """Return texts of ``words``, the class name, a full stop."""
     return fill(f"{words} {{}}.", classnames)
 
 
-def drawn(*shape: int) -> Tensor:
-    """Values of N(0, 0.02^2), drawn on the CPU in float32."""
+def normal_init(*shape: int) -> Tensor:
+    """Return values of N(0, 0.02^2), drawn on the CPU in float32."""
     return INIT_STD * torch.randn(shape)
 
 
-def put(module: nn.Module, name: str, value: Tensor) -> nn.Parameter:
+def register_parameter_at(module: nn.Module, name: str, value: Tensor) -> nn.Parameter:
     """Make ``value`` a learned tensor of ``module`` under a dotted name, with the modules on the way."""
     *path, last = name.split(".")
     for part in path:
@@ -159,7 +143,7 @@ def put(module: nn.Module, name: str, value: Tensor) -> nn.Parameter:
 
 
 def check_vit(clip_model: CLIP, method: str) -> Any:
-    """The ViT image tower. Raises ValueError for a ResNet."""
+    """Return the ViT image tower. Raises ValueError for a ResNet."""
     if not isinstance(clip_model.visual, VisionTransformer):
         raise ValueError(
             f"{method} needs a ViT image tower: this backbone is a ResNet; set MODEL.BACKBONE.NAME to ViT-B/16"
@@ -168,13 +152,13 @@ def check_vit(clip_model: CLIP, method: str) -> Any:
 
 
 def check_depth(depth: int, layers: int, key: str, tower: str) -> None:
-    """Raises ValueError naming ``key`` unless the tower has that many layers."""
+    """Raise ValueError naming ``key`` unless the tower has that many layers."""
     if not 1 <= depth <= layers:
         raise ValueError(f"{key} must be 1 to {layers}, the layers of the {tower} tower, not {depth}")
 
 
 def is_clip_tensor(key: str, clip_model: CLIP) -> bool:
-    """Whether an official checkpoint of a whole model has frozen CLIP's tensor under this name.
+    """Return whether an official checkpoint of a whole model has frozen CLIP's tensor under this name.
 
     Such models hold ``image_encoder`` (the image tower), ``text_encoder`` (the rest but the embeddings of words) and
     ``logit_scale``.

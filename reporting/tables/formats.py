@@ -1,0 +1,111 @@
+"""A table as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+
+from tabulate import tabulate
+
+from reporting.stats import DAGGER, Cell
+from reporting.tables.table import Entry, Table
+
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    DAGGER: r"$\dagger$",
+}
+WIDE = 8  # columns from which a LaTeX table is shrunk to the page
+
+
+def pipe(table: Table) -> str:
+    """Return the lines of a table alone, in Markdown."""
+    align = ["left"] * table.left + ["right"] * (len(table.headers) - table.left)
+    rows = [[text.replace("|", r"\|") for text in row] for row in table.texts()]
+    return tabulate(rows, headers=table.headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+
+
+def markdown(table: Table) -> str:
+    """Return title, table and notes."""
+    notes = "".join(f"\n- {note}" for note in table.footnotes())
+    return f"**{table.title}**\n\n{pipe(table)}\n" + (f"{notes}\n" if notes else "")
+
+
+def comma_separated(table: Table) -> str:
+    """Return unrounded numbers; a cell over seeds is five columns: mean, deviation, n, seeds wanted, marks."""
+    cells = [any(isinstance(row[i], Cell) for row in table.rows) for i in range(len(table.headers))]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        [part for header, is_cell in zip(table.headers, cells, strict=True) for part in _heads(header, is_cell)]
+    )
+    for row in table.rows:
+        writer.writerow([part for entry, is_cell in zip(row, cells, strict=True) for part in _parts(entry, is_cell)])
+    return text.getvalue()
+
+
+def _heads(header: str, is_cell: bool) -> Iterator[str]:
+    yield header
+    if is_cell:
+        yield from (f"{header} {what}" for what in ("sd", "n", "seeds", "mark"))
+
+
+def _parts(entry: Entry, is_cell: bool) -> Iterator[str]:
+    if isinstance(entry, Cell):
+        yield from (_number(entry.center), _number(entry.spread), str(len(entry.values)), str(len(entry.wanted)))
+        yield "; ".join([*filter(None, [entry.mark]), *(f"{DAGGER} {line}" for line in entry.cautions)])
+        return
+    yield _number(entry) if isinstance(entry, float) else entry or ""
+    yield from [""] * 4 * is_cell
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.10g}"
+
+
+def latex(table: Table) -> str:
+    """Return a `table` environment in the manner of booktabs; needs that package, and graphicx where it is wide."""
+    wide = len(table.headers) > WIDE
+    columns = "l" * table.left + "r" * (len(table.headers) - table.left)
+    lines = [
+        f"% \\usepackage{{booktabs}}{' and graphicx' if wide else ''}",
+        r"\begin{table}",
+        r"\centering",
+        f"\\caption{{{escape(table.title)}}}",
+        f"\\label{{tab:{table.name}}}",
+        *([r"\resizebox{\textwidth}{!}{%"] if wide else []),
+        f"\\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        _row(table.headers),
+        r"\midrule",
+    ]
+    before = None
+    for row in table.texts():
+        if table.left > 1 and before not in (None, row[0]):
+            lines.append(r"\midrule")
+        before = row[0]
+        lines.append(_row(row))
+    lines += [r"\bottomrule", r"\end{tabular}" + ("%\n}" if wide else "")]
+    lines += [f"\\par\\footnotesize {escape(note)}" for note in table.footnotes()]
+    return "\n".join([*lines, r"\end{table}", ""])
+
+
+def _row(texts: list[str]) -> str:
+    return " & ".join(map(escape, texts)) + r" \\"
+
+
+def escape(text: str) -> str:
+    """Return text for LaTeX."""
+    minus, text = ("$-$", text[1:]) if re.match(r"-\d", text) else ("", text)
+    return minus + "".join(_TEX.get(letter, letter) for letter in text)
