@@ -14,7 +14,7 @@ from torch import Tensor
 
 import trainers
 from reference import Reference
-from trainers.shared.context import POSITIONS, Context, initial_vectors
+from trainers.shared.context import Context, initial_vectors
 from trainers.shared.cosine import clip_image_features
 
 from .shared.clip import causal
@@ -22,6 +22,7 @@ from .shared.numbers import Numbers
 from .shared.official import BASE, COOP, TEXT, Command, Official, around
 from .shared.plain import Learned, Plain, Weights, name_lengths, token_ids
 
+POSITIONS = "end", "middle", "front"
 IDLE = "TRAINER.{}.CTX_INIT makes {} vectors, of {!r}: TRAINER.{}.N_CTX {} has no effect"
 
 

@@ -10,7 +10,6 @@ from torch import Tensor
 
 import trainers
 from reference import Reference
-from trainers.shared.context import POSITIONS
 from trainers.shared.cosine import cosine_distance
 
 from . import coop
@@ -56,7 +55,7 @@ def draw(pick: Any, vision: int, text: int) -> dict[str, Any]:
     return {
         "TRAINER.COOP.CTX_INIT": words,
         "TRAINER.COOP.N_CTX": pick(range(1, 6)),
-        "TRAINER.COOP.CLASS_TOKEN_POSITION": pick(POSITIONS),
+        "TRAINER.COOP.CLASS_TOKEN_POSITION": pick(coop.POSITIONS),
         "TRAINER.COOP.CSC": not words and pick([False, True]),
         "TRAINER.COOP.W": 8.0,
     }

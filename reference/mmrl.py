@@ -176,6 +176,7 @@ def official(projection: Shapes, maps: Shapes) -> Official:
         whole_clip,
         torch.float32,
         torch.optim.AdamW,
+        ignored=("text_encoder.",),
     )
 
 

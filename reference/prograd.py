@@ -11,7 +11,6 @@ from torch import Tensor
 
 import trainers
 from reference import Reference
-from trainers.shared.context import POSITIONS
 from trainers.shared.cosine import cosine_logits
 
 from . import coop
@@ -77,7 +76,7 @@ def draw(pick: Any, vision: int, text: int) -> dict[str, Any]:
         **({"DATASET.TEMPLATE": pick(["", "my {}."])} if words else {}),  # in which they stand before the name
         "TRAINER.COOP.CTX_INIT": words,
         "TRAINER.COOP.N_CTX": pick(range(8, 10) if words else range(1, 6)),
-        "TRAINER.COOP.CLASS_TOKEN_POSITION": "end" if words else pick(POSITIONS),
+        "TRAINER.COOP.CLASS_TOKEN_POSITION": "end" if words else pick(coop.POSITIONS),
         "TRAINER.COOP.CSC": not words and pick([False, True]),
         "LOSS.T": 2.0,
         "LOSS.LAMBDA": 0.8,

@@ -78,6 +78,7 @@ class Official:
     dtype: torch.dtype = torch.float16
     optimizer: type[torch.optim.Optimizer] = torch.optim.SGD
     best: bool = False  # model-best.pth.tar, which is loaded without an epoch
+    ignored: tuple[str, ...] = ()  # starts of names that a run passes over unseen
     searched: frozenset[str] = frozenset()  # what our model has beside, found by itself
 
     def tensors(self) -> State:

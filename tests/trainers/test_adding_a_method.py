@@ -15,7 +15,10 @@ import train
 
 ROOT = Path(train.__file__).parent
 PAGE = (ROOT / "docs/adding-a-method.md").read_text(encoding="utf-8")
-TOP = "benchmarks classify clip commands common configs dassl datasets reference runs scripts tests tools trainers".split()
+TOP = (
+    "benchmarks classify clip commands common configs dassl datasets reference runs scripts tests tools "
+    "trainers pyproject.toml"
+).split()
 ROWS, SETTINGS = "trainers/__init__.py", "trainers/settings.py"
 FILES = (
     "trainers/toy.py",
@@ -39,7 +42,7 @@ def blocks() -> dict[str, str]:
 def copy(tmp_path_factory) -> Path:
     """The project with what the page says to write."""
     folder, page = tmp_path_factory.mktemp("project"), blocks()
-    for path in [ROOT / name for name in (*TOP, "pyproject.toml")] + list(ROOT.glob("*.py")):
+    for path in [ROOT / name for name in TOP] + list(ROOT.glob("*.py")):
         if path.is_dir():
             unwanted = shutil.ignore_patterns("__pycache__", ".*")
             shutil.copytree(path, folder / path.name, symlinks=True, ignore=unwanted)

@@ -79,10 +79,12 @@ def test_official_checkpoint_is_tested_on_base_and_new_classes(method, official,
         found = trainer.model.state_dict()
         assert found.keys() == wanted.keys() | official.searched
         assert all(torch.equal(found[key].float(), value.float()) for key, value in wanted.items())
-        assert getattr(trainer.model, "seen", classes == "base") == (classes == "base")
+        assert not official.searched or trainer.model.seen == (classes == "base")
     if not official.folder:  # of single tensors, which have no names
         return
-    for stranger in (name for name in STRANGERS if name not in official.learned):
+    for stranger in STRANGERS:
+        if stranger in official.learned or stranger.startswith(official.ignored):
+            continue
         official.write(folder, {stranger: torch.zeros(1)})
         with pytest.raises(ValueError, match=f"does not fit this run: {stranger} is unknown$"):
             trainer.load_model(str(folder), epoch)
