@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -30,11 +29,10 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_finished_run(base_run, tmp_path):
+def test_a_finished_run(base_run, tmp_path, python):
     """A process of its own, elsewhere: the tables, the plots, the summary."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(ROOT / "inspect_run.py"), str(base_run)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    command = [python, str(ROOT / "inspect_run.py"), str(base_run)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     content = record.read(base_run)
     out = base_run / "inspect/test"
