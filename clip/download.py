@@ -8,11 +8,12 @@ import os
 import re
 import urllib.error
 import urllib.request
-import uuid
 import warnings
 from pathlib import Path
 
 from tqdm import tqdm
+
+from common.files import replacing
 
 DEFAULT_ROOT = "~/.cache/clip"
 TIMEOUT_SECONDS = 60
@@ -52,14 +53,10 @@ def _download(url: str, root: str | os.PathLike[str] = DEFAULT_ROOT) -> str:
         raise RuntimeError(f"{target} is in the way of a download: it exists and is not a regular file")
 
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{filename}.{uuid.uuid4().hex[:8]}.incomplete"
-    try:
+    with replacing(target, many_writers=True) as part:
         received = _fetch(url, part)
         if received != expected:
             raise RuntimeError(f"{url} gave data with the wrong SHA-256 checksum ({received}): nothing was kept")
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
     return str(target)
 
 

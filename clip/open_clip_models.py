@@ -6,13 +6,14 @@ what open_clip adds later is refused, not computed wrongly.
 
 from __future__ import annotations
 
-import difflib
 import http.client
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from common.names import closest
 
 from .shape import Computation, Preprocess
 
@@ -176,7 +177,7 @@ def _download(name: str, config: Mapping[str, Any], root: str | os.PathLike[str]
 def _nearest(name: str, known: Iterable[str]) -> str:
     name, known = name.replace("/", "-"), list(known)
     found = [other for other in known if name.lower() in other.lower()][:3]
-    found = found or difflib.get_close_matches(name, known, n=3)
+    found = found or closest(name, known, 3)
     return f"; did you mean {_listed(found)}?" if found else ""
 
 

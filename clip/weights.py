@@ -12,7 +12,6 @@ configuration of ARCH says, and a file with Hugging Face's ``config.json`` besid
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from common.names import closest
 
 from . import finite, hugging_face, open_clip_models
 from .download import _MODELS, DEFAULT_ROOT, _download, _sha256
@@ -94,10 +95,10 @@ def find(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = Non
         return Checkpoint(path, assumed=True)
     if path.suffix.lower() in SUFFIXES:
         raise FileNotFoundError(f"there is no weights file {path}")
-    known = {known.lower(): known for known in (*_MODELS, EMBEDDED)}
-    nearest = difflib.get_close_matches(name.lower(), known, n=1)
-    hint = f"did you mean {known[nearest[0]]!r}? " if nearest else ""
-    models = f"{', '.join(known.values())}, open_clip:ARCH/PRETRAINED, or hf:OWNER/NAME"
+    known = (*_MODELS, EMBEDDED)
+    nearest = closest(name, known)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    models = f"{', '.join(known)}, open_clip:ARCH/PRETRAINED, or hf:OWNER/NAME"
     raise ValueError(f"{name!r} is neither a CLIP model nor a weights file; {hint}Models: {models}")
 
 

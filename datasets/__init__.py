@@ -6,9 +6,10 @@ imported: ``import datasets.oxford_pets`` for one, ``datasets.load_all()`` for a
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from typing import Any
+
+from common.names import closest
 
 _MODULES = {
     "ImageNet": "imagenet",
@@ -81,6 +82,6 @@ def find_name(name: str) -> str:
     known = {call.lower(): registry for registry, module in _MODULES.items() for call in (registry, module)}
     if name.lower() in known:
         return known[name.lower()]
-    nearest = difflib.get_close_matches(name.lower(), known, n=1)
-    hint = f"did you mean {known[nearest[0]]}?" if nearest else f"known: {', '.join(NAMES)}"
+    nearest = closest(name, known)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(NAMES)}"
     raise ValueError(f"there is no dataset {name!r}: {hint}")

@@ -22,7 +22,7 @@ import train
 import trainers
 from clip.model import CLIP
 from runs.config import build_cfg, merge_pairs
-from runs.grid.layout import CONFIGS, choose_config, method_file
+from runs.protocols import CONFIGS, choose_config, method_file
 from tests.reference import toy
 from trainers.shared.backbone import load_clip
 from trainers.shared.base import autocast

@@ -1,21 +1,21 @@
-"""Name -> object tables; needs nothing but the standard library."""
+"""Name -> object tables; needs no torch."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
+
+from common.names import closest
 
 T = TypeVar("T")
 
 
 def nearest(name: object, available: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the most similar available name, or all names if none is similar."""
-    options = {str(option).lower(): str(option) for option in available}
-    match = difflib.get_close_matches(str(name).lower(), options, n=1, cutoff=0.5)
-    if match:
-        return f"; did you mean '{options[match[0]]}'?"
-    return f"; available: {', '.join(options.values()) or 'none'}"
+    options = [str(option) for option in available]
+    if near := closest(str(name), options, cutoff=0.5):
+        return f"; did you mean '{near[0]}'?"
+    return f"; available: {', '.join(options) or 'none'}"
 
 
 class Registry:

@@ -18,6 +18,8 @@ import numpy as np
 import PIL
 import torch
 
+from common.files import replacing
+
 from .images import read_image as read_image
 from .registry import nearest
 
@@ -85,14 +87,10 @@ def download_url(url: str, dst: str | os.PathLike[str]) -> None:
     """Download `url` to the file `dst`; the final name appears only when the download is complete."""
     target = Path(dst)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".incomplete")
     print(f'* url="{url}"')
     print(f'* destination="{dst}"')
-    try:
+    with replacing(target) as partial:
         urllib.request.urlretrieve(url, partial, _show_progress)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
     sys.stdout.write("\n")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from common.files import replacing, write_bytes, write_text
 from dassl.lazy import names_from
 
 from .tools import tolist_if_not
@@ -84,41 +85,11 @@ def atomic_save(state: Any, path: PathLike, backup: PathLike | None = None) -> N
     target = Path(path)
     content = io.BytesIO()
     torch.save(state, content)
-    # A fixed name: what a kill leaves behind is overwritten by the next attempt, and does not pile up.
-    partial = target.with_name(f".{target.name}.incomplete")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            _write_through(partial, content.getbuffer())
-            if backup is not None and target.is_file():
-                os.replace(target, backup)
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
-        _sync_folder(target.parent)
     except OSError as error:
         raise OSError(error.errno, f"cannot write {target}: {error.strerror}") from error
-
-
-def _write_through(path: Path, data: memoryview) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        while data:
-            data = data[os.write(handle, data[: 1 << 20]) :]
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` last; Windows, which opens no folders, does so by itself."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    write_bytes(target, content.getbuffer(), backup=backup)
 
 
 def _strip_module(state_dict: Mapping[str, Any]) -> OrderedDict[str, Any]:
@@ -146,15 +117,11 @@ def save_checkpoint(
     atomic_save(content, path)
     print(f"Checkpoint saved to {path}")
 
-    pointer = folder / ".checkpoint.incomplete"
-    pointer.write_text(f"{path.name}\n", encoding="utf-8")
-    os.replace(pointer, folder / "checkpoint")
-
+    write_text(folder / "checkpoint", f"{path.name}\n")
     if is_best:
         best = folder / "model-best.pth.tar"
-        partial = best.with_name(f".{best.name}.incomplete")
-        shutil.copyfile(path, partial)
-        os.replace(partial, best)
+        with replacing(best) as partial:
+            shutil.copyfile(path, partial)
         print(f"Best checkpoint saved to {best}")
 
 

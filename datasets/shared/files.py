@@ -7,7 +7,8 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
-from uuid import uuid4
+
+from common.files import replacing
 
 from .folders import is_system_name
 
@@ -174,14 +175,5 @@ def write_split(path: str, splits: Splits) -> None:
 
 def write_atomically(path: str, text: str) -> None:
     """Write a text file; its name never stands for half of it, also when two processes write it at once."""
-    partial = f"{path}.{uuid4().hex}.incomplete"
-    try:
-        with open(partial, "x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        if os.path.exists(partial):
-            os.remove(partial)
-        raise
+    with replacing(path, many_writers=True) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")

@@ -19,11 +19,11 @@ from tqdm import tqdm
 from runs.environment import PROJECT
 from runs.grid import cluster
 from runs.grid.expand import Grid, expand, shard, split_values
-from runs.grid.layout import Run
 from runs.grid.pool import Outcome, Place, Pool, Program, slots_for
 from runs.grid.state import STATES, Plan, look
 from runs.grid.suite import make_grid, read_suite
 from runs.options import pairs
+from runs.protocols import Run
 
 STOPPED = {75: "stopped", 130: "stopped", -signal.SIGTERM: "stopped"}
 

@@ -18,8 +18,8 @@ from typing import Any
 from runs.environment import PROJECT
 from runs.files import write_json
 from runs.grid.expand import Chain, chains_of
-from runs.grid.layout import Run
 from runs.grid.pool import Outcome, Place, Pool, Program, gpus
+from runs.protocols import Run
 
 JOBS = "grid_jobs"
 POLL = 2.0  # seconds between looks at the jobs

@@ -11,8 +11,11 @@ from functools import cache
 from yacs.config import CfgNode
 
 from runs import config
-from runs.grid.layout import (
+from runs.options import NAMED
+from runs.protocols import (
     PROTOCOLS,
+    SHOTS,
+    SOURCE,
     STEPS,
     Run,
     check_name,
@@ -22,7 +25,6 @@ from runs.grid.layout import (
     method_file,
     method_names,
 )
-from runs.options import NAMED
 
 # What the grid gives every run, and by what it is asked for.
 TAKEN = {
@@ -53,9 +55,9 @@ class Grid:
     protocol: str
     datasets: Sequence[str]
     methods: Sequence[str] = ("MMRL",)
-    shots: Sequence[int] = (16,)
+    shots: Sequence[int] = (SHOTS,)
     seeds: Sequence[int] = (1, 2, 3)
-    source: str = "imagenet"
+    source: str = SOURCE
     cfg: str = ""
     changes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     options: Sequence[str] = ()

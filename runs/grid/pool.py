@@ -19,7 +19,7 @@ from typing import Any
 
 from dassl import cores
 from runs.environment import PROJECT
-from runs.grid.layout import Run
+from runs.protocols import Run
 
 
 @dataclass(frozen=True)

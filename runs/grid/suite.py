@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from runs.grid.expand import Grid
-from runs.grid.layout import check_name, method_names
+from runs.protocols import check_name, method_names
 
 LISTS = ("datasets", "methods", "shots", "seeds")
 KEYS = ("protocol", *LISTS, "source", "cfg", "set", "options", "own")

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import train
-from runs import files, record
+from common import files
+from runs import record
 from tests.e2e import bad_inputs, mishaps
 from tests.e2e.bad_inputs import QUICK
 from tests.e2e.mishaps import ROOT
@@ -161,7 +162,7 @@ def test_a_loss_that_is_not_finite(user):
 HOLD = """
 import sys, time
 from pathlib import Path
-from runs.files import lock
+from common.files import lock
 with lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

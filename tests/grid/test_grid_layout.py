@@ -12,7 +12,7 @@ import pytest
 
 import train
 from runs.grid.expand import Grid, expand
-from runs.grid.layout import Run, choose_config, tag
+from runs.protocols import Run, choose_config, tag
 
 ROOT = Path(train.__file__).parent
 

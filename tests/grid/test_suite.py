@@ -14,8 +14,8 @@ import pytest
 import train
 from runs.grid import expand as expanding
 from runs.grid.expand import expand
-from runs.grid.layout import Run
 from runs.grid.suite import make_grid, read_suite
+from runs.protocols import Run
 
 ROOT = Path(train.__file__).parent
 NAMES = {"CLIP": "ZeroshotCLIP", "MMA": "MultiModalAdapter", "MetaPrompt": "Meta_B2N"}  # the paper's: ours

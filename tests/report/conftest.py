@@ -14,7 +14,7 @@ from reporting.command import defaults
 from reporting.gather import gather
 from reporting.names import default_settings
 from runs import record
-from runs.grid.layout import STEPS, Run
+from runs.protocols import STEPS, Run
 
 TASKS = {"base2new": "B2N", "xd": "CD", "fewshot": "FS"}
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runs import files, record
+from common import files
+from runs import record
 from runs.environment import PROJECT, commit, versions
 
 IDENTITY = {"OPTIM.LR": 0.1, "SEED": 1, "run.mode": "train"}
@@ -138,7 +139,7 @@ def test_writing_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
 HOLD = """
 import sys, time
 from pathlib import Path
-from runs.files import lock
+from common.files import lock
 with lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

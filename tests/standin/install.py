@@ -13,8 +13,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from tests.standin.behaviour import HOMES
-from tests.standin.surface import DEFAULTS, SURFACE, source
+from .behaviour import HOMES
+from .surface import DEFAULTS, SURFACE, source
 
 
 class StandInModule(ModuleType):

@@ -11,10 +11,12 @@ from tests.standin import surface, workplace
 from tests.standin.behaviour import config
 
 ROOT = workplace.ROOT
+NOT_OF_A_RUN = {"prepare", "grid"}  # folders
 SOURCES = [
     ROOT / "train.py",
-    *(path for name in ("trainers", "datasets", "runs") for path in sorted((ROOT / name).glob("*.py"))),
+    *(path for name in ("trainers", "datasets", "runs") for path in sorted((ROOT / name).rglob("*.py"))),
 ]
+SOURCES = [path for path in SOURCES if not NOT_OF_A_RUN & {*path.relative_to(ROOT).parts}]
 
 
 def public_functions(tree: ast.Module) -> dict[str, str]:

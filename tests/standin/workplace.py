@@ -17,7 +17,7 @@ START = "from standin.install import install\n\ninstall()\n"
 def furnish(folder: Path) -> Path:
     """Fill a folder with links to the project, without anything of its `dassl/`, and with the stand-in."""
     folder.mkdir()
-    for name in ("trainers", "clip", "datasets", "runs", "configs", "pyproject.toml"):
+    for name in ("trainers", "clip", "datasets", "common", "runs", "configs", "pyproject.toml"):
         (folder / name).symlink_to(ROOT / name)
     for script in (ROOT / "train.py", HERE / "drive.py"):
         shutil.copy(script, folder)  # Python puts the folder of a link's target on its path

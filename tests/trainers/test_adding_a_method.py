@@ -15,7 +15,7 @@ import train
 
 ROOT = Path(train.__file__).parent
 PAGE = (ROOT / "docs/adding-a-method.md").read_text(encoding="utf-8")
-TOP = "benchmarks classify clip configs dassl datasets runs scripts tests tools trainers pyproject.toml".split()
+TOP = "benchmarks classify clip commands common configs dassl datasets runs scripts tests tools trainers".split()
 FILES = (
     "trainers/toy.py",
     *(f"configs/trainers/Toy/{name}" for name in ("vit_b16.yaml", "embedded.yaml", "protocols")),
@@ -37,7 +37,7 @@ def blocks() -> dict[str, str]:
 def copy(tmp_path_factory) -> Path:
     """The project with what the page says to write."""
     folder, page = tmp_path_factory.mktemp("project"), blocks()
-    for path in [ROOT / name for name in TOP] + list(ROOT.glob("*.py")):
+    for path in [ROOT / name for name in (*TOP, "pyproject.toml")] + list(ROOT.glob("*.py")):
         if path.is_dir():
             unwanted = shutil.ignore_patterns("__pycache__", ".*")
             shutil.copytree(path, folder / path.name, symlinks=True, ignore=unwanted)

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from tests.standin.behaviour.utils import mkdir_if_missing
+from .utils import mkdir_if_missing
 
 
 def save_checkpoint(state, save_dir, is_best=False, remove_module_from_keys=True, model_name=""):

@@ -6,7 +6,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from tests.standin.surface import DEFAULTS, SURFACE
+from ..surface import DEFAULTS, SURFACE
 
 LISTS = ("INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD")  # the other sequences are tuples, which JSON does not know
 

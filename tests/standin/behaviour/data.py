@@ -7,9 +7,9 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.sampler import RandomSampler, SequentialSampler
 from torchvision import transforms as T
 
-from tests.standin.behaviour.datasets import build_dataset
-from tests.standin.behaviour.transforms import INTERPOLATION_MODES, build_transform
-from tests.standin.behaviour.utils import read_image
+from .datasets import build_dataset
+from .transforms import INTERPOLATION_MODES, build_transform
+from .utils import read_image
 
 
 def build_sampler(sampler_type, cfg=None, data_source=None, batch_size=32, n_domain=0, n_ins=16):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 
-from tests.standin.behaviour.utils import Registry, check_availability, check_isfile
+from .utils import Registry, check_availability, check_isfile
 
 DATASET_REGISTRY = Registry("DATASET")
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from tests.standin.behaviour.checkpoints import load_checkpoint, resume_from_checkpoint, save_checkpoint
-from tests.standin.behaviour.data import DataManager
-from tests.standin.behaviour.evaluation import build_evaluator
-from tests.standin.behaviour.utils import AverageMeter, MetricMeter, tolist_if_not
+from .checkpoints import load_checkpoint, resume_from_checkpoint, save_checkpoint
+from .data import DataManager
+from .evaluation import build_evaluator
+from .utils import AverageMeter, MetricMeter, tolist_if_not
 
 
 class TrainerBase:

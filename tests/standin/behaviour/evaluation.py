@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from sklearn.metrics import f1_score
 
-from tests.standin.behaviour.utils import Registry, check_availability
+from .utils import Registry, check_availability
 
 EVALUATOR_REGISTRY = Registry("EVALUATOR")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.standin.behaviour.utils import Registry, check_availability
+from .utils import Registry, check_availability
 
 TRAINER_REGISTRY = Registry("TRAINER")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torchvision import transforms as T
 
-from tests.standin.behaviour.utils import check_availability
+from .utils import check_availability
 
 INTERPOLATION_MODES = {
     "bilinear": T.InterpolationMode.BILINEAR,

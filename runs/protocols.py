@@ -1,0 +1,192 @@
+"""The protocols: their steps, folders, classes and configurations; one vocabulary for scripts, grid and reports.
+
+Base to new (`base2new`) trains on half of a data set's classes and tests on both halves; cross-dataset (`xd`) trains on
+all classes of one data set and tests on others; few-shot (`fewshot`) trains and tests on all classes. A step is one run
+of `train.py`: a protocol trains in its first step and tests that model in the ones after it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from runs.environment import PROJECT
+from runs.names import suggest
+
+CONFIGS = PROJECT / "configs"
+SOURCE = "imagenet"  # the data set that cross-dataset runs train on where nothing else is asked for
+SHOTS = 16  # images of each class, where nothing else is asked for
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a protocol, called as its script is.
+
+    Attributes:
+        folder: where its runs lie in the folder of all runs.
+        task: its `TASK`.
+        subsample: the classes that are scored, its `DATASET.SUBSAMPLE_CLASSES`.
+        tests: the step whose model it tests; empty where it trains one.
+    """
+
+    folder: str
+    task: str
+    subsample: str
+    tests: str = ""
+
+
+STEPS = {
+    "base2new_train": Step("base2new/train_base", "B2N", "base"),
+    "base2new_test": Step("base2new/test_new", "B2N", "new", "base2new_train"),
+    "xd_train": Step("xd/train", "CD", "all"),
+    "xd_test": Step("xd/test", "CD", "all", "xd_train"),
+    "fewshot": Step("few_shot", "FS", "all"),
+}
+PROTOCOLS = {
+    "base2new": ("base2new_train", "base2new_test"),
+    "xd": ("xd_train", "xd_test"),
+    "fewshot": ("fewshot",),
+}
+
+
+def steps_of(protocol: str) -> list[Step]:
+    """Return the steps of a protocol in their order: the one that trains, then those that test."""
+    return [STEPS[name] for name in PROTOCOLS[protocol]]
+
+
+def parts_of(protocol: str) -> tuple[str, ...]:
+    """Return the parts of the classes that a protocol scores: `("base", "new")`, or `("all",)`."""
+    return tuple(dict.fromkeys(step.subsample for step in steps_of(protocol)))
+
+
+def protocol_of_step(name: str) -> str:
+    """Return the protocol that a step (a key of STEPS) belongs to."""
+    return next(protocol for protocol, steps in PROTOCOLS.items() if name in steps)
+
+
+def protocol_of(task: str, subsample: str) -> str:
+    """Return the protocol of a run with this `TASK` and `DATASET.SUBSAMPLE_CLASSES`, or "" for a run of none."""
+    fits = (name for name, step in STEPS.items() if (step.task, step.subsample) == (task, subsample))
+    return next(map(protocol_of_step, fits), "")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of `train.py`.
+
+    Attributes:
+        step: a key of STEPS.
+        changes: settings that its name shows, as (key, value), sorted.
+        options: further `KEY VALUE` words for the command, which the name does not show.
+        model: the training run whose model this one tests.
+    """
+
+    step: str
+    dataset: str
+    method: str
+    cfg: str
+    shots: int
+    seed: int
+    changes: tuple[tuple[str, str], ...] = ()
+    options: tuple[str, ...] = ()
+    model: Run | None = None
+
+    @property
+    def name(self) -> str:
+        """The run's folder in the folder of all runs."""
+        cfg = "+".join([self.cfg, *(tag(key, value) for key, value in self.changes)])
+        return f"{STEPS[self.step].folder}/{self.dataset}/shots_{self.shots}/{self.method}/{cfg}/seed{self.seed}"
+
+    def arguments(self, root: str, output: str) -> list[str]:
+        """Return the arguments of `train.py`, with the folders of all data sets and of all runs."""
+        step = STEPS[self.step]
+        words = ["--root", root, "--seed", str(self.seed), "--trainer", self.method]
+        words += ["--dataset-config-file", str(dataset_file(self.dataset))]
+        words += ["--config-file", str(method_file(self.method, self.cfg))]
+        words += ["--output-dir", f"{output}/{self.name}"]
+        if self.model:
+            words += ["--eval-only", "--model-dir", f"{output}/{self.model.name}"]
+        words += ["TASK", step.task, "DATASET.NUM_SHOTS", str(self.shots)]
+        words += ["DATASET.SUBSAMPLE_CLASSES", step.subsample]
+        return words + [word for pair in self.changes for word in pair] + list(self.options)
+
+
+def tag(key: str, value: str) -> str:
+    """What a changed setting adds to a folder's name: `REP_DIM=32`, and `OPTIM.LR=0.01` where it is not a method's."""
+    short = key.rsplit(".", 1)[-1] if re.fullmatch(r"TRAINER\.[^.]+\.[^.]+", key) else key
+    return f"{short}={re.sub(r'[^A-Za-z0-9.-]+', '_', value).strip('_')}"
+
+
+def dataset_in_path(folder: Path) -> str:
+    """Return the data set that a path ending as `Run.name` does speaks of, or "" for a path of another kind."""
+    *above, dataset, shots, _, _, seed = ("",) * 5 + folder.parts
+    if not re.fullmatch(r"shots_\d+", shots) or not re.fullmatch(r"seed\d+", seed):
+        return ""
+    folders = (Path(step.folder).parts for step in STEPS.values())
+    return dataset if any(tuple(above[-len(parts) :]) == parts for parts in folders) else ""
+
+
+def dataset_file(name: str) -> Path:
+    """Return the path of a data set's configuration."""
+    return CONFIGS / "datasets" / f"{name}.yaml"
+
+
+def method_file(method: str, cfg: str) -> Path:
+    """Return the path of a configuration of a method."""
+    return CONFIGS / "trainers" / method / f"{cfg}.yaml"
+
+
+def dataset_names() -> list[str]:
+    """Return the names of the data sets that have a configuration."""
+    return sorted(path.stem for path in (CONFIGS / "datasets").glob("*.yaml"))
+
+
+def method_names(second_names: bool = True) -> list[str]:
+    """Return the methods that have configurations; `second_names`: also links, which are other names of methods."""
+    folders = (path for path in (CONFIGS / "trainers").iterdir() if path.is_dir() and path.name[0] not in "_.")
+    return sorted(path.name for path in folders if second_names or not path.is_symlink())
+
+
+def config_names(method: str) -> list[str]:
+    """Return the names of a method's configurations."""
+    return sorted(path.stem for path in (CONFIGS / "trainers" / method).glob("*.yaml") if path.stem != "datasets")
+
+
+def default_config(protocol: str, dataset: str, method: str, shots: int) -> str:
+    """Return a method's default configuration for a protocol, trained on `dataset` with `shots` images of each class.
+
+    It is named by the first line that fits of the method's file `protocols` (protocol, data set, shots, configuration;
+    `*` fits any); "" where no line fits or there is no such file.
+    """
+    path = CONFIGS / "trainers" / method / "protocols"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
+    asked = (protocol, dataset, str(shots))
+    return next((cfg for *patterns, cfg in rows if all(map(fnmatchcase, asked, patterns))), "")
+
+
+def choose_config(protocol: str, dataset: str, method: str, shots: int, cfg: str = "") -> str:
+    """Return `cfg` if it is given, else the method's default.
+
+    Raises:
+        ValueError: the method has no such configuration, or no default.
+    """
+    known = config_names(method)
+    cfg = cfg or default_config(protocol, dataset, method, shots)
+    if not cfg:
+        raise ValueError(
+            f"{method} has no default for {protocol} on {dataset} with {shots} shots: "
+            f"give --cfg, one of {', '.join(known)}"
+        )
+    if cfg not in known:
+        raise ValueError(f"{method} has no configuration {cfg}; {suggest(cfg, known)}")
+    return cfg
+
+
+def check_name(what: str, name: str, known: Iterable[str]) -> None:
+    """Raise ValueError, with the nearest names, unless `name` is one of `known`."""
+    if name not in (names := list(known)):
+        raise ValueError(f"unknown {what} {name}; {suggest(str(name), names)}")
