@@ -33,6 +33,18 @@ def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
 
 
 @pytest.fixture(scope="session")
+def digits_root(shared) -> Path:
+    """A folder of data sets that has Digits, written once for all workers."""
+
+    def write(root: Path) -> None:
+        from datasets.digits import Digits
+
+        Digits.write_once(str(root / Digits.folder))
+
+    return shared("data", write)
+
+
+@pytest.fixture(scope="session")
 def python(shared) -> str:
     """A command that does what `python` does, but has torch loaded (tests/warm.py)."""
     from tests import warm

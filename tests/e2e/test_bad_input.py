@@ -56,8 +56,8 @@ class User:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("data")
+def data(digits_root) -> Path:
+    return digits_root
 
 
 @pytest.fixture

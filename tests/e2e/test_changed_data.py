@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import train
-from datasets.digits import CLASSES, write_images
+from datasets.digits import CLASSES, Digits
 from runs import record
 
 CONFIGS = Path(train.__file__).parent / "configs"
@@ -19,10 +19,8 @@ REMEDY = "put the data back as they were, choose another output folder, or remov
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("digits")
-    write_images(str(folder))
-    return folder
+def digits(digits_root) -> Path:
+    return digits_root / "digits" / Digits.images
 
 
 class User:

@@ -32,8 +32,8 @@ QUICK = ["OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "2", "DATASET.SUBSAMPLE_CL
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("data")
+def data(digits_root) -> Path:
+    return digits_root
 
 
 def words(data: Path, folder: Path, *more: str) -> list[str]:

@@ -114,8 +114,8 @@ def public(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("data")
+def data(digits_root) -> Path:
+    return digits_root
 
 
 def compare(found: dict[str, Any], method: str, data: Path, output: Path) -> None:

@@ -8,16 +8,11 @@ import pytest
 import torch
 
 from classify.inspect.observe import ALPHAS, FROZEN, Observed
-from tests.classify.conftest import call, trained  # noqa: F401
+from tests.classify.conftest import call, data, trained  # noqa: F401
 from tests.trainers.conftest import data_root, make_trainer, single_thread, toy_clip  # noqa: F401
 
 BASE = ["zero", "one", "two", "three", "four"]
 QUICK = ["OPTIM.MAX_EPOCH", "2", "DATASET.NUM_SHOTS", "4"]
-
-
-@pytest.fixture(scope="session")
-def data(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("data")
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +28,19 @@ def new_run(tmp_path_factory, data, base_run) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "new"
     words = ["--eval-only", "--model-dir", str(base_run), *QUICK, "DATASET.SUBSAMPLE_CLASSES", "new"]
     return trained("MMRL", folder, data, *words)
+
+
+@pytest.fixture
+def no_figures(monkeypatch) -> None:
+    """Figures are made, but their files stay empty: rendering takes most of an inspection's time."""
+
+    def save(figure, folder, name):
+        names = [f"{name}.png", f"{name}.svg"]
+        for file in names:
+            (folder / file).touch()
+        return names
+
+    monkeypatch.setattr("classify.inspect.plots.save", save)
 
 
 def unit(*rows: list[float]) -> torch.Tensor:

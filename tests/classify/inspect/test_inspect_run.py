@@ -50,8 +50,8 @@ def test_a_finished_run(base_run, tmp_path, python):
     assert len(rows(out / "features.csv")) == 271 and len(rows(out / "alpha.csv")) == 21
 
 
-def test_a_test_run_leads_to_its_model(new_run, call):
-    status, out, err = call(inspect_run, new_run)
+def test_a_test_run_leads_to_its_model(new_run, call, no_figures):
+    status, out, err = call(inspect_run, new_run, "--points", "20")
     assert status == 0, err
     content = record.read(new_run)
     assert f"accuracy {content['accuracy']:.2f}%" in out and "the run's scores: 1)" in out
@@ -69,9 +69,9 @@ def test_other_images_and_another_folder(base_run, call, tmp_path):
     assert not (base_run / "inspect/train").exists()
 
 
-def test_a_run_that_learned_nothing(data, tmp_path, call):
+def test_a_run_that_learned_nothing(data, tmp_path, call, no_figures):
     folder = trained("ZeroshotCLIP", tmp_path / "zero", data, *QUICK, "DATASET.SUBSAMPLE_CLASSES", "new")
-    status, out, err = call(inspect_run, folder)
+    status, out, err = call(inspect_run, folder, "--points", "20")
     assert status == 0, err
     assert "note: every prediction is that of zero-shot CLIP: there is no gain to show\n" in out
     assert "note: ZeroshotCLIP has no representation feature, so no alpha to change\n" in out
@@ -99,13 +99,13 @@ def test_folders_that_are_no_runs(call, tmp_path):
     assert refused(call, tmp_path) == f"error: {tmp_path} is no run's folder: there is no config.yaml in it"
 
 
-def test_a_run_that_is_not_finished(call, copy):
+def test_a_run_that_is_not_finished(call, copy, no_figures):
     content = record.read(copy)
     record.write(copy, {**content, "status": "running"})
     line = refused(call, copy)
     assert line.startswith(f"error: the run in {copy} is not finished (its record says running): run it to its end")
     assert not (copy / "inspect").exists()
-    assert call(inspect_run, copy, "--load-epoch", "2")[0] == 0
+    assert call(inspect_run, copy, "--load-epoch", "2", "--points", "20")[0] == 0
 
 
 def test_damage_is_named(call, copy):
