@@ -20,14 +20,14 @@ demo: $(VENV)/ready ## train and test MMRL and zero-shot CLIP on Digits, print B
 	$(DEMO) scripts/b2n/base2new_train.sh digits 1 ZeroshotCLIP
 	$(DEMO) scripts/b2n/base2new_test.sh digits 1 ZeroshotCLIP
 	@echo
-	@$(RUN) -m runs.table digits ZeroshotCLIP MMRL --output "$(OUTPUT)"
+	@$(RUN) mmrl.py table digits ZeroshotCLIP MMRL --output "$(OUTPUT)"
 
 # A failed run (status 1) is named, and the report is of the others; anything above is a stop or bad input.
 demo-full: $(VENV)/ready ## all four protocols on the embedded suite, 5 methods, 3 seeds, and the report; METHODS="..."
 	@mkdir -p "$(DATA)"
-	@$(RUN) grid.py --suite scripts/demo_full.yaml --jobs 2 --root "$(DATA)" --output "$(OUTPUT)/demo_full" \
+	@$(RUN) mmrl.py grid --suite scripts/demo_full.yaml --jobs 2 --root "$(DATA)" --output "$(OUTPUT)/demo_full" \
 		$(if $(METHODS),--methods $(METHODS)); status=$$?; [ $$status -le 1 ] || exit $$status; \
-	$(RUN) report.py "$(OUTPUT)/demo_full" --out "$(OUTPUT)/demo_full_report" --title "The embedded suite" || exit $$?; \
+	$(RUN) mmrl.py report "$(OUTPUT)/demo_full" --out "$(OUTPUT)/demo_full_report" --title "The embedded suite" || exit $$?; \
 	exit $$status
 
 test: $(VENV)/ready ## run the default test suite

@@ -18,8 +18,8 @@ from clip.weights import find
 from dassl.data.transforms import build_transform
 from dassl.engine.trainer import choose_device
 from dassl.utils.images import UPRIGHT, Reading
-from runs import record
-from runs.config import RESOLVED, default_cfg, merge, read_yaml, trainer_named_in
+from runs.config import default_cfg
+from runs.open import finished_record, recorded_cfg
 from runs.threads import choose_threads
 from trainers.shared import checkpoints
 from trainers.shared.backbone import load_clip, unknowns, weights_id
@@ -58,7 +58,7 @@ def load_classifier(
     """
     folder = Path(run_folder)
     cfg = recorded_cfg(folder)
-    run_id = _finished(folder, epoch)
+    run_id = _run_id(folder, epoch)
     if template is not None:
         cfg.DATASET.TEMPLATE = template
         template_of(cfg)  # not every method looks at it
@@ -194,39 +194,12 @@ def preprocessing(cfg: Any) -> dict[str, Any]:
     return steps | ({"instance_norm": True} if "instance_norm" in node.TRANSFORMS else {})
 
 
-def recorded_cfg(folder: Path) -> CfgNode:
-    """The configuration of a run of one of our methods. FileNotFoundError or ValueError naming folder or file."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no run folder {folder}")
-    path = folder / RESOLVED
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} is no run's folder: there is no {RESOLVED} in it")
-    tree = read_yaml(path)
-    name = trainer_named_in([tree])
-    if name and name not in trainers.METHODS:
-        raise ValueError(
-            f"{folder} holds a run of {name}, a trainer of its own kind (without build_method): predict, export and "
-            "inspect know this project's methods only; test it with train.py --eval-only"
-        )
-    cfg = default_cfg()
-    merge(cfg, tree, path)
-    return cfg
-
-
-def _finished(folder: Path, epoch: int | None) -> str | None:
-    """The id of the run, None without a record. ValueError where there is no model, or it is not finished."""
-    content = record.read(folder)
-    if content is None:
-        return None
-    if content.get("model_dir"):
+def _run_id(folder: Path, epoch: int | None) -> str | None:
+    """Return the id of the run in `folder`, None without a record. ValueError for a test run and an unfinished one."""
+    content = finished_record(folder, epoch)
+    if content and content.get("model_dir"):
         raise ValueError(f"the run in {folder} tested the model of {content['model_dir']}: give that folder")
-    if content["status"] != "success" and epoch is None:
-        raise ValueError(
-            f"the run in {folder} is not finished (its record says {content['status']}): run it to its end first, "
-            "or say which epoch to load"
-        )
-    record.check_config(folder, content)
-    return content["run_id"]
+    return content["run_id"] if content else None
 
 
 def _usable(device: str | torch.device) -> torch.device:

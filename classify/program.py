@@ -20,12 +20,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from common.commandline import one_line
 from common.text import check_folder
 from runs.environment import versions
 from runs.files import write_json
 
 from .classifier import Classifier
-from .command import one_line
 
 TORCH, ONNX = "torch", "onnx"
 FILES = {TORCH: "classifier.pt2", ONNX: "classifier.onnx"}

@@ -18,30 +18,20 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from common.files import check_zip
+
 PathLike = str | os.PathLike[str]
 
 # What the readers of torch and safetensors raise on files that are cut, corrupt or not theirs.
 UNREADABLE = (
-    SafetensorError,
-    zipfile.BadZipFile,
-    zlib.error,
-    pickle.UnpicklingError,
-    struct.error,
-    EOFError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
+    *(SafetensorError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, struct.error, EOFError, OSError),
+    *(RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError),
 )
 
 
 def read_saved(path: PathLike) -> Any:
     """The content of a file of ``torch.save``, tensors and plain values only, on the CPU. Raises one of UNREADABLE."""
-    _check_sums(path)
+    check_zip(path)
     with warnings.catch_warnings():  # the outcome is what counts: tensors, or an error
         warnings.simplefilter("ignore")
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -49,7 +39,7 @@ def read_saved(path: PathLike) -> Any:
 
 def read_torchscript(path: PathLike) -> dict[str, Tensor]:
     """The tensors of a TorchScript archive, on the CPU. Raises one of UNREADABLE."""
-    _check_sums(path)
+    check_zip(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # The only reader of such archives. It builds no Python objects; the archive's program is never run.
@@ -61,13 +51,3 @@ def is_torchscript(path: PathLike) -> bool:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     return any("/code/" in name for name in names) and any(name.endswith("/constants.pkl") for name in names)
-
-
-def _check_sums(path: PathLike) -> None:
-    """BadZipFile if a part of an archive does not fit its checksum."""
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(f"{damaged} does not fit its checksum")

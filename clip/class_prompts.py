@@ -7,8 +7,8 @@ end without padding, sorted by length: the attention among a class's own tokens 
 and pads only where lengths are so close that it hardly costs. Tokens after EOT cannot influence it and do not exist.
 
 Shapes: B versions of the prompts (1 unless they depend on the image), C classes, P prefix tokens, T suffix tokens of
-all classes together, K context tokens, M = K + P, d width; a group has G classes of at most S suffix tokens. Hidden
-states are flat: ``[B, P + T, d]``.
+all classes together, K key/value-only tokens, M = K + P, d width; a group has G classes of at most S suffix tokens.
+Hidden states are flat: ``[B, P + T, d]``.
 """
 
 from __future__ import annotations
@@ -79,21 +79,21 @@ class ClassPrompts:
         self,
         block: ResidualAttentionBlock,
         x: Tensor,
-        context: Tensor | None = None,
-        context_at: int = 1,
+        kv_tokens: Tensor | None = None,
+        kv_tokens_at: int = 1,
         last: bool = False,
     ) -> Tensor:
         """One layer: ``[B, P + T, d]`` to the same, or with ``last`` to the EOT outputs alone, ``[B, C, d]``.
 
-        ``context`` ``[K, d]`` or ``[B, K, d]`` stands before prefix token ``context_at``: that token and all later ones
-        attend to it. P is read off ``x``, so a caller may lengthen the prefix (learned tokens) between layers.
+        ``kv_tokens`` ``[K, d]`` or ``[B, K, d]`` stand before prefix token ``kv_tokens_at``: that token and all later
+        ones attend to them. P is read off ``x``, so a caller may lengthen the prefix (learned tokens) between layers.
         """
         sizes = [x.shape[1] - self.suffix_tokens, self.suffix_tokens]
         normed = block.ln_1(x)
         prefix_kv, suffix_kv = block.attn.keys_values(normed).split(sizes, dim=1)
         shared = prefix_kv
-        if context is not None:
-            seen = block.context_keys_values(context).expand(len(x), -1, -1)
+        if kv_tokens is not None:
+            seen = block.keys_values(kv_tokens).expand(len(x), -1, -1)
             shared = torch.cat([seen, prefix_kv], dim=1)
         if last:
             asking = normed.split(sizes, dim=1)[1].index_select(1, self.sorted_eot)
@@ -101,7 +101,7 @@ class ClassPrompts:
             outputs = block.finish(x.split(sizes, dim=1)[1].index_select(1, self.sorted_eot), mixed)
             return outputs.index_select(1, self.rank)
         prefix_q, suffix_q = block.attn.queries(normed).split(sizes, dim=1)
-        mask = self._prefix_mask(sizes[0], shared.shape[1] - sizes[0], context_at)
+        mask = self._prefix_mask(sizes[0], shared.shape[1] - sizes[0], kv_tokens_at)
         suffix = self._suffix_attention(block.attn, suffix_q, suffix_kv, shared)
         return block.finish(x, torch.cat([block.attn.mix(prefix_q, shared, mask), *suffix], dim=1))
 
@@ -109,26 +109,26 @@ class ClassPrompts:
         self,
         blocks: Iterable[ResidualAttentionBlock],
         x: Tensor,
-        contexts: Sequence[Tensor | None] | None = None,
-        context_at: int = 1,
+        kv_tokens: Sequence[Tensor | None] | None = None,
+        kv_tokens_at: int = 1,
         last: bool = False,
     ) -> Tensor:
-        """Several layers in turn, ``contexts[i]`` in the i-th; with ``last`` the final one gives ``[B, C, d]``."""
+        """Several layers in turn, the i-th with ``kv_tokens[i]``; with ``last`` the final one gives ``[B, C, d]``."""
         blocks = list(blocks)
         for i, block in enumerate(blocks):
-            context = contexts[i] if contexts is not None else None
-            x = self.layer(block, x, context, context_at, last=last and i == len(blocks) - 1)
+            beside = kv_tokens[i] if kv_tokens is not None else None
+            x = self.layer(block, x, beside, kv_tokens_at, last=last and i == len(blocks) - 1)
         return x
 
     def keys_values(self, blocks: Iterable[ResidualAttentionBlock], x: Tensor) -> list[Tensor]:
-        """What readers (``read``) see in each layer, ``[B, P + T, 2d]``, for the first layer's input ``x``."""
+        """What readers (``run_readers``) see in each layer, ``[B, P + T, 2d]``, for the first layer's input ``x``."""
         found, blocks = [], list(blocks)
         for block, following in zip(blocks, [*blocks[1:], None], strict=True):
-            found.append(block.context_keys_values(x))
+            found.append(block.keys_values(x))
             x = x if following is None else self.layer(block, x)
         return found
 
-    def read(self, blocks: Iterable[ResidualAttentionBlock], readers: Tensor, seen: Sequence[Tensor]) -> Tensor:
+    def run_readers(self, blocks: Iterable[ResidualAttentionBlock], readers: Tensor, seen: Sequence[Tensor]) -> Tensor:
         """Readers ``[R, d]``, at first the same for all classes, through several layers: ``[C, R, d]``.
 
         They see every token of their class, neither themselves nor one another, and no token sees them: ``seen[i]``
@@ -157,13 +157,13 @@ class ClassPrompts:
         mixed = [_attend(attn, q[:, :, None], g.pad(kv), shared, g.own).squeeze(2) for g, q, kv in parts]
         return torch.cat(mixed, dim=1)
 
-    def _prefix_mask(self, prefix: int, context: int, context_at: int) -> Tensor:
-        """``[P, K + P]``: causal, the context seen from token ``context_at`` on."""
-        key = (prefix, context, context_at)
+    def _prefix_mask(self, prefix: int, extra: int, extra_at: int) -> Tensor:
+        """``[P, K + P]``: causal, the K extra tokens seen from token ``extra_at`` on."""
+        key = (prefix, extra, extra_at)
         if key not in self._prefix_masks:
             device = self.ids.device
-            sees_context = torch.arange(prefix, device=device)[:, None] >= context_at
-            mask = torch.cat([sees_context.expand(-1, context), causal_mask(prefix, device)], dim=1)
+            sees_extra = torch.arange(prefix, device=device)[:, None] >= extra_at
+            mask = torch.cat([sees_extra.expand(-1, extra), causal_mask(prefix, device)], dim=1)
             self._prefix_masks[key] = mask
         return self._prefix_masks[key]
 

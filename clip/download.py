@@ -13,11 +13,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from common.files import replacing
+from common.files import BLOCK, replacing, sha256
 
 DEFAULT_ROOT = "~/.cache/clip"
 TIMEOUT_SECONDS = 60
-CHUNK_BYTES = 1 << 20
 
 _BASE = "https://openaipublic.azureedge.net/clip/models"
 _MODELS = {
@@ -46,7 +45,7 @@ def _download(url: str, root: str | os.PathLike[str] = DEFAULT_ROOT) -> str:
     folder = Path(root).expanduser()
     target = folder / filename
     if target.is_file():
-        if _sha256(target) == expected:
+        if sha256(target) == expected:
             return str(target)
         warnings.warn(f"{target} has the wrong SHA-256 checksum: downloading it again", stacklevel=2)
     elif target.exists():
@@ -65,14 +64,6 @@ def _hash_and_name(url: str) -> tuple[str, str]:
     if match is None:
         raise ValueError(f"{url} does not end in SHA256/FILENAME, so its data could not be checked")
     return match.group(1), match.group(2)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _fetch(url: str, part: Path) -> str:
@@ -96,7 +87,7 @@ def _copy(source: http.client.HTTPResponse, part: Path, total: int | None) -> tu
     digest, received = hashlib.sha256(), 0
     bar = tqdm(total=total, desc=part.name.split(".")[0], unit="iB", unit_scale=True, unit_divisor=1024)
     with bar, part.open("wb") as file:
-        while chunk := source.read(CHUNK_BYTES):
+        while chunk := source.read(BLOCK):
             file.write(chunk)
             digest.update(chunk)
             received += len(chunk)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 
-def lack(tensors: Mapping[str, Tensor]) -> str:
+def describe_nonfinite(tensors: Mapping[str, Tensor]) -> str:
     """Name the tensors that hold NaN or infinity, ``""`` where there are none.
 
     One pass over each without a copy: the lowest and the highest value are NaN where any value is.

@@ -60,7 +60,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where a model's files are: a folder (``chosen``: one weights file in it), or a repository of the hub.
 
     ``root`` is where downloads are kept, by default where huggingface_hub keeps them.
@@ -139,7 +139,7 @@ class Place:
         return path if path.is_file() else None
 
 
-def place(name: str, root: str | os.PathLike[str] | None = None) -> Place | None:
+def locate(name: str, root: str | os.PathLike[str] | None = None) -> Location | None:
     """Where the model of a name (see the module's text) is; None for any other name.
 
     Raises ValueError for ``hf:`` without owner and name.
@@ -148,12 +148,12 @@ def place(name: str, root: str | os.PathLike[str] | None = None) -> Place | None
         match = re.fullmatch(r"hf:[\w.-]+/[\w.-]+(?:@([\w./-]+))?", name)
         if match is None:
             raise ValueError(f"{name!r} names no model of the hub: give hf:OWNER/NAME or hf:OWNER/NAME@REVISION")
-        return Place(name, revision=match.group(1), root=None if root is None else Path(root).expanduser())
+        return Location(name, revision=match.group(1), root=None if root is None else Path(root).expanduser())
     path = Path(name).expanduser()
     if name and path.is_dir():
-        return Place(name, folder=path)
+        return Location(name, folder=path)
     if path.name in WEIGHTS and path.is_file() and path.with_name(CONFIG).is_file():
-        return Place(name, folder=path.parent, chosen=path)
+        return Location(name, folder=path.parent, chosen=path)
     return None
 
 
@@ -226,7 +226,7 @@ def _side(size: Any) -> int | None:
     return size.get("shortest_edge", size.get("height") if size.get("height") == size.get("width") else None)
 
 
-def _download(where: Place, file: str) -> Path | None:
+def _download(where: Location, file: str) -> Path | None:
     """A file of a repository, None where it has no such file. Raises ValueError or ConnectionError in one line."""
     from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache, utils
 
@@ -255,7 +255,7 @@ def _download(where: Place, file: str) -> Path | None:
         raise _unreachable(where, file, error) from error
 
 
-def _unreachable(where: Place, file: str, error: Exception) -> ConnectionError:
+def _unreachable(where: Location, file: str, error: Exception) -> ConnectionError:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return ConnectionError(
         f"cannot download {file} of {where.name}: {reason}; try again, or give the path of a folder with {CONFIG} and "

@@ -1,13 +1,13 @@
 """Transformer layers with one open primitive.
 
-Shapes: B samples, N tokens, K context tokens, R rows, d width, h heads.
+Shapes: B samples, N tokens, K key/value-only tokens, R rows, d width, h heads.
 
 A block is applied to *tokens* ``[B, N, d]``, whose outputs someone reads, and optionally to
 
-- *context* ``[K, d]`` or ``[B, K, d]``: tokens that are attended to but whose own outputs nobody reads. They need a
+- *kv_tokens* ``[K, d]`` or ``[B, K, d]``: tokens that are attended to but whose own outputs nobody reads. They need a
   LayerNorm and the key/value projection only, and once per batch when they do not depend on the sample;
 - *rows*: the tokens whose outputs are wanted; all others give keys and values only;
-- *mask* ``[N, K + N]``: True where a token (row) may attend to a context token or token (column).
+- *mask* ``[N, K + N]``: True where a token (row) may attend to a key/value-only token or token (column).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Attention(nn.Module):
 
 
 class ResidualAttentionBlock(nn.Module):
-    """One pre-norm transformer layer; see the module's text for tokens, context, rows and mask."""
+    """One pre-norm transformer layer; see the module's text for tokens, kv_tokens, rows and mask."""
 
     def __init__(self, d_model: int, n_head: int, mlp_width: int | None = None, quick_gelu: bool = True):
         super().__init__()
@@ -119,42 +119,42 @@ class ResidualAttentionBlock(nn.Module):
         quick = isinstance(activation, QuickGELU)
         return frozen_mlp(x, c_fc.weight, c_fc.bias, c_proj.weight, c_proj.bias, quick)
 
-    def context_keys_values(self, context: Tensor) -> Tensor:
-        """Keys and values of context tokens ``[..., K, d] -> [..., K, 2d]``."""
-        return self.attn.keys_values(self.ln_1(context))
+    def keys_values(self, kv_tokens: Tensor) -> Tensor:
+        """Return keys and values of tokens ``[..., K, d] -> [..., K, 2d]``."""
+        return self.attn.keys_values(self.ln_1(kv_tokens))
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Queries ``[B, N, d]``, and keys and values ``[B, N, 2d]``, of tokens ``[B, N, d]``.
 
         Two products, not one: the queries are kept for the backward pass, and would keep a common result alive with
-        keys and values that were copied to stand beside a context's.
+        keys and values that were copied to stand beside those of ``kv_tokens``.
         """
         normed = self.ln_1(x)
         return self.attn.queries(normed), self.attn.keys_values(normed)
 
     def attend(
-        self, x: Tensor, q: Tensor, kv: Tensor, context: Tensor | None = None, mask: Tensor | None = None
+        self, x: Tensor, q: Tensor, kv: Tensor, kv_tokens: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """The layer from its projections (``project``) on: outputs of all tokens, ``[B, N, d]``."""
-        if context is not None:
-            seen = self.context_keys_values(context)
+        if kv_tokens is not None:
+            seen = self.keys_values(kv_tokens)
             kv = torch.cat([seen.expand(kv.shape[0], *seen.shape[-2:]), kv], dim=1)
         return self.finish(x, self.attn.mix(q, kv, mask))
 
     def forward(
-        self, x: Tensor, context: Tensor | None = None, rows: Rows | None = None, mask: Tensor | None = None
+        self, x: Tensor, kv_tokens: Tensor | None = None, rows: Rows | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """Tokens ``[B, N, d]`` to the outputs of all tokens ``[B, N, d]`` or of ``rows`` ``[B, R, d]``.
 
         ``rows`` is a slice of the token axis, or one index per sample ``[B]`` (then R = 1); meant for a few rows.
-        Columns of ``mask`` are the context tokens followed by the tokens.
+        Columns of ``mask`` are ``kv_tokens`` followed by the tokens.
         """
         if rows is None:
-            return self.attend(x, *self.project(x), context, mask)
+            return self.attend(x, *self.project(x), kv_tokens, mask)
         normed = self.ln_1(x)
         q = self.attn.queries(take_rows(normed, rows))
-        if context is not None:
-            normed = torch.cat([self.ln_1(context).expand(x.shape[0], *context.shape[-2:]), normed], dim=1)
+        if kv_tokens is not None:
+            normed = torch.cat([self.ln_1(kv_tokens).expand(x.shape[0], *kv_tokens.shape[-2:]), normed], dim=1)
         if mask is not None:
             mask = mask[rows] if isinstance(rows, slice) else mask[rows][:, None]
         return self.finish(take_rows(x, rows), self.attn.mix_few(q, normed, mask))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .layers import Attention, LayerNorm, Transformer, causal_mask, no_autocast, stream_dtype
 from .resnet import ModifiedResNet
-from .shape import OPENAI, Computation, infer_shape
+from .shape import OPENAI, Computation, check_images, infer_shape
 
 # The first thing a state dict says beside its tensors, in OpenAI's archives.
 METADATA_KEYS = ("input_resolution", "context_length", "vocab_size")
@@ -56,19 +56,14 @@ class VisionTransformer(nn.Module):
 
         Raises ValueError where the image size is not the tower's.
         """
-        side = self.input_resolution
-        if images.dim() != 4 or tuple(images.shape[1:]) != (3, side, side):
-            raise ValueError(
-                f"this image tower takes images [B, 3, {side}, {side}], not {list(images.shape)}: "
-                f"set INPUT.SIZE to ({side}, {side})"
-            )
+        check_images(images, self.input_resolution)
         weights = self.conv1.weight.dtype
         dtype = stream_dtype(weights, images.device)
         x = self.conv1(images.to(weights)).flatten(2).transpose(1, 2).to(dtype)
         cls = self.class_embedding.to(dtype).expand(x.shape[0], 1, -1)
         return self.ln_pre(torch.cat([cls, x], dim=1) + self.positional_embedding.to(dtype))
 
-    def read(self, tokens: Tensor) -> Tensor:
+    def to_joint_space(self, tokens: Tensor) -> Tensor:
         """Final LayerNorm and projection of outputs, never in autocast's precision: ``[..., d_v] -> [..., d]``."""
         with no_autocast(tokens):
             return self.ln_post(tokens) @ self.proj
@@ -79,7 +74,7 @@ class VisionTransformer(nn.Module):
         blocks = list(self.transformer.resblocks)
         for block in blocks[:-1]:
             x = block(x)
-        return self.read(blocks[-1](x, rows=slice(0, 1))[:, 0])
+        return self.to_joint_space(blocks[-1](x, rows=slice(0, 1))[:, 0])
 
 
 class CLIP(nn.Module):
@@ -167,7 +162,7 @@ class CLIP(nn.Module):
         dtype = stream_dtype(self.dtype, ids.device)
         return self.token_embedding(ids).to(dtype) + self.positional_embedding[positions].to(dtype)
 
-    def read_text(self, tokens: Tensor) -> Tensor:
+    def text_to_joint_space(self, tokens: Tensor) -> Tensor:
         """Final LayerNorm and projection of EOT outputs, never in autocast's precision: ``[..., d_t] -> [..., d]``."""
         with no_autocast(tokens):
             return self.ln_final(tokens) @ self.text_projection
@@ -180,7 +175,7 @@ class CLIP(nn.Module):
         blocks = self.transformer.resblocks
         for block in blocks[:-1]:
             x = block(x, mask=mask)
-        return self.read_text(blocks[-1](x, rows=eot, mask=mask)[:, 0])
+        return self.text_to_joint_space(blocks[-1](x, rows=eot, mask=mask)[:, 0])
 
     def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """Logits per image ``[B, C]`` and per text ``[C, B]``."""

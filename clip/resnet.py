@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .shape import check_images
+
 
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 convolutions around a shortcut, all of stride 1; an average pool does the striding.
@@ -118,12 +120,7 @@ class ModifiedResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, 3, H, W] -> [B, output_dim]``. Raises ValueError where the image size is not the tower's."""
-        side = self.input_resolution
-        if x.dim() != 4 or tuple(x.shape[1:]) != (3, side, side):
-            raise ValueError(
-                f"this image tower takes images [B, 3, {side}, {side}], not {list(x.shape)}: "
-                f"set INPUT.SIZE to ({side}, {side})"
-            )
+        check_images(x, self.input_resolution)
         x = self.stem(x.to(self.conv1.weight.dtype))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x)

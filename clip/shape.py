@@ -82,6 +82,15 @@ def infer_shape(state_dict: Mapping[str, Tensor], computation: Computation = OPE
     return shape
 
 
+def check_images(images: Tensor, side: int) -> None:
+    """Raise ValueError unless images are ``[B, 3, side, side]``, as an image tower takes them."""
+    if images.dim() != 4 or tuple(images.shape[1:]) != (3, side, side):
+        raise ValueError(
+            f"this image tower takes images [B, 3, {side}, {side}], not {list(images.shape)}: "
+            f"set INPUT.SIZE to ({side}, {side})"
+        )
+
+
 def _count(keys: Iterable[str], pattern: str) -> int:
     found = {match.group(1) for match in map(re.compile(pattern).match, keys) if match}
     if not found:

@@ -87,9 +87,9 @@ def _kind(path: Path) -> tuple[str, Any]:
 
 def _openai_keys(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     tensors = {key: value for key, value in tensors.items() if key not in _NO_WEIGHTS}
-    lack = finite.lack(tensors)
-    if lack:
-        raise ValueError(f"{lack}: the file is damaged, or its training diverged; get other weights")
+    problem = finite.describe_nonfinite(tensors)
+    if problem:
+        raise ValueError(f"{problem}: the file is damaged, or its training diverged; get other weights")
     # open_clip's CustomTextCLIP
     tensors = {key.removeprefix("text."): value for key, value in openai_names(tensors).items()}
     if "logit_scale" in tensors and tensors["logit_scale"].shape == (1,):  # of some of open_clip's

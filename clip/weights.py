@@ -20,10 +20,11 @@ from typing import Any
 
 import torch
 
+from common.files import sha256
 from common.names import closest
 
 from . import finite, hugging_face, open_clip_models
-from .download import _MODELS, DEFAULT_ROOT, _download, _sha256
+from .download import _MODELS, DEFAULT_ROOT, _download
 from .model import CLIP, build_model, convert_weights
 from .shape import OPENAI, OPENAI_IMAGES, Computation, Preprocess, infer_shape
 from .state_dict import read_state_dict
@@ -65,9 +66,9 @@ class Checkpoint:
         model = build_model(tensors, torch.float32, self.computation)
         if dtype != torch.float32:
             convert_weights(model, dtype, projections)
-            lack = finite.lack(model.state_dict())
-            if lack:
-                raise ValueError(f"{self.path}: in {str(dtype).removeprefix('torch.')}, {lack}: use fp32 or bf16")
+            problem = finite.describe_nonfinite(model.state_dict())
+            if problem:
+                raise ValueError(f"{self.path}: in {str(dtype).removeprefix('torch.')}, {problem}: use fp32 or bf16")
         return model
 
 
@@ -85,11 +86,11 @@ def find(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = Non
         return Checkpoint(path, preprocess=OPENAI_IMAGES)
     if name == EMBEDDED:
         return Checkpoint(_embedded(Path(__file__).with_name("embedded.safetensors")), preprocess=OPENAI_IMAGES)
-    place = hugging_face.place(name, root)
-    if place is not None:
-        model = place.model()
+    location = hugging_face.locate(name, root)
+    if location is not None:
+        model = location.model()
         said = "CLIP as its config.json says"
-        return Checkpoint(place.weights(), model.computation, model.preprocess, architecture=said, shape=model.shape)
+        return Checkpoint(location.weights(), model.computation, model.preprocess, architecture=said, shape=model.shape)
     path = Path(name).expanduser()
     if path.is_file():
         return Checkpoint(path, assumed=True)
@@ -103,7 +104,7 @@ def find(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = Non
 
 
 def _embedded(path: Path) -> Path:
-    if not path.is_file() or _sha256(path) != EMBEDDED_SHA256:
+    if not path.is_file() or sha256(path) != EMBEDDED_SHA256:
         raise ValueError(
             f"{path} is damaged or missing: it is not the file that comes with this project; get that again "
             "(git checkout -- clip/embedded.safetensors)"

@@ -5,10 +5,12 @@ All writing goes through `replacing`: new content is written beside the file, an
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
@@ -108,6 +110,28 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     except ValueError as error:
         raise ValueError(f"cannot write {path}: {error}") from error
     write_text(path, text + "\n")
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(BLOCK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def check_zip(path: str | os.PathLike[str]) -> None:
+    """Raise BadZipFile if `path` is a zip archive with a part that does not fit its checksum; other files pass.
+
+    What torch saves is such an archive, and torch does not look at its checksums.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} does not fit its checksum")
 
 
 @contextmanager

@@ -20,11 +20,7 @@ class StanfordCars(SplitLoader):
 
     folder = "stanford_cars"
     contents = "its folders cars_train and cars_test"
-    annotations = (
-        "devkit/cars_train_annos.mat",
-        "cars_test_annos_withlabels.mat",
-        "devkit/cars_meta.mat",
-    )
+    annotations = ("devkit/cars_train_annos.mat", "cars_test_annos_withlabels.mat", "devkit/cars_meta.mat")
 
     def derive(self, rng: random.Random) -> Splits:
         train_name, test_name, meta_name = self.annotations

@@ -12,8 +12,8 @@ from reporting.names import default_settings
 from reporting.result import Key
 from runs import config
 from runs.grid.expand import TAKEN, resolved
-from runs.grid.layout import PROTOCOLS, STEPS, tag
 from runs.likeness import PLACE
+from runs.protocols import PROTOCOLS, STEPS, tag
 
 Settings = Mapping[str, Any]
 
@@ -78,7 +78,7 @@ def shown(key: Key, settings: Settings) -> dict[str, Any]:
 
 
 def hidden(key: Key, settings: Settings) -> dict[str, Any]:
-    """The changed settings that a row's name does not show: those after `--` on a command line of grid.py."""
+    """The changed settings that a row's name does not show: those after `--` on a command line of the grid."""
     visible = shown(key, settings)
     return {name: value for name, value in changed(key, settings).items() if name not in visible}
 

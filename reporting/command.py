@@ -1,57 +1,22 @@
-"""The command line of `report.py`."""
+"""What `python mmrl.py report` does with its arguments."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import trainers
 from reporting.changes import as_json
-from reporting.gather import Gathered, gather
+from reporting.gather import Gathered
 from reporting.names import check_names
 from reporting.report import Asked, Report, build
 from reporting.result import PROTOCOLS
 from reporting.write import write
 from runs.config import flatten, get_cfg_default
-from runs.grid.layout import dataset_names
+from runs.protocols import dataset_names
 
 SHOWN = 5  # commands on the terminal; all are in the report
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"error: {message} (-h explains)", file=sys.stderr)
-        sys.exit(2)
-
-
-def parse(words: Sequence[str], doc: str) -> argparse.Namespace:
-    """Read the command line."""
-    summary, _, details = doc.partition("\n\n")
-    form = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(prog="report.py", description=summary, epilog=details, formatter_class=form, allow_abbrev=False)
-    add = parser.add_argument
-    add("outputs", nargs="*", type=Path, metavar="OUTPUT", help="folders of runs (default: $OUTPUT, else output)")
-    add("--out", type=Path, metavar="DIR", help="folder of the report (default: report in the first OUTPUT)")
-    add("--title", default="Report", metavar="TEXT", help="the report's heading")
-    add("--paper", action="store_true", help="add the published numbers and the gap to them")
-    add("--to", default="MMRL", metavar="METHOD", help="the method that others are compared to (default: MMRL)")
-    add(
-        "--seeds",
-        nargs="+",
-        type=int,
-        metavar="N",
-        help="seeds that count (default: 1 2 3, or all where there are others)",
-    )
-    add("--protocols", nargs="+", default=[], metavar="NAME", help=f"of {', '.join(PROTOCOLS)} (default: all)")
-    add("--methods", nargs="+", default=[], metavar="NAME", help="only these; one that has not run shows as missing")
-    add("--datasets", nargs="+", default=[], metavar="NAME", help="only these; one that has not run shows as missing")
-    args = parser.parse_args(words)
-    args.outputs = args.outputs or [Path(os.environ.get("OUTPUT") or "output")]
-    return args
 
 
 def asked_of(args: argparse.Namespace, found: Gathered) -> Asked:
@@ -71,14 +36,14 @@ def asked_of(args: argparse.Namespace, found: Gathered) -> Asked:
     return Asked(to, args.paper, args.protocols, methods, args.datasets, seeds, args.title)
 
 
-def main(words: Sequence[str], doc: str) -> int:
-    """Read, write, and say what came of it. Returns 1 if a cell was refused or a file is damaged, else 0.
+def main(args: argparse.Namespace, found: Gathered) -> int:
+    """Write the report of what was found, and say what came of it.
+
+    Returns 1 if a cell was refused or a file is damaged, else 0.
 
     Raises:
         ValueError, OSError: bad input, in one line.
     """
-    args = parse(words, doc)
-    found = gather(args.outputs)
     report = build(found, asked_of(args, found), defaults())
     out = args.out or args.outputs[0] / "report"
     if out.exists() and not out.is_dir():

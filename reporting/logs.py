@@ -16,7 +16,7 @@ from typing import NamedTuple
 import trainers
 from reporting.names import PAPER_BACKBONE, dataset_name, default_settings, variant_of
 from reporting.result import Key, Result, Row
-from runs.grid.layout import dataset_in_path, dataset_names
+from runs.protocols import dataset_in_path, dataset_names
 
 TRAINED = ("Finish training", "Finished training")
 _COUNTS = re.compile(r"^\* (total|correct): ([\d,]+)\s*$")

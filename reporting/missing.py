@@ -1,4 +1,4 @@
-"""What a report lacks, and the commands of grid.py that would fill it."""
+"""What a report lacks, and the commands of the grid that would fill it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from reporting.names import default_settings, method_order
 from reporting.result import Key, Result, Row
 from reporting.sweeps import is_ablation, sweeps
 from runs.config import RESOLVED, read_yaml
-from runs.grid.layout import PROTOCOLS, STEPS, dataset_names, method_names
 from runs.likeness import PLACE
+from runs.protocols import PROTOCOLS, STEPS, dataset_names, method_names
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,12 @@ class Lack:
         unknown = [name for name in (*self.datasets, self.source) if name and name not in dataset_names()]
         unknown += [name for name in self.methods if name not in method_names()]
         if unknown:
-            return f"# no command of grid.py: it has no configuration of {_join(unknown)}"
+            return f"# no command of the grid: it has no configuration of {_join(unknown)}"
         if self.moved:
             names = _join(self.moved)
-            return f"# no command of grid.py: its configuration of {names} names other data than these runs had"
+            return f"# no command of the grid: its configuration of {names} names other data than these runs had"
         targets = [name for name in self.datasets if name != self.source] or self.datasets  # training tests the source
-        words = ["python", "grid.py", self.protocol, "--datasets", *targets, "--methods", *self.methods]
+        words = ["python", "mmrl.py", "grid", self.protocol, "--datasets", *targets, "--methods", *self.methods]
         words += ["--shots", *map(str, self.shots), "--seeds", *map(str, self.seeds)]
         words += ["--source", self.source] if self.source else []
         words += ["--cfg", self.cfg] if self.cfg else []

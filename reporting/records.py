@@ -12,7 +12,7 @@ from reporting.changes import variant_by_settings
 from reporting.names import dataset_name, default_settings, variant_of
 from reporting.result import Key, Result, Row
 from runs import record
-from runs.grid.layout import dataset_in_path
+from runs.protocols import dataset_in_path
 
 _PROTOCOLS = {
     ("B2N", "base"): "base2new",

@@ -1,4 +1,4 @@
-"""Ablations: settings swept by grid.py's ``--set``, each with its values, data sets and cells."""
+"""Ablations: settings swept by the grid's ``--set``, each with its values, data sets and cells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reporting.cells import Cell, Cells, average, harmonic
 from reporting.changes import file_of, full_name, plain, shown, tags_of
 from reporting.names import dataset_order, method_order
 from reporting.result import Key, Row
-from runs.grid.layout import tag
+from runs.protocols import tag
 
 # Settings that change what a run costs and no result: their rows are in the table of costs.
 COST_ONLY = ("DATALOADER.TEST.BATCH_SIZE",)

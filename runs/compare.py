@@ -1,16 +1,7 @@
-"""Compare methods on the same splits: base-to-new results over seeds, and differences to one of them seed by seed.
-
-    python -m runs.compare digits MMRL CoOp MaPLe --seeds 1 2 3 [--to MMRL] [--output output]
-
-Means and standard deviations are over the seeds asked for. HM is that of the two means, as in the papers; the
-difference is the mean over seeds of a method's HM less the other's, with its 95 % confidence interval (Student's t).
-A row that lacks seeds is marked and says how many it has; it is compared on the seeds that both have. Halves that are
-not of one class list are no pair, and rows that were tested on different images are not compared.
-"""
+"""Methods on the same splits: base-to-new results over seeds, and paired differences (`python mmrl.py compare`)."""
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 import sys
@@ -20,7 +11,6 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from common.text import print_anything
 from runs.table import Pair, collect, dagger, footnotes, harmonic_mean, unlike_pairs, whole
 
 HEADERS = ["Method", "Config", "Seeds", "Base", "New", "HM", "HM - {to}"]
@@ -103,37 +93,20 @@ def _spread(values: dict[int, float]) -> str:
     return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values.values()):.2f}"
 
 
-def main() -> int:
+def show(output: Path, dataset: str, methods: Sequence[str], seeds: Sequence[int], to: str) -> int:
     """Print the table. Returns 1 where a method has no finished pair of runs at all, or lacks a seed."""
-    print_anything()
-    summary, _, details = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m runs.compare",
-        description=summary,
-        epilog=details,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("dataset", help="dataset configuration, such as digits")
-    parser.add_argument("methods", nargs="+", help="trainers, one or more rows each")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="seeds (default: 1 2 3)")
-    parser.add_argument("--to", default="MMRL", help="the method that others are compared to (default: MMRL)")
-    parser.add_argument("--output", default="output", type=Path, help="folder of all runs (default: output)")
-    args = parser.parse_args()
-
     rows: list[Row] = []
     notes: list[str] = []
-    for method in args.methods:
-        some, lines = collect_rows(args.output, args.dataset, method, args.seeds)
+    for method in methods:
+        some, lines = collect_rows(output, dataset, method, seeds)
         rows += some
-        notes += lines or ([] if some else [f"{method}: no finished pair of runs on {args.dataset} in {args.output}"])
+        notes += lines or ([] if some else [f"{method}: no finished pair of runs on {dataset} in {output}"])
     if rows:
-        reference = next((row for row in rows if row.method == args.to), None)
-        names = ", ".join(map(str, args.seeds))
-        print(
-            f"Base to new on {args.dataset}, 16 shots, seeds {names}, accuracy in percent (mean ± standard deviation)"
-        )
-        print(render(rows, reference, args.to, args.seeds))
-        for line in footnotes(args.dataset, [pair for row in rows for pair in row.pairs.values()]):
+        reference = next((row for row in rows if row.method == to), None)
+        names = ", ".join(map(str, seeds))
+        print(f"Base to new on {dataset}, 16 shots, seeds {names}, accuracy in percent (mean ± standard deviation)")
+        print(render(rows, reference, to, seeds))
+        for line in footnotes(dataset, [pair for row in rows for pair in row.pairs.values()]):
             print(line)
         notes += [
             f"{row.method} {row.config} and {reference.method} were tested on different images: not compared ({why})"
@@ -143,7 +116,3 @@ def main() -> int:
     for line in notes:
         print(f"note: {line}", file=sys.stderr)
     return 1 if notes else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

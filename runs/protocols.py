@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from common.names import suggest
 from runs.environment import PROJECT
-from runs.names import suggest
 
 CONFIGS = PROJECT / "configs"
 SOURCE = "imagenet"  # the data set that cross-dataset runs train on where nothing else is asked for

@@ -63,16 +63,6 @@ def digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-def check_config(directory: str | Path, record: dict[str, Any]) -> None:
-    """Raise ValueError unless `config.yaml` in `directory` is as the run of `record` wrote it."""
-    path = Path(directory) / RESOLVED
-    written = record.get("config_file")  # older records do not say
-    if written and (not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != written):
-        raise ValueError(
-            f"{path} is not what its run wrote: it is damaged, edited or gone; put the old file back, or train again"
-        )
-
-
 def differences(old: dict[str, Any], new: dict[str, Any], defaults: Mapping[str, Any] = NONE) -> list[str]:
     """`key: old -> new` for each setting that differs, by key; what only one side has shows as `(none)`.
 

@@ -1,24 +1,16 @@
-"""Print Base / New / HM of base-to-new runs from their records.
-
-    python -m runs.table digits MMRL ZeroshotCLIP [--output output]
-
-Only finished runs count; a seed that lacks one half, or whose halves are not of one class list, is named, never
-averaged. HM is that of the two means, as in the papers.
-"""
+"""Base / New / HM of base-to-new runs from their records (`python mmrl.py table`)."""
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
-from common.text import print_anything
 from runs import record
 from runs.likeness import DAGGER, cautions, unlike_halves, unlike_tests
 
@@ -105,42 +97,31 @@ def rows(found: Mapping[Key, Mapping[str, Pair]]) -> tuple[list[list[str]], list
     return table, pairs, left_out
 
 
-def main() -> int:
-    """Print the table. Returns 1 when a method named on the command line has no finished pair of runs."""
-    print_anything()
-    parser = argparse.ArgumentParser(prog="python -m runs.table", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("dataset", help="dataset configuration, such as digits")
-    parser.add_argument("trainers", nargs="+", help="methods, one or more rows each")
-    parser.add_argument("--output", default="output", type=Path, help="folder of all runs (default: output)")
-    args = parser.parse_args()
-
+def show(output: Path, dataset: str, trainers: Sequence[str]) -> int:
+    """Print the table. Returns 1 when one of the methods has no finished pair of runs."""
     table: list[list[str]] = []
     pairs: list[Pair] = []
     status = 0
-    for trainer in args.trainers:
-        found, unfinished = collect(args.output, args.dataset, trainer)
+    for trainer in trainers:
+        found, unfinished = collect(output, dataset, trainer)
         some, theirs, left_out = rows(found)
         if pairs and theirs and (why := unlike_pairs(pairs[0], theirs[0])):
             left_out.append(f"{trainer} and {table[0][0]} were tested on different images: do not compare them ({why})")
         for line in unfinished + left_out:
             print(f"note: {line}", file=sys.stderr)
         if not some:
-            print(f"error: no finished pair of runs of {trainer} on {args.dataset} in {args.output}", file=sys.stderr)
+            print(f"error: no finished pair of runs of {trainer} on {dataset} in {output}", file=sys.stderr)
             status = 1
         table += some
         pairs += theirs
     if table:
-        print(f"Base to new on {args.dataset}, 16 shots, accuracy in percent")
+        print(f"Base to new on {dataset}, 16 shots, accuracy in percent")
         headers = ["Method", "Config", "Seeds", "Base", "New", "HM"]
         print(
             tabulate(
                 table, headers=headers, tablefmt="pipe", disable_numparse=True, colalign=("left",) * 3 + ("right",) * 3
             )
         )
-    for line in footnotes(args.dataset, pairs):
+    for line in footnotes(dataset, pairs):
         print(line)
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -25,8 +25,8 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, unit, wide
-from .shared.features import text_features
+from .shared.base import CLIPTrainer, Method, at_least_float32, l2_normalize
+from .shared.features import template_features
 from .shared.official_stream import a_clip, one_linear
 from .shared.templates import template_of
 
@@ -61,17 +61,17 @@ class CLIPAdapterModel(Method):
     def image_features(self, images: Tensor) -> Tensor:
         """f ``[B, d]`` of the frozen tower, not normalised; nothing is kept for a backward pass."""
         with torch.no_grad():
-            return wide(self.clip_model.encode_image(images))
+            return at_least_float32(self.clip_model.encode_image(images))
 
     def adapted(self, features: Tensor) -> Tensor:
         """f ``[B, d]`` to the unit feature of r A(f) + (1 - r) f."""
         with no_autocast(features):
-            return unit(self.ratio * self.fc(features) + (1 - self.ratio) * features)
+            return l2_normalize(self.ratio * self.fc(features) + (1 - self.ratio) * features)
 
     def logits(self, adapted: Tensor, text: Tensor) -> Tensor:
         """``[B, C]``: CLIP's logits of unit features."""
         with no_autocast(adapted):
-            return wide(self.clip_model.logit_scale.exp()) * adapted @ text.t()
+            return at_least_float32(self.clip_model.logit_scale.exp()) * adapted @ text.t()
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy, and the logits."""
@@ -99,7 +99,7 @@ class CLIPAdapter(CLIPTrainer):
         """The adapter, and these classes' features with the data set's template."""
         node = cfg.TRAINER.CLIPADAPTER
         return CLIPAdapterModel(
-            clip_model, text_features(clip_model, classnames, [template_of(cfg)]), node.RATIO, node.REDUCTION
+            clip_model, template_features(clip_model, classnames, [template_of(cfg)]), node.RATIO, node.REDUCTION
         )
 
     @classmethod

@@ -30,8 +30,8 @@ from .shared.context import (
     INIT_STD,
     Context,
     ContextPrompts,
+    clip_image_features,
     cosine_logits,
-    image_features,
     initial_vectors,
     is_class_buffer,
 )
@@ -61,7 +61,7 @@ class CoCoOpModel(Method):
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy, and the logits ``[B, C]``."""
-        logits = self.logits(image_features(self.clip_model, images))
+        logits = self.logits(clip_image_features(self.clip_model, images))
         return F.cross_entropy(logits, labels), logits
 
     def logits(self, f: Tensor) -> Tensor:
@@ -79,10 +79,10 @@ class CoCoOpModel(Method):
     def scores(self, images: Tensor, class_features: None) -> Tensor:
         """The logits ``[B, C]``, a few images at a time: memory does not grow with the batch."""
         at_once = max(1, TOKENS_AT_ONCE // self.prompts.start.shape[1])
-        features = image_features(self.clip_model, images)
+        features = clip_image_features(self.clip_model, images)
         return torch.cat([self.logits(f) for f in features.split(at_once)])
 
-    def is_frozen(self, key: str) -> bool:
+    def ignores_checkpoint_key(self, key: str) -> bool:
         """Official checkpoints hold the embeddings around the context."""
         return is_class_buffer(key)
 

@@ -28,8 +28,8 @@ from .shared.context import (
     INIT_STD,
     Context,
     ContextPrompts,
+    clip_image_features,
     cosine_logits,
-    image_features,
     initial_vectors,
     is_class_buffer,
 )
@@ -71,7 +71,7 @@ class CoOpModel(Method):
 
     def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
         """exp(logit_scale) f w^T, ``[B, C]``."""
-        return cosine_logits(self.clip_model, image_features(self.clip_model, images), class_features)
+        return cosine_logits(self.clip_model, clip_image_features(self.clip_model, images), class_features)
 
     def use_classes(self, seen: bool) -> None:
         """Raises ValueError where class-specific vectors would have to score other classes."""
@@ -83,7 +83,7 @@ class CoOpModel(Method):
         if self.prompts.context.per_class and classnames is not None and list(classnames) != self.classnames:
             raise ValueError(OTHER_CLASSES)
 
-    def is_frozen(self, key: str) -> bool:
+    def ignores_checkpoint_key(self, key: str) -> bool:
         """Official checkpoints hold the embeddings around the context."""
         return is_class_buffer(key)
 

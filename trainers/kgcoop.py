@@ -24,7 +24,7 @@ from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .coop import ContextTrainer, CoOpModel, context_of, switch_of
-from .shared.context import INIT_STD, Context, text_features
+from .shared.context import INIT_STD, Context, clip_text_features
 from .shared.official_stream import a_clip, words_or
 from .shared.templates import fill, template_of
 
@@ -47,7 +47,7 @@ class KgCoOpModel(CoOpModel):
     def __init__(self, clip_model: CLIP, classnames: list[str], context: Context, template: str, weight: float):
         super().__init__(clip_model, classnames, context)
         self.weight = weight
-        self.text_features_clip = text_features(clip_model, fill(template, classnames))
+        self.text_features_clip = clip_text_features(clip_model, fill(template, classnames))
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy + W (1 - mean cos), and the logits ``[B, C]``."""
@@ -60,9 +60,9 @@ class KgCoOpModel(CoOpModel):
         with no_autocast(w):
             return 1 - (w * self.text_features_clip).sum(dim=-1).mean()
 
-    def is_frozen(self, key: str) -> bool:
+    def ignores_checkpoint_key(self, key: str) -> bool:
         """Official checkpoints also hold tensors that nothing uses."""
-        return key in _UNUSED or super().is_frozen(key)
+        return key in _UNUSED or super().ignores_checkpoint_key(key)
 
 
 @TRAINER_REGISTRY.register()

@@ -30,8 +30,15 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import Method, wide
-from .shared.features import FittedTrainer, image_features, loader_of, places_among, validation_images, whole_dataset
+from .shared.base import Method, at_least_float32
+from .shared.features import (
+    FittedTrainer,
+    features_of_batches,
+    loader_of,
+    places_among,
+    validation_images,
+    whole_dataset,
+)
 
 COARSE = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)
 MAX_ITERATIONS = 1000
@@ -64,7 +71,7 @@ class LinearProbeModel(Method):
 
     def scores(self, images: Tensor, class_features: Any) -> Tensor:
         """``[B, C]``: log-odds."""
-        features = wide(self.clip_model.encode_image(images))
+        features = at_least_float32(self.clip_model.encode_image(images))
         order = torch.tensor(self.places, device=features.device).argsort()
         with no_autocast(features):
             return (features @ self.coef.t() + self.intercept).index_select(1, order)
@@ -181,5 +188,5 @@ class LinearProbe(FittedTrainer):
         return train, draw(val, min(shots, MAX_VAL_SHOTS), generator) if shots > 0 else val
 
     def _arrays(self, items: list[Any]) -> Arrays:
-        found = image_features(self.model.clip_model, loader_of(self.cfg, items, self.dm.test_loader))
+        found = features_of_batches(self.model.clip_model, loader_of(self.cfg, items, self.dm.test_loader))
         return found.values.double().cpu().numpy(), found.labels.cpu().numpy()

@@ -33,9 +33,9 @@ from .shared.deep_prompts import (
     ImageStart,
     check_depth,
     check_vit,
-    drawn,
+    initial_context,
     is_clip_tensor,
-    opening,
+    normal_init,
     prompts_of,
     starts_from,
     unread,
@@ -53,7 +53,7 @@ class PromptLearner(nn.Module):
         count, width = ctx.shape
         # Drawn in the official order.
         self.proj = nn.Linear(width, vision_width)
-        self.compound_prompts_text = nn.ParameterList(drawn(count, width) for _ in range(depth - 1))
+        self.compound_prompts_text = nn.ParameterList(normal_init(count, width) for _ in range(depth - 1))
         one = nn.Linear(width, vision_width)
         self.compound_prompt_projections = nn.ModuleList(copy.deepcopy(one) for _ in range(depth - 1))
         self.ctx = nn.Parameter(ctx)
@@ -85,7 +85,7 @@ class MaPLeModel(Method):
         visual = check_vit(clip_model, "MaPLe")
         layers = min(visual.transformer.layers, clip_model.transformer.layers)
         check_depth(depth, layers, f"{NODE}.PROMPT_DEPTH", "shallower")
-        words, ctx = opening(clip_model, ctx_init, n_ctx, f"{NODE}.N_CTX")
+        words, ctx = initial_context(clip_model, ctx_init, n_ctx, f"{NODE}.N_CTX")
         self.prompt_learner = PromptLearner(ctx, depth, visual.width)
         self.text = DeepText(clip_model, prompts_of(words, classnames), n_ctx)
 
@@ -107,7 +107,7 @@ class MaPLeModel(Method):
         """exp(logit_scale) f w^T, ``[B, C]``."""
         return cosine_logits(self.clip_model, self.image_features(images), class_features)
 
-    def is_frozen(self, key: str) -> bool:
+    def ignores_checkpoint_key(self, key: str) -> bool:
         """Official checkpoints hold all of CLIP, and the embeddings of the classes trained on."""
         return is_class_buffer(key) or is_clip_tensor(key, self.clip_model)
 

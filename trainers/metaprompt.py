@@ -36,9 +36,17 @@ from clip.draws import Draw
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, unit
-from .shared.context import INIT_STD, cosine_logits, placeholders, text_features
-from .shared.deep_prompts import DeepText, ImageStart, check_depth, check_vit, drawn, prompts_of, put
+from .shared.base import CLIPTrainer, Method, l2_normalize
+from .shared.context import INIT_STD, clip_text_features, cosine_logits, placeholders
+from .shared.deep_prompts import (
+    DeepText,
+    ImageStart,
+    check_depth,
+    check_vit,
+    normal_init,
+    prompts_of,
+    register_parameter_at,
+)
 from .shared.official_stream import a_clip, normal
 from .shared.templates import IMAGENET_ENSEMBLE, template_of
 
@@ -71,11 +79,12 @@ class MetaPromptModel(Method):
         for key, count in (("N_CTX", n_ctx), ("N_PRO", n_pro)):
             if count < 1:
                 raise ValueError(f"{NODE}.{key} must be at least 1, not {count}")
-        put(self, TEXT, drawn(layers, n_ctx, clip_model.transformer.width))
-        put(self, VISION, drawn(layers, n_pro, visual.width))
+        register_parameter_at(self, TEXT, normal_init(layers, n_ctx, clip_model.transformer.width))
+        register_parameter_at(self, VISION, normal_init(layers, n_pro, visual.width))
         self.text = DeepText(clip_model, prompts_of(placeholders(n_ctx), classnames), n_ctx)
-        each = [text_features(clip_model, [template.format(name) for name in classnames]) for template in templates]
-        self.text_features_clip = unit(torch.stack(each).mean(dim=0))
+        texts = ([template.format(name) for name in classnames] for template in templates)
+        each = [clip_text_features(clip_model, prompts) for prompts in texts]
+        self.text_features_clip = l2_normalize(torch.stack(each).mean(dim=0))
         self.frozen_features: Tensor | None = None  # F0 of the last training batch, for the second part of its step
 
     @property
@@ -121,7 +130,7 @@ class MetaPromptModel(Method):
         """The mean of logits_i and logits_t, ``[B, C]``."""
         return torch.stack(self.logits_of(*self.image_features(images), *class_features)).mean(dim=0)
 
-    def is_frozen(self, key: str) -> bool:
+    def ignores_checkpoint_key(self, key: str) -> bool:
         """Official checkpoints hold CLIP's tensors several times, under different prefixes."""
         parts = key.split(".")
         frozen = self.clip_model.state_dict().keys() | self.clip_model.visual.state_dict().keys()

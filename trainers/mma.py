@@ -33,7 +33,7 @@ from clip.layers import ResidualAttentionBlock
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, unit
+from .shared.base import CLIPTrainer, Method, l2_normalize
 from .shared.context import cosine_logits
 from .shared.deep_prompts import check_vit
 from .shared.official_stream import a_clip, normal
@@ -140,7 +140,7 @@ class MMAModel(Method):
             y = self._adapt(self.text_adapter, i, block, x.index_select(1, eot) if last else x)
             out = self.prompts.layer(block, x, last=last)
             x = out if y is None else out + y
-        return unit(self.clip_model.read_text(x[0]))
+        return l2_normalize(self.clip_model.text_to_joint_space(x[0]))
 
     def image_features(self, images: Tensor) -> Tensor:
         """f ``[B, d]``, of unit length."""
@@ -155,13 +155,13 @@ class MMAModel(Method):
             y = self._adapt(self.visual_adapter, i, block, x if rows is None else x[:, rows])
             out = block(x, rows=rows)
             x = out if y is None else out + y
-        return unit(visual.read(x[:, 0]))
+        return l2_normalize(visual.to_joint_space(x[:, 0]))
 
     def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
         """exp(logit_scale) f w^T, ``[B, C]``."""
         return cosine_logits(self.clip_model, self.image_features(images), class_features)
 
-    def is_frozen(self, key: str) -> bool:
+    def ignores_checkpoint_key(self, key: str) -> bool:
         """Official checkpoints hold the prompts of the classes trained on."""
         return key in _CLASS_BUFFERS
 

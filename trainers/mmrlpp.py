@@ -29,7 +29,7 @@ from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .mmrl import MMRLModel, Projected, Settings
-from .shared.base import CLIPTrainer, unit, wide
+from .shared.base import CLIPTrainer, at_least_float32, l2_normalize
 from .shared.official_stream import a_clip, normal, uniform
 from .shared.templates import fill, template_of
 
@@ -128,7 +128,7 @@ class MMRLppModel(MMRLModel):
     def rep_projection(self) -> Tensor:
         """CLIP's own projection plus the residual, ``[d_v, d]``."""
         visual: Any = self.clip_model.visual
-        return wide(visual.proj) + self.image_encoder.A @ self.image_encoder.B
+        return at_least_float32(visual.proj) + self.image_encoder.A @ self.image_encoder.B
 
     def mix(self, tokens: Tensor, outputs: Tensor) -> Tensor:
         """PRC: a layer's own tokens ``[K, d]`` and what the layer before made of the last ones, ``[..., K, d]``."""
@@ -153,9 +153,9 @@ class MMRLppModel(MMRLModel):
         else:
             x = _put_first(tokens[0], x)
         if not rep:
-            return unit(visual.read(last(x, rows=slice(count, count + 1))[:, 0])), None
+            return l2_normalize(visual.to_joint_space(last(x, rows=slice(count, count + 1))[:, 0])), None
         out = last(x, rows=slice(0, count + 1))
-        return unit(visual.read(out[:, count])), self._read_rep(out[:, :count])
+        return l2_normalize(visual.to_joint_space(out[:, count])), self._read_rep(out[:, :count])
 
     def _read_text(self, states: Tensor, tokens: list[Tensor] | None) -> Tensor:
         """Class features ``[C, d]`` from the input of layer J on; the tokens stand in the prefix, after BOT."""
@@ -166,7 +166,7 @@ class MMRLppModel(MMRLModel):
             mixed = own[None] if i == 0 else self.mix(own, x[:, 1 : 1 + count])
             rest = x[:, 1:] if i == 0 else x[:, 1 + count :]
             x = self.prompts.layer(block, torch.cat([x[:, :1], mixed, rest], dim=1), last=block is self.text_upper[-1])
-        return unit(self.clip_model.read_text(x[0]))
+        return l2_normalize(self.clip_model.text_to_joint_space(x[0]))
 
 
 def _put_first(tokens: Tensor, others: Tensor) -> Tensor:

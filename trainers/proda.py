@@ -28,8 +28,8 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, wide
-from .shared.context import INIT_STD, Context, ContextPrompts, cosine_logits, image_features, is_class_buffer
+from .shared.base import CLIPTrainer, Method, at_least_float32
+from .shared.context import INIT_STD, Context, ContextPrompts, clip_image_features, cosine_logits, is_class_buffer
 
 
 class ProDAModel(Method):
@@ -65,15 +65,15 @@ class ProDAModel(Method):
         }
         self.nameless = ContextPrompts(clip_model, [""], Context.of("", n_ctx))
 
-    def text_features(self, which: Sequence[int]) -> Tensor:
+    def prompt_features(self, which: Sequence[int]) -> Tensor:
         """Unit features ``[b, C, d]`` of these prompts, of those with the name in front first, at the end last."""
         groups = {position: [k for k in which if self.positions[k] == position] for position in self.prompts}
         return torch.cat([self.prompts[at].features(self.ctx[ks]) for at, ks in groups.items() if ks])
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The bound and the weighted cosines, and the bound's logits."""
-        f = image_features(self.clip_model, images)
-        w, nameless = self.text_features(self.chosen), self.nameless.features(self.ctx)[:, 0]
+        f = clip_image_features(self.clip_model, images)
+        w, nameless = self.prompt_features(self.chosen), self.nameless.features(self.ctx)[:, 0]
         with no_autocast(f):
             scores = cosine_logits(self.clip_model, f, w.mean(dim=0)) + self.spread(f, w, labels)
             return F.cross_entropy(scores, labels) + self.apart * mean_cosine(nameless), scores
@@ -89,18 +89,19 @@ class ProDAModel(Method):
         of_class = squares @ deviations.square().sum(dim=1).t()
         with_own = (squares[:, None] * deviations[labels]).flatten(1) @ deviations.flatten(1).t()
         sigma = of_class.gather(1, labels[:, None]) + of_class - 2 * with_own
-        return 0.5 * wide(self.clip_model.logit_scale.exp()).square() * sigma / (len(w) + 1)
+        return 0.5 * at_least_float32(self.clip_model.logit_scale.exp()).square() * sigma / (len(w) + 1)
 
     def class_features(self) -> Tensor:
         """``[C, d]``: the mean over all prompts, not normalised again; a few at a time."""
         parts = torch.arange(len(self.ctx)).split(self.at_once)
-        return torch.stack([self.text_features(part.tolist()).sum(dim=0) for part in parts]).sum(dim=0) / len(self.ctx)
+        sums = [self.prompt_features(part.tolist()).sum(dim=0) for part in parts]
+        return torch.stack(sums).sum(dim=0) / len(self.ctx)
 
     def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
         """``[B, C]``."""
-        return cosine_logits(self.clip_model, image_features(self.clip_model, images), class_features)
+        return cosine_logits(self.clip_model, clip_image_features(self.clip_model, images), class_features)
 
-    def is_frozen(self, key: str) -> bool:
+    def ignores_checkpoint_key(self, key: str) -> bool:
         """The third parties' checkpoints hold the embeddings of the classes trained on, and of no class."""
         return is_class_buffer(key) or key.startswith("nc_token_")
 

@@ -31,7 +31,7 @@ from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .coop import ContextTrainer, CoOpModel, context_of, switch_of
-from .shared.context import INIT_STD, Context, cosine_logits, image_features, placeholders, text_features
+from .shared.context import INIT_STD, Context, clip_image_features, clip_text_features, cosine_logits, placeholders
 from .shared.official_stream import a_clip, words_or
 from .shared.templates import fill, template_of
 
@@ -68,7 +68,7 @@ class ProGradModel(CoOpModel):
     ):
         super().__init__(clip_model, classnames, context)
         self.temperature, self.strength = temperature, strength
-        self.text_features_clip = text_features(clip_model, fill(template, classnames))
+        self.text_features_clip = clip_text_features(clip_model, fill(template, classnames))
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The cross-entropy, whose gradient is the aligned one, and the logits ``[B, C]``."""
@@ -77,7 +77,7 @@ class ProGradModel(CoOpModel):
 
     def losses(self, images: Tensor, labels: Tensor, w_a: Tensor, w_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Cross-entropy with ``w_a``, distance to CLIP with ``w_b`` (both w ``[C, d]``), and the logits ``[B, C]``."""
-        f = image_features(self.clip_model, images)
+        f = clip_image_features(self.clip_model, images)
         logits = cosine_logits(self.clip_model, f, w_a)
         of_clip = cosine_logits(self.clip_model, f, self.text_features_clip)
         return F.cross_entropy(logits, labels), self.distance(cosine_logits(self.clip_model, f, w_b), of_clip), logits

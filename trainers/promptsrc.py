@@ -33,18 +33,18 @@ from clip.draws import Draw
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, unit, wide
+from .shared.base import CLIPTrainer, Method, at_least_float32, l2_normalize
 from .shared.context import INIT_STD, cosine_logits, is_class_buffer
 from .shared.deep_prompts import (
     DeepText,
     ImageStart,
     check_depth,
     check_vit,
-    drawn,
+    initial_context,
     is_clip_tensor,
-    opening,
+    normal_init,
     prompts_of,
-    put,
+    register_parameter_at,
     starts_from,
     unread,
 )
@@ -102,16 +102,16 @@ class PromptSRCModel(Method):
         if settings.n_ctx_vision < 1:
             raise ValueError(f"{NODE}.N_CTX_VISION must be at least 1, not {settings.n_ctx_vision}")
         self.settings, self.classnames = settings, classnames
-        words, ctx = opening(clip_model, settings.ctx_init, settings.n_ctx_text, f"{NODE}.N_CTX_TEXT")
+        words, ctx = initial_context(clip_model, settings.ctx_init, settings.n_ctx_text, f"{NODE}.N_CTX_TEXT")
         shallow = "transformer.resblocks.{}.VPT_shallow"
         text, vision = ("text_encoder", settings.depth_text), ("image_encoder", settings.depth_vision)
         deep = [[f"{tower}.{shallow.format(i)}" for i in range(1, depth)] for tower, depth in (text, vision)]
         self.text_names, self.vision_names = ["prompt_learner.ctx", *deep[0]], ["image_encoder.VPT", *deep[1]]
-        put(self, self.text_names[0], ctx)
+        register_parameter_at(self, self.text_names[0], ctx)
         for name in self.vision_names:
-            put(self, name, drawn(settings.n_ctx_vision, visual.width))
+            register_parameter_at(self, name, normal_init(settings.n_ctx_vision, visual.width))
         for name in self.text_names[1:]:
-            put(self, name, drawn(settings.n_ctx_text, clip_model.transformer.width))
+            register_parameter_at(self, name, normal_init(settings.n_ctx_text, clip_model.transformer.width))
         self.text = DeepText(clip_model, prompts_of(words, classnames), settings.n_ctx_text)
         self._teacher: Tensor | None = None
 
@@ -124,7 +124,7 @@ class PromptSRCModel(Method):
         """The loss's terms with their weights, and the logits s ``[B, C]``."""
         settings, start = self.settings, ImageStart(self.clip_model.visual, images)  # type: ignore[arg-type]
         w, f = self.class_features(), start.feature(self._prompts(self.vision_names))
-        w_0, f_0 = unit(self.teacher()), start.frozen_feature()
+        w_0, f_0 = l2_normalize(self.teacher()), start.frozen_feature()
         logits = cosine_logits(self.clip_model, f, w)
         log_p, log_t = (s.log_softmax(dim=-1) for s in (logits, cosine_logits(self.clip_model, f_0, w_0)))
         return {
@@ -156,7 +156,7 @@ class PromptSRCModel(Method):
         """s ``[B, C]``."""
         return cosine_logits(self.clip_model, self.image_features(images), class_features)
 
-    def is_frozen(self, key: str) -> bool:
+    def ignores_checkpoint_key(self, key: str) -> bool:
         """Official checkpoints hold all of CLIP, the teacher's image tower and the embeddings of the classes."""
         of_teacher = key.removeprefix("prompt_learner.ZS_image_encoder.")
         if of_teacher != key:
@@ -169,7 +169,7 @@ class PromptSRCModel(Method):
     def _frozen_text(self, prompts: list[str]) -> Tensor:
         layout = ClassPrompts(prompt_tokens(prompts).to(self.clip_model.positional_embedding.device))
         out = layout.run(self.clip_model.transformer.resblocks, layout.embed(self.clip_model), last=True)
-        return wide(self.clip_model.read_text(out[0]))
+        return at_least_float32(self.clip_model.text_to_joint_space(out[0]))
 
 
 def teacher_templates() -> list[str]:

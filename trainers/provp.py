@@ -36,8 +36,8 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, unit
-from .shared.context import cosine_logits, text_features
+from .shared.base import CLIPTrainer, Method, l2_normalize
+from .shared.context import clip_text_features, cosine_logits
 from .shared.deep_prompts import ImageStart, check_vit
 from .shared.features import loader_of, validation_images
 from .shared.official_stream import a_clip, uniform
@@ -72,7 +72,7 @@ class ProVPModel(Method):
         bound = initial_bound(visual.width)
         self.prompt_embeddings = nn.Parameter(torch.empty(visual.transformer.layers, n_ctx, visual.width))
         nn.init.uniform_(self.prompt_embeddings, -bound, bound)
-        self.text_features = text_features(clip_model, prompts)
+        self.text_features = clip_text_features(clip_model, prompts)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The sum of the terms, and the logits ``[B, C]``."""
@@ -119,7 +119,7 @@ class ProVPModel(Method):
                 projected = block.project(x)
             out = block.attend(x, *projected)
             x = torch.cat([out[:, :own], torch.lerp(following.expand_as(out[:, own:]), out[:, own:], CARRIED)], dim=1)
-        return unit(start.visual.read(blocks[-1](x, rows=slice(0, 1))[:, 0]))
+        return l2_normalize(start.visual.to_joint_space(blocks[-1](x, rows=slice(0, 1))[:, 0]))
 
 
 def initial_bound(width: int) -> float:

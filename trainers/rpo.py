@@ -31,7 +31,7 @@ from clip.layers import stream_dtype
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, unit
+from .shared.base import CLIPTrainer, Method, l2_normalize
 from .shared.context import cosine_logits
 from .shared.deep_prompts import check_vit
 from .shared.official_stream import a_clip, normal
@@ -76,7 +76,8 @@ class RPOModel(Method):
         """w ``[C, K, d]``, each of unit length."""
         clip_model = self.clip_model
         prompts = self.text_prompt.to(stream_dtype(clip_model.dtype, self.text_prompt.device))
-        return unit(clip_model.read_text(self.prompts.read(clip_model.transformer.resblocks, prompts, self.seen)))
+        outputs = self.prompts.run_readers(clip_model.transformer.resblocks, prompts, self.seen)
+        return l2_normalize(clip_model.text_to_joint_space(outputs))
 
     def image_features(self, images: Tensor) -> Tensor:
         """f ``[B, K, d]``, each of unit length."""
@@ -87,11 +88,11 @@ class RPOModel(Method):
         prompts = visual.ln_pre(self.img_prompt.to(x.dtype))[None]
         for block in blocks:
             with torch.no_grad():  # frozen CLIP's own path; of the last layer no output is read
-                q, kv = (None, block.context_keys_values(x)) if block is blocks[-1] else block.project(x)
+                q, kv = (None, block.keys_values(x)) if block is blocks[-1] else block.project(x)
                 x = x if q is None else block.attend(x, q, kv)
             reading = block.attn.queries(block.ln_1(prompts)).expand(len(x), -1, -1)
             prompts = block.finish(prompts, block.attn.mix(reading, kv))
-        return unit(visual.read(prompts))
+        return l2_normalize(visual.to_joint_space(prompts))
 
     def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
         """The mean over the pairs of exp(logit_scale) f_k w_k^T, ``[B, C]``."""

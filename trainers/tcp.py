@@ -33,17 +33,17 @@ from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .coop import ContextTrainer, context_of, switch_of
-from .shared.base import Method, unit
+from .shared.base import Method, l2_normalize
 from .shared.context import (
     INIT_STD,
     Context,
     ContextPrompts,
+    clip_image_features,
+    clip_text_features,
     cosine_logits,
-    image_features,
     initial_vectors,
     is_class_buffer,
     placeholders,
-    text_features,
 )
 from .shared.official_stream import a_clip, one_linear, words_or
 from .shared.templates import fill, prompt_tokens, template_of
@@ -96,7 +96,7 @@ class TCPPrompts(ContextPrompts):
         x = self.layout.run(self.lower, self.embed(ctx)).index_select(1, self.source)
         tokens = class_tokens.index_select(0, self.order).flatten(0, 1).to(x.dtype)
         x = x.index_copy(1, self.replaced, tokens[None])
-        return unit(self.clip_model.read_text(self.own.run(self.upper, x, last=True)[0]))
+        return l2_normalize(self.clip_model.text_to_joint_space(self.own.run(self.upper, x, last=True)[0]))
 
 
 class TCPModel(Method):
@@ -112,7 +112,7 @@ class TCPModel(Method):
     def __init__(self, clip_model: CLIP, prior_prompts: list[str], prompts: list[str], words: str = ""):
         super().__init__(clip_model)
         self.prompts = TCPPrompts(clip_model, prompts)
-        self.text_features_clip = text_features(clip_model, prior_prompts)  # T0 [C, d]
+        self.text_features_clip = clip_text_features(clip_model, prior_prompts)  # T0 [C, d]
         self.ctx = nn.Parameter(initial_vectors(clip_model, Context.of(words, VECTORS), len(prompts)))
         self.meta_net = meta_net(self.text_features_clip.shape[1], clip_model.transformer.width)
 
@@ -137,9 +137,9 @@ class TCPModel(Method):
 
     def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
         """exp(logit_scale) f w^T, ``[B, C]``."""
-        return cosine_logits(self.clip_model, image_features(self.clip_model, images), class_features)
+        return cosine_logits(self.clip_model, clip_image_features(self.clip_model, images), class_features)
 
-    def is_frozen(self, key: str) -> bool:
+    def ignores_checkpoint_key(self, key: str) -> bool:
         """Official checkpoints hold the embeddings around the vectors."""
         return is_class_buffer(key)
 

@@ -17,7 +17,7 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, unit, wide
+from .shared.base import CLIPTrainer, Method, at_least_float32, l2_normalize
 from .shared.templates import IMAGENET_ENSEMBLE, fill, prompt_tokens, template_of
 
 
@@ -31,14 +31,14 @@ class ZeroshotModel(Method):
 
     def class_features(self) -> Tensor:
         """``[C, d]``: features of each template normalised, averaged, normalised again."""
-        each = [unit(self.clip_model.encode_text(tokens)) for tokens in self.tokens]
-        return unit(torch.stack(each).mean(dim=0))
+        each = [l2_normalize(self.clip_model.encode_text(tokens)) for tokens in self.tokens]
+        return l2_normalize(torch.stack(each).mean(dim=0))
 
     def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
         """``[B, C]``: CLIP's logits."""
-        features = unit(self.clip_model.encode_image(images))
+        features = l2_normalize(self.clip_model.encode_image(images))
         with no_autocast(features):
-            return wide(self.clip_model.logit_scale.exp()) * features @ class_features.t()
+            return at_least_float32(self.clip_model.logit_scale.exp()) * features @ class_features.t()
 
 
 @TRAINER_REGISTRY.register()

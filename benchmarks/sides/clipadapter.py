@@ -10,7 +10,7 @@ from clip import tokenize
 from clip.model import CLIP
 from tests.reference.plain_adapters import PlainCLIPAdapter
 from trainers.clipadapter import CLIPAdapterModel
-from trainers.shared.features import text_features
+from trainers.shared.features import template_features
 from trainers.shared.templates import TEMPLATES, fill
 
 TEMPLATE = TEMPLATES["ImageNet"]
@@ -19,7 +19,7 @@ RATIO = 0.2
 
 def ours(clip_model: CLIP, names: list[str]) -> Side:
     """The trainer's model with ImageNet's template."""
-    return ours_of(CLIPAdapterModel(clip_model, text_features(clip_model, names, [TEMPLATE]), RATIO))
+    return ours_of(CLIPAdapterModel(clip_model, template_features(clip_model, names, [TEMPLATE]), RATIO))
 
 
 def plain(weights: dict[str, Tensor], names: list[str], learned: Learned) -> Side:

@@ -10,8 +10,8 @@ from benchmarks.sides.coop import ours_of
 from clip import tokenize
 from clip.model import CLIP
 from tests.reference.plain_adapters import PlainTipAdapter
-from trainers.shared.base import unit
-from trainers.shared.features import text_features
+from trainers.shared.base import l2_normalize
+from trainers.shared.features import template_features
 from trainers.shared.templates import TEMPLATES, fill
 from trainers.tipadapter.cache import TipAdapterFModel
 
@@ -21,10 +21,10 @@ ALPHA, BETA, SHOTS = 1.5, 1.0, 16
 
 def ours(clip_model: CLIP, names: list[str]) -> Side:
     """The trainer's model over random keys."""
-    text = text_features(clip_model, names, [TEMPLATE])
+    text = template_features(clip_model, names, [TEMPLATE])
     model = TipAdapterFModel(clip_model, names, text, ALPHA, BETA)
     labels = _labels(len(names))
-    model.set_cache(unit(torch.randn(len(labels), text.shape[1])).to(text.device), labels.to(text.device))
+    model.set_cache(l2_normalize(torch.randn(len(labels), text.shape[1])).to(text.device), labels.to(text.device))
     return ours_of(model)
 
 

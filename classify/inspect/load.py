@@ -7,11 +7,11 @@ from typing import Any
 
 import datasets
 import trainers
-from classify.load import recorded_cfg
 from dassl.engine import build_trainer
 from dassl.engine.trainer import choose_device
 from dassl.utils import set_random_seed
-from runs import data, record
+from runs import data
+from runs.open import finished_record, recorded_cfg
 from runs.threads import choose_threads
 
 
@@ -27,13 +27,7 @@ def open_run(folder: Path, root: str = "", epoch: int | None = None) -> Any:
     at that epoch, a damaged file, and data that cannot be read.
     """
     cfg = recorded_cfg(folder)
-    content = record.read(folder) or {}
-    record.check_config(folder, content)
-    if content.get("status", "success") != "success" and epoch is None:
-        raise ValueError(
-            f"the run in {folder} is not finished (its record says {content['status']}): run it to its end first, "
-            "or say which epoch to load"
-        )
+    content = finished_record(folder, epoch) or {}
     tested = content.get("model_dir")
     if tested and not Path(tested).is_dir():
         raise FileNotFoundError(

@@ -15,9 +15,9 @@ from torch import Tensor
 from dassl.data.data_manager import build_data_loader
 from trainers.mmrl import MMRLModel
 from trainers.plot import PLOTModel
-from trainers.plot.transport import Sides
-from trainers.shared.base import CPU_PASS, unit
-from trainers.shared.features import text_features
+from trainers.plot.transport import FeatureSet
+from trainers.shared.base import CPU_PASS, l2_normalize
+from trainers.shared.features import template_features
 from trainers.shared.templates import template_of
 
 FROZEN = "frozen CLIP"
@@ -96,7 +96,7 @@ class _Watch:
             own = dict(zip((CLASS, REPRESENTATION), self.method.image_features(images), strict=True))
         else:
             own = {self.name: own_image_features(self.method, images)}
-        found = own | {FROZEN: unit(self.method.clip_model.encode_image(images))}
+        found = own | {FROZEN: l2_normalize(self.method.clip_model.encode_image(images))}
         return {name: values for name, values in found.items() if values is not None}
 
     def sweep(self, features: dict[str, Tensor]) -> Tensor:
@@ -113,7 +113,7 @@ class _Watch:
         """What was seen, once the test is over."""
         evaluator, method = self.trainer.evaluator, self.method
         with torch.no_grad(), self.trainer.autocast():
-            frozen = text_features(method.clip_model, classes, [template_of(self.trainer.cfg)]).cpu()
+            frozen = template_features(method.clip_model, classes, [template_of(self.trainer.cfg)]).cpu()
             own = own_class_features(method.class_features(), tuple(frozen.shape))
         images = {name: torch.cat(parts) for name, parts in self.parts.items()}
         notes: dict[str, str] = {}
@@ -151,7 +151,7 @@ def own_image_features(method: Any, images: Tensor) -> Tensor | None:
     value = method.image_features(images)
     value = value[0] if isinstance(value, tuple) else value
     value = method.adapted(value) if hasattr(method, "adapted") else value
-    return unit(value.mean(dim=1) if value.dim() == 3 else value)
+    return l2_normalize(value.mean(dim=1) if value.dim() == 3 else value)
 
 
 def own_class_features(value: Any, shape: tuple[int, ...]) -> Tensor | None:
@@ -159,10 +159,10 @@ def own_class_features(value: Any, shape: tuple[int, ...]) -> Tensor | None:
 
     ``[C, K, d]`` are averaged; of a tuple the first counts, of PLOT's the prompts' mean.
     """
-    if isinstance(value, Sides):
+    if isinstance(value, FeatureSet):
         value = value.mean
     value = value[0] if isinstance(value, tuple) else value
     if not isinstance(value, Tensor):
         return None
     value = value.mean(dim=1) if value.dim() == 3 else value
-    return unit(value).cpu() if value.shape == shape else None
+    return l2_normalize(value).cpu() if value.shape == shape else None

@@ -12,13 +12,7 @@ from torch.utils.data.sampler import RandomSampler, Sampler, SequentialSampler
 
 from dassl.utils.tools import check_availability
 
-AVAI_SAMPLERS = [
-    "RandomDomainSampler",
-    "SeqDomainSampler",
-    "RandomSampler",
-    "SequentialSampler",
-    "RandomClassSampler",
-]
+AVAI_SAMPLERS = "RandomDomainSampler SeqDomainSampler RandomSampler SequentialSampler RandomClassSampler".split()
 
 
 def _indices_by(data_source: Sequence[Any], key: Callable[[Any], int]) -> dict[int, list[int]]:

@@ -67,10 +67,5 @@ def _build(params: Any, cfg: Any) -> torch.optim.Optimizer:
         case "rmsprop":
             return torch.optim.RMSprop(params, momentum=cfg.MOMENTUM, alpha=cfg.RMSPROP_ALPHA, eps=eps, **common)
         case _:
-            return torch.optim.SGD(
-                params,
-                momentum=cfg.MOMENTUM,
-                dampening=cfg.SGD_DAMPNING,
-                nesterov=cfg.SGD_NESTEROV,
-                **common,
-            )
+            momentum = {"momentum": cfg.MOMENTUM, "dampening": cfg.SGD_DAMPNING, "nesterov": cfg.SGD_NESTEROV}
+            return torch.optim.SGD(params, **momentum, **common)

@@ -202,7 +202,7 @@ def _lift_limit(reading: Reading) -> None:
 def _too_many(pixels: int, reading: Reading) -> str:
     return (
         f"it has {pixels / 1e6:.1f} megapixels, more than the {reading.max_megapixels:g} of INPUT.MAX_MEGAPIXELS "
-        "(predict.py: --max-megapixels): raise that if you trust the file, or make the image smaller"
+        "(mmrl.py predict: --max-megapixels): raise that if you trust the file, or make the image smaller"
     )
 
 

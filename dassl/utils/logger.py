@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 from dassl.lazy import names_from
 
@@ -49,18 +49,8 @@ class Logger:
         if self.file is not None:
             self.file.flush()
 
-    def isatty(self) -> bool:
-        """Whether the console is a terminal."""
-        return self.console.isatty()
-
-    def fileno(self) -> int:
-        """File descriptor of the console."""
-        return self.console.fileno()
-
-    @property
-    def encoding(self) -> str:
-        """Encoding of the console."""
-        return self.console.encoding
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.console, name)  # such as isatty, fileno and encoding
 
     def close(self) -> None:
         """Close the file; the console stays open."""

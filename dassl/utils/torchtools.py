@@ -6,7 +6,6 @@ import io
 import os
 import shutil
 import warnings
-import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from common.files import replacing, write_bytes, write_text
+from common.files import check_zip, replacing, write_bytes, write_text
 from dassl.lazy import names_from
 
 from .tools import tolist_if_not
@@ -134,7 +133,7 @@ def load_checkpoint(fpath: PathLike) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint file at {path}")
     try:
-        _check_sums(path)
+        check_zip(path)
         with _reading_dassl_pickles():
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -146,15 +145,6 @@ def load_checkpoint(fpath: PathLike) -> dict[str, Any]:
     if not isinstance(checkpoint, dict):
         raise ValueError(f"cannot load checkpoint {path}: it holds a {type(checkpoint).__name__}, not a dict")
     return checkpoint
-
-
-def _check_sums(path: Path) -> None:
-    """BadZipFile if a part of the file does not fit its checksum: torch.load does not look."""
-    if zipfile.is_zipfile(path):  # torch's format of before 1.6 is no archive, and has no checksums
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"{damaged} does not fit its checksum")
 
 
 def resume_from_checkpoint(

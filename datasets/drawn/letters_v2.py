@@ -8,12 +8,8 @@ from .base import DrawnVariant, chars_of
 from .letters import LETTERS, LOOK, class_of
 
 FONTS = (
-    "DejaVuSans-Bold",
-    "DejaVuSerif-Italic",
-    "DejaVuSansMono-Oblique",
-    "STIXGeneralBol",
-    "STIXGeneralItalic",
-    "cmtt10",
+    *("DejaVuSans-Bold", "DejaVuSerif-Italic", "DejaVuSansMono-Oblique"),
+    *("STIXGeneralBol", "STIXGeneralItalic", "cmtt10"),
 )
 
 

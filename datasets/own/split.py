@@ -12,26 +12,12 @@ import unicodedata
 from collections.abc import Iterable
 
 from ..shared.files import Item, Splits
+from ..shared.splits import cut_each
 
 
 def split_by_path(groups: Iterable[list[Item]]) -> Splits:
-    """Each class in the order of `rank`, cut at `boundaries`.
-
-    Raises:
-        ValueError: a class too small to appear in all three.
-    """
-    splits = Splits([], [], [])
-    for items in groups:
-        first, second = boundaries(len(items))
-        if not 0 < first < second < len(items):
-            raise ValueError(
-                f"class {items[0].classname!r} has {len(items)} images: train, val and test need at least 4"
-            )
-        ranked = sorted(items, key=lambda item: rank(item.impath))
-        splits.train.extend(ranked[:first])
-        splits.val.extend(ranked[first:second])
-        splits.test.extend(ranked[second:])
-    return splits
+    """Bring each class into the order of `rank` and cut it at `boundaries`; ValueError for one that is too small."""
+    return cut_each(groups, lambda items: sorted(items, key=lambda item: rank(item.impath)), boundaries)
 
 
 def boundaries(count: int) -> tuple[int, int]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .sources import Source
+from common.files import BLOCK
 
-CHUNK_BYTES = 1 << 20
+from .sources import Source
 
 
 def require(path: Path, source: Source) -> None:
@@ -40,7 +40,7 @@ def digest(path: Path, kind: str) -> str:
     if kind == "blob":
         sums.update(b"blob %d\0" % size)
     with path.open("rb") as file, byte_bar(f"checking {path.name}", size, delay=1) as bar:
-        while chunk := file.read(CHUNK_BYTES):
+        while chunk := file.read(BLOCK):
             sums.update(chunk)
             bar.update(len(chunk))
     return sums.hexdigest()

@@ -19,17 +19,8 @@ RECORD_CLASSES = {("dassl.data.datasets.base_dataset", "Datum"), ("dassl.data.da
 FIELDS = {"_impath": str, "_label": int, "_domain": int, "_classname": str}
 # What pickle says it may raise on damaged input, memory and recursion included.
 BROKEN = (
-    pickle.UnpicklingError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    IndexError,
-    KeyError,
-    MemoryError,
-    OverflowError,
-    RecursionError,
-    TypeError,
-    ValueError,
+    *(pickle.UnpicklingError, AttributeError, EOFError, ImportError, IndexError, KeyError, MemoryError, OverflowError),
+    *(RecursionError, TypeError, ValueError),
 )
 
 

@@ -16,7 +16,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from .checks import CHUNK_BYTES, byte_bar, is_archive, mismatch, require
+from common.files import BLOCK
+
+from .checks import byte_bar, is_archive, mismatch, require
 from .sources import DRIVE, Source
 
 TIMEOUT_SECONDS = 30
@@ -110,7 +112,12 @@ def _transfer(url: str, part: Path, source: Source) -> None:
     if have and have == source.size:
         return
     request = urllib.request.Request(url, headers={**HEADERS, **_range(part, have, source)})
-    with _open(request, part) as response:
+    response = _open(request, part)
+    if response is None:
+        if source.size is not None:
+            raise ConnectionError(f"it offers {have} bytes instead of {source.size}")
+        return
+    with response:
         start, total = _extent(response, have)
         if source.size is not None and total not in (None, source.size):
             raise ConnectionError(f"it offers {total} bytes instead of {source.size}")
@@ -140,35 +147,18 @@ def _range(part: Path, have: int, source: Source) -> dict[str, str]:
 
 
 def _open(request: urllib.request.Request, part: Path) -> Any:
+    """Return the answer to a request; None where `part`, of which the rest is asked for, is the whole file."""
     try:
         return urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # nothing lies beyond what we have: either we have all, or of another file
-            if error.headers.get("Content-Range") == f"bytes */{_size(part)}":
-                return _Nothing(_size(part))
+            if request.has_header("Range") and error.headers.get("Content-Range") == f"bytes */{_size(part)}":
+                return None
             _discard(part)
         retry = error.code in (416, 429) or error.code >= 500
         raise (Interrupted if retry else ConnectionError)(f"HTTP {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
         raise Interrupted(str(getattr(error, "reason", None) or error)) from error
-
-
-class _Nothing:
-    """The answer to a request for the rest of a complete file."""
-
-    status = 206
-
-    def __init__(self, size: int) -> None:
-        self.headers = {"Content-Range": f"bytes {size}-{size}/{size}"}
-
-    def __enter__(self) -> _Nothing:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def read(self, size: int) -> bytes:
-        return b""
 
 
 def _extent(response: Any, have: int) -> tuple[int, int | None]:
@@ -196,7 +186,7 @@ def _copy(response: Any, url: str, part: Path, start: int, total: int | None) ->
 
 def _read(response: Any) -> bytes:
     try:
-        return response.read(CHUNK_BYTES)
+        return response.read(BLOCK)
     except http.client.IncompleteRead as error:
         return error.partial
     except (OSError, http.client.HTTPException) as error:

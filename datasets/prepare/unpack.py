@@ -18,7 +18,8 @@ from typing import IO
 
 from tqdm import tqdm
 
-CHUNK_BYTES = 1 << 20
+from common.files import BLOCK
+
 ZIP_START = b"PK\3\4"
 MAX_MEMBERS = 3_000_000
 # Photos do not shrink: what grows a hundred times is no dataset.
@@ -29,16 +30,8 @@ ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
 
 # What the readers raise on archives that are cut or corrupt.
 _DAMAGE = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
-    NotImplementedError,
-    FileExistsError,
-    IsADirectoryError,
-    NotADirectoryError,
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError),
+    *(FileExistsError, IsADirectoryError, NotADirectoryError),
 )
 
 
@@ -150,7 +143,7 @@ class _Unpacking:
     def write(self, content: IO[bytes], target: Path, name: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as file:
-            while chunk := content.read(CHUNK_BYTES):
+            while chunk := content.read(BLOCK):
                 self.count(name, len(chunk))  # what comes out, whatever the archive's directory says
                 file.write(chunk)
 

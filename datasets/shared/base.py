@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
+from common.files import sha256
 from dassl.data.datasets import DatasetBase, Datum
 
 from . import fewshot
-from .files import Item, Splits, class_files, class_folders, file_digest, folder_names, read_split, write_split
+from .files import Item, Splits, class_files, class_folders, folder_names, read_split, write_split
 from .splits import check_labels, cut_classes, split_classes
 
 MAX_VAL_SHOTS = 4
@@ -123,7 +124,7 @@ class Loader(DatasetBase):
         if shots < 1:
             return splits
         belongs = self.belonging(splits, shots, seed)
-        return fewshot.settle(self.fewshot_path(shots, seed), belongs, splits, self.draw(splits, shots, seed))
+        return fewshot.choose(self.fewshot_path(shots, seed), belongs, splits, self.draw(splits, shots, seed))
 
     def fewshot_path(self, shots: int, seed: int) -> str:
         """Where this few-shot split is saved, or was imported to: beside CoOp's pickle of it."""
@@ -243,7 +244,7 @@ class SplitLoader(Loader):
     def source_of(self, splits: Splits) -> tuple[str, str]:
         if not os.path.isfile(self.split_path):
             return super().source_of(splits)
-        return os.path.basename(self.split_path), file_digest(self.split_path)
+        return os.path.basename(self.split_path), sha256(self.split_path)
 
     def derive(self, rng: random.Random) -> Splits:
         """Lists from the original annotations, drawing from ``rng`` only."""

@@ -97,7 +97,7 @@ def lists_digest(splits: Splits) -> str:
     return digest.hexdigest()
 
 
-def settle(path: str, belonging: Belonging, full: Splits, drawn: Splits) -> Splits:
+def choose(path: str, belonging: Belonging, full: Splits, drawn: Splits) -> Splits:
     """The selection to train on: that of an imported file, otherwise ``drawn``. Says which in one line.
 
     A missing file is written. One of ours that is stale or damaged is written anew, one of another dataset, shots or

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .files import Item, Splits
 
@@ -26,26 +26,42 @@ def shuffled(items: list[Item], rng: random.Random) -> list[Item]:
     return items
 
 
-def split_classes(groups: Iterable[list[Item]], rng: random.Random) -> Splits:
-    """CoOp's split by folders: of each shuffled class 50% train, 20% validation, the rest test.
+def cut_each(
+    groups: Iterable[list[Item]],
+    order: Callable[[list[Item]], list[Item]],
+    boundaries: Callable[[int], tuple[int, int]],
+) -> Splits:
+    """Cut each class in three: what is before its first boundary is train, before its second val, the rest test.
 
-    Shares are rounded half to even.
+    Args:
+        groups: the images of each class.
+        order: brings a class's images into the order that is cut.
+        boundaries: from a number of images to the places of the two boundaries.
 
     Raises:
         ValueError: a class too small to appear in all three.
     """
     splits = Splits([], [], [])
     for items in groups:
-        n_train, n_val = round(len(items) * TRAIN_SHARE), round(len(items) * VAL_SHARE)
-        if not 0 < n_val < len(items) - n_train:
+        first, second = boundaries(len(items))
+        if not 0 < first < second < len(items):
             raise ValueError(
                 f"class {items[0].classname!r} has {len(items)} images: train, val and test need at least 4"
             )
-        items = shuffled(items, rng)
-        splits.train.extend(items[:n_train])
-        splits.val.extend(items[n_train : n_train + n_val])
-        splits.test.extend(items[n_train + n_val :])
+        items = order(items)
+        for part, chosen in zip(splits, (items[:first], items[first:second], items[second:]), strict=True):
+            part.extend(chosen)
     return splits
+
+
+def split_classes(groups: Iterable[list[Item]], rng: random.Random) -> Splits:
+    """Split as CoOp does by folders: of each shuffled class 50% train, 20% val (half to even), the rest test."""
+
+    def boundaries(count: int) -> tuple[int, int]:
+        train = round(count * TRAIN_SHARE)
+        return train, train + round(count * VAL_SHARE)
+
+    return cut_each(groups, lambda items: shuffled(items, rng), boundaries)
 
 
 def split_trainval(trainval: Iterable[Item], rng: random.Random) -> tuple[list[Item], list[Item]]:

@@ -1,4 +1,4 @@
-"""The command line of `grid.py`."""
+"""What `python mmrl.py grid` does with its arguments: expand, list, carry out, report."""
 
 from __future__ import annotations
 
@@ -12,106 +12,62 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from tqdm import tqdm
 
+from runs import config, execute, record
+from runs.arguments import parse_args
 from runs.environment import PROJECT
 from runs.grid import cluster
 from runs.grid.expand import Grid, expand, shard, split_values
-from runs.grid.pool import Outcome, Place, Pool, Program, slots_for
-from runs.grid.state import STATES, Plan, look
+from runs.grid.pool import Folders, Outcome, Pool, Program, slots_for
+from runs.grid.state import STATES, look
 from runs.grid.suite import make_grid, read_suite
-from runs.options import pairs
+from runs.plan import plan as make_plan
 from runs.protocols import Run
 
 STOPPED = {75: "stopped", 130: "stopped", -signal.SIGTERM: "stopped"}
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"error: {message} (-h explains)", file=sys.stderr)
-        sys.exit(2)
+PROGRAM = Program(execute.main, imports=("runs.grid.preload",))
+SEEN: dict[str, Any] = {}  # the lists of data sets, which runs share
 
 
-def parse(words: Sequence[str], doc: str) -> argparse.Namespace:
-    """Read the command line. What follows `--` is in `options`, as (key, value) pairs."""
-    words = list(words)
-    cut = words.index("--") if "--" in words else len(words)
-    summary, _, details = doc.partition("\n\n")
-    form = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(prog="grid.py", description=summary, epilog=details, formatter_class=form, allow_abbrev=False)
-    add = parser.add_argument
-    add("protocol", nargs="?", help="base2new, xd or fewshot")
-    add(
-        "--suite",
-        type=Path,
-        metavar="FILE",
-        help="grids in YAML, in the place of PROTOCOL; the lists below replace theirs",
-    )
-    add("--datasets", nargs="*", metavar="NAME", help="files of configs/datasets; xd: the targets")
-    add("--methods", nargs="*", metavar="NAME", help="folders of configs/trainers, or all (default: MMRL)")
-    add("--shots", nargs="*", metavar="N", help="images of each class (default: 16)")
-    add("--seeds", nargs="*", metavar="N", help="default: 1 2 3")
-    add("--source", metavar="NAME", help="xd: the dataset to train on (default: imagenet)")
-    add("--cfg", metavar="NAME", help="a file of configs/trainers/METHOD (default: what its file protocols says)")
-    add("--set", action="append", default=[], metavar="KEY=V1,V2", help="a setting, a run for each value; repeatable")
-    add("--root", metavar="DIR", help="folder of all datasets (default: $DATA, else data/)")
-    add("--output", metavar="DIR", help="folder of all runs (default: $OUTPUT, else output)")
-    do = parser.add_mutually_exclusive_group()
-    do.add_argument("--list", action="store_true", help="every run with its state, and nothing else")
-    do.add_argument("--missing", action="store_true", help="the runs that are not done; exit status 1 if there are any")
-    do.add_argument("--dry-run", action="store_true", help="the commands that would run, and nothing else")
-    add("--shard", metavar="I/N", help="part I of N, from 1 (default: of the Slurm array that this is in)")
-    add("--jobs", type=int, metavar="N", help="runs at a time, a GPU each in turn (default: the number of GPUs, or 1)")
-    keep = "after a failure go on with the rest (default) or start nothing more"
-    add("--keep-going", action=argparse.BooleanOptionalAction, default=True, help=keep)
-    cluster.add_arguments(parser)
-    args = parser.parse_args(words[:cut])
-    try:
-        args.options = pairs(words[cut + 1 :])
-    except ValueError as problem:
-        parser.error(str(problem))
-    if args.jobs is not None and args.jobs < 1:
-        parser.error(f"--jobs must be 1 or more, not {args.jobs}")
-    if (args.protocol is None) == (args.suite is None):
-        parser.error("give a protocol (base2new, xd or fewshot), or --suite FILE")
-    return args
+def plan(arguments: list[str]) -> record.Run:
+    """Return the run that `train.py` would make of these arguments. Raises what it raises."""
+    args = parse_args(arguments)
+    return make_plan(config.build_cfg(args), args, SEEN)
 
 
-def main(words: Sequence[str], doc: str, program: Program, plan: Plan) -> int:
-    """Expand, and list or carry out. Returns the exit status.
-
-    Args:
-        words: the command line.
-        doc: its explanation.
-        program: does one run (`train.main`).
-        plan: what `train.py` would make of the arguments of a run.
+def main(args: argparse.Namespace) -> int:
+    """Expand the grids that `args` (of `commands.grid`) ask for, and list or carry out; return the exit status.
 
     Raises:
         ValueError, FileNotFoundError: bad input, in one line.
     """
-    args = parse(words, doc)
-    place = Place(args.root or os.environ.get("DATA") or "data/", args.output or os.environ.get("OUTPUT") or "output")
+    folders = Folders(
+        args.root or os.environ.get("DATA") or "data/", args.output or os.environ.get("OUTPUT") or "output"
+    )
     runs = expand(grids_of(args))
     part = part_of(args.shard, os.environ)
     if part:
         runs = shard(runs, *part)
         print(f"Part {part[0]} of {part[1]}: {len(runs)} runs")
     bar = tqdm(runs, desc="Looking at runs and their data", unit="run", delay=2, leave=False, disable=None)
-    states = {run: look(place.folder(run), place.arguments(run), plan) for run in bar}
+    states = {run: look(folders.folder(run), folders.arguments(run), plan) for run in bar}
     undone = [run for run in runs if states[run][0] != "done"]
     if args.dry_run:
         for run in undone:
-            print(shlex.join([os.environ.get("PYTHON", "python"), str(PROJECT / "train.py"), *place.arguments(run)]))
+            print(shlex.join([os.environ.get("PYTHON", "python"), str(PROJECT / "train.py"), *folders.arguments(run)]))
         return 0
     if args.list or args.missing:
-        print_states({run: states[run] for run in (undone if args.missing else runs)}, place)
+        print_states({run: states[run] for run in (undone if args.missing else runs)}, folders)
         return 1 if args.missing and undone else 0
-    prepare(place, undone, named=bool(args.root or os.environ.get("DATA")))
+    prepare(folders, undone, named=bool(args.root or os.environ.get("DATA")))
     report = Report(len(runs), len(runs) - len(undone))
     with report.bar:
-        status = carry_out(args, undone, place, program, report)
+        status = carry_out(args, undone, folders, report)
     failed = report.close()
     return status or failed
 
@@ -165,30 +121,29 @@ def part_of(text: str | None, environment: Any) -> tuple[int, int] | None:
     return index + 1, count
 
 
-def print_states(states: dict[Run, tuple[str, str]], place: Place) -> None:
+def print_states(states: dict[Run, tuple[str, str]], folders: Folders) -> None:
     """A line for each run, and how many there are of each state."""
     for run, (state, detail) in states.items():
         print(f"{state:<8} {run.name}{f'  ({detail})' if detail else ''}")
     counts = Counter(state for state, _ in states.values())
-    print(
-        f"{len(states)} runs in {place.output}: {', '.join(f'{counts[s]} {s}' for s in STATES if counts[s]) or 'none'}"
-    )
+    found = ", ".join(f"{counts[s]} {s}" for s in STATES if counts[s])
+    print(f"{len(states)} runs in {folders.output}: {found or 'none'}")
 
 
-def prepare(place: Place, runs: Sequence[Run], named: bool) -> None:
+def prepare(folders: Folders, runs: Sequence[Run], named: bool) -> None:
     """Make the folder of all datasets for data that writes itself; one that the user names must exist."""
     if not named and any(run.cfg == "embedded" for run in runs):
-        Path(place.root).mkdir(parents=True, exist_ok=True)
+        Path(folders.root).mkdir(parents=True, exist_ok=True)
 
 
-def carry_out(args: argparse.Namespace, runs: list[Run], place: Place, program: Program, report: Report) -> int:
+def carry_out(args: argparse.Namespace, runs: list[Run], folders: Folders, report: Report) -> int:
     """Run what is to be run, here or through a launcher. Returns 75 or 130 if a signal ended it, else 0."""
     if not runs:
         return 0
     if args.launcher:
-        return cluster.launch(args, runs, place, program, report)
+        return cluster.launch(args, runs, folders, PROGRAM, report)
     slots = slots_for(args.jobs)
-    pool = Pool(program, place, slots)
+    pool = Pool(PROGRAM, folders, slots)
     caught: list[int] = []
 
     def stop(number: int, _: Any) -> None:

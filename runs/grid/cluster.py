@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from runs.environment import PROJECT
-from runs.files import write_json
+from common.files import write_json
 from runs.grid.expand import Chain, chains_of
-from runs.grid.pool import Outcome, Place, Pool, Program, gpus
+from runs.grid.pool import Folders, Outcome, Pool, Program, gpus, let_processes_import
 from runs.protocols import Run
 
 JOBS = "grid_jobs"
@@ -27,23 +26,7 @@ TIMEOUTS = 20  # how often a job that reaches its time limit is queued again
 ARRAY = 1000  # jobs of one array: Slurm's MaxArraySize is 1001 unless a cluster says otherwise
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that are about jobs."""
-    add = parser.add_argument_group("on a cluster").add_argument
-    add(
-        "--launcher", choices=["local", "slurm"], help="carry out runs as jobs of Slurm, or as processes in their place"
-    )
-    add("--partition", metavar="NAME", help="slurm: the partition")
-    add(
-        "--time", metavar="TIME", default="4:00:00", help="slurm: of a job, H:MM:SS or minutes; then it is queued again"
-    )
-    add("--gpus", type=int, metavar="N", help="GPUs of a job (default: 1; local: 1 if there are any)")
-    add("--cpus", type=int, metavar="N", help="slurm: cores of a job")
-    add("--concurrency", type=int, default=0, metavar="N", help="jobs at a time (default: all; local: --jobs)")
-    add("--slurm", action="append", default=[], metavar="KEY=VALUE", help="slurm: another option of sbatch; repeatable")
-
-
-def launch(args: argparse.Namespace, runs: Sequence[Run], place: Place, program: Program, report: Any) -> int:
+def launch(args: argparse.Namespace, runs: Sequence[Run], folders: Folders, program: Program, report: Any) -> int:
     """Submit the runs, wait for them, and report each.
 
     Returns:
@@ -54,11 +37,10 @@ def launch(args: argparse.Namespace, runs: Sequence[Run], place: Place, program:
     """
     if args.launcher == "slurm" and not args.keep_going:
         raise ValueError("--no-keep-going is not for --launcher slurm, where all jobs are submitted at once")
-    folder = Path(place.output).absolute() / JOBS
+    folder = Path(folders.output).absolute() / JOBS
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))  # jobs inherit it
-    absolute = Place(str(Path(place.root).absolute()), str(Path(place.output).absolute()))
+    let_processes_import()
+    absolute = Folders(str(Path(folders.root).absolute()), str(Path(folders.output).absolute()))
     stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     board = _Slurm(args, folder) if args.launcher == "slurm" else _Local(args, folder)
     beside = 1 if args.launcher == "slurm" else board.at_once
@@ -90,14 +72,14 @@ class Job:
     `beside` is how many jobs its machine has at a time, itself included.
     """
 
-    def __init__(self, runs: Chain, place: Place, program: Program, outcomes: Path, beside: int) -> None:
-        self.runs, self.place, self.program, self.outcomes, self.beside = runs, place, program, outcomes, beside
+    def __init__(self, runs: Chain, folders: Folders, program: Program, outcomes: Path, beside: int) -> None:
+        self.runs, self.folders, self.program, self.outcomes, self.beside = runs, folders, program, outcomes, beside
         self._pool: Pool | None = None
 
     def __call__(self) -> None:
         """Carry out the runs, and leave what came of them in the file `outcomes`."""
         found: list[Outcome] = []
-        self._pool = Pool(self.program, self.place, [None], self.beside)
+        self._pool = Pool(self.program, self.folders, [None], self.beside)
         self._pool.run(self.runs, found.append)
         write_json(self.outcomes, [[one.status, one.line, one.seconds] for one in sorted(found, key=self._order)])
 
@@ -107,7 +89,7 @@ class Job:
 
         if self._pool:
             self._pool.stop()
-        return DelayedSubmission(Job(self.runs, self.place, self.program, self.outcomes, self.beside))
+        return DelayedSubmission(Job(self.runs, self.folders, self.program, self.outcomes, self.beside))
 
     def read(self) -> list[Outcome] | None:
         """What came of the runs, or None while the job has not said."""

@@ -100,7 +100,6 @@ def expand(grids: Iterable[Grid]) -> list[Run]:
         ValueError: a grid is wrong (see `Grid.check`), an unknown setting or a value of the wrong type, or two runs
             that differ would share a folder.
     """
-    chains: dict[str, Chain] = {}
     found: dict[str, Run] = {}
     for grid in grids:
         grid.check()
@@ -111,9 +110,7 @@ def expand(grids: Iterable[Grid]) -> list[Run]:
                     f"two runs that differ have the folder {run.name}: "
                     f"{' '.join(_settings(other)) or 'plain'}; {' '.join(_settings(run)) or 'plain'}"
                 )
-            if other is run:
-                chains.setdefault((run.model or run).name, []).append(run)
-    return [run for chain in chains.values() for run in chain]
+    return [run for chain in chains_of(found.values()) for run in chain]
 
 
 def chains_of(runs: Iterable[Run]) -> list[Chain]:

@@ -36,7 +36,7 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Place:
+class Folders:
     """The folders of all datasets and of all runs."""
 
     root: str
@@ -74,13 +74,13 @@ class Pool:
 
     Args:
         program: what does a run.
-        place: where data and runs lie.
+        folders: where data and runs lie.
         slots: one for each run at a time: the GPU it sees, or None to leave that as it is. They share the processors.
         beside: how many pools share them too, this one included.
     """
 
-    def __init__(self, program: Program, place: Place, slots: Sequence[str | None], beside: int = 1) -> None:
-        self.program, self.place, self.slots = program, place, list(slots)
+    def __init__(self, program: Program, folders: Folders, slots: Sequence[str | None], beside: int = 1) -> None:
+        self.program, self.folders, self.slots = program, folders, list(slots)
         self._share = str(max(1, cores.available() // (len(self.slots) * beside)))
         self.stopping = False
         self._live: dict[Any, _Live] = {}
@@ -132,7 +132,7 @@ class Pool:
         console = folder / f"{time.monotonic_ns()}.txt"
         environment = {cores.SHARE: self._share}
         environment |= {} if slot is None else {"CUDA_VISIBLE_DEVICES": slot}
-        words = self.place.arguments(run)
+        words = self.folders.arguments(run)
         process = self._context.Process(target=_carry_out, args=(self.program.main, words, str(console), environment))
         process.start()
         self._live[process] = _Live(run, slot, console, time.monotonic())
@@ -178,6 +178,12 @@ def slots_for(jobs: int | None) -> list[str | None]:
     return [found[i % len(found)] if found else None for i in range(count)]
 
 
+def let_processes_import() -> None:
+    """Let processes that are started from now on import the project's packages, wherever they start."""
+    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+
+
 def _context(imports: Sequence[str]) -> Any:
     """A server that has imported everything and forks; elsewhere than on Linux a new interpreter each time.
 
@@ -185,8 +191,7 @@ def _context(imports: Sequence[str]) -> Any:
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
-    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))  # how older Pythons' servers find what to import
+    let_processes_import()  # older Pythons' servers find the project by nothing else
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["runs.grid.server", *imports])
     return context

@@ -6,8 +6,3 @@
 # The arguments are those of base2new_train.sh, which must have finished.
 # The run lies in OUTPUT/base2new/test_new/DATASET/shots_16/TRAINER/CFG/seedN.
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
-
-read_args "DATASET SEED [TRAINER] [CFG]" "$@"
-choose_config base2new "$DATASET"
-train "$DATASET" "$(run_folder base2new/test_new "$DATASET")" B2N new \
-    --eval-only --model-dir "$(run_folder base2new/train_base "$DATASET")"

@@ -7,7 +7,3 @@
 # what its file protocols says).
 # The run lies in OUTPUT/base2new/train_base/DATASET/shots_16/TRAINER/CFG/seedN.
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
-
-read_args "DATASET SEED [TRAINER] [CFG]" "$@"
-choose_config base2new "$DATASET"
-train "$DATASET" "$(run_folder base2new/train_base "$DATASET")" B2N base

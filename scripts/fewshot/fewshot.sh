@@ -7,7 +7,3 @@
 # configs/trainers (default MMRL). CFG: a file in it (default: what its file protocols says).
 # The run lies in OUTPUT/few_shot/DATASET/shots_SHOTS/TRAINER/CFG/seedN.
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
-
-read_args "DATASET SEED [SHOTS] [TRAINER] [CFG]" "$@"
-choose_config fewshot "$DATASET"
-train "$DATASET" "$(run_folder few_shot "$DATASET")" FS all

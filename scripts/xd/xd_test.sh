@@ -8,9 +8,3 @@
 # SOURCE (environment): the source dataset, default imagenet.
 # The run lies in OUTPUT/xd/test/DATASET/shots_16/TRAINER/CFG/seedN.
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
-
-SOURCE=${SOURCE:-imagenet}
-read_args "DATASET SEED [TRAINER] [CFG]" "$@"
-choose_config xd "$SOURCE"
-train "$DATASET" "$(run_folder xd/test "$DATASET")" CD all \
-    --eval-only --model-dir "$(run_folder xd/train "$SOURCE")"

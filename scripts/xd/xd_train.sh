@@ -8,8 +8,3 @@
 # SOURCE (environment): the source dataset, default imagenet.
 # The run lies in OUTPUT/xd/train/SOURCE/shots_16/TRAINER/CFG/seedN.
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
-
-SOURCE=${SOURCE:-imagenet}
-read_args "SEED [TRAINER] [CFG]" "$@"
-choose_config xd "$SOURCE"
-train "$SOURCE" "$(run_folder xd/train "$SOURCE")" CD all

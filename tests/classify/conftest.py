@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Subset
 import datasets
 import train
 import trainers
-from classify.load import recorded_cfg
 from dassl.engine import build_trainer
+from runs.open import recorded_cfg
 
 CONFIGS = Path(train.__file__).parent / "configs"
 BASE = ["zero", "one", "two", "three", "four"]
@@ -84,13 +84,12 @@ def digits(tmp_path_factory, data, mmrl_run) -> Path:
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
+def call(capsys):
     """``call(module, *words)``: exit status, stdout and stderr of a command."""
 
     def run(module, *words):
         capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", [f"{module.__name__}.py", *map(str, words)])
-        status = module.main()
+        status = module.main([*map(str, words)])
         return status, *capsys.readouterr()
 
     return run

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from classify import load_classifier, names, zero_shot
-from classify.load import recorded_cfg
+from runs.open import recorded_cfg
 from tests.classify.conftest import BASE, NEW, evaluation
 from trainers.shared.base import Method
 

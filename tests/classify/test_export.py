@@ -1,11 +1,10 @@
-"""export.py: programs that score as the classifier does, or no files."""
+"""`mmrl.py export`: programs that score as the classifier does, or no files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import sys
 
 import onnx
 import onnxruntime
@@ -14,8 +13,8 @@ import torch
 from PIL import Image
 from torchvision import transforms as T
 
-import export
 from classify import load_classifier, program
+from commands import export
 from tests.classify.conftest import BASE, NEW
 
 
@@ -23,10 +22,8 @@ from tests.classify.conftest import BASE, NEW
 def exported(mmrl_run, tmp_path_factory):
     """The run's own classes in another order, in both formats."""
     folder = tmp_path_factory.mktemp("exported") / "new"
-    with pytest.MonkeyPatch.context() as patch:
-        words = ["export.py", "--model-dir", str(mmrl_run), "--out", str(folder), "--classes", ",".join(BASE[::-1])]
-        patch.setattr(sys, "argv", words)
-        assert export.main() == 0
+    words = ["--model-dir", str(mmrl_run), "--out", str(folder), "--classes", ",".join(BASE[::-1])]
+    assert export.main(words) == 0
     return folder
 
 

@@ -1,4 +1,4 @@
-"""predict.py as a user calls it, and what both commands refuse."""
+"""`mmrl.py predict` as a user calls it, and what both commands refuse."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import export
-import predict
 import train
 from classify import images, load_classifier, zero_shot
 from classify.classifier import Classifier
+from commands import export, predict
 from runs import record
 from tests.classify.conftest import NEW
 from tests.e2e import mishaps
@@ -260,16 +259,8 @@ def test_a_zero_shot_run_whose_data_are_gone_asks_for_classes(call, zero_shot_ru
     assert err == f"error: the run in {folder} has no epoch 1: ZeroshotCLIP learns nothing\n"
 
 
-@pytest.mark.parametrize("script", ["predict", "export"])
-def test_help_is_quick(script):
-    """-h must not wait for torch."""
-    lines = f"import sys, {script}\ntry: {script}.parse_args(['-h'])\nexcept SystemExit: print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", lines], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == "False" and "--classes-file" in done.stdout
-
-
 def test_a_reader_that_goes_away_is_no_error():
-    lines = "from classify.command import guarded\nguarded(lambda: print('a line\\n' * 100_000) or 0)"
+    lines = "from common.commandline import run\nrun(lambda: print('a line\\n' * 100_000) or 0)"
     with subprocess.Popen(
         [sys.executable, "-c", lines], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

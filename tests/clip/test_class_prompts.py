@@ -28,7 +28,7 @@ def test_readers_equal_tokens_behind_a_mask(names, before, readers, layers):
     ids = toy.prompt_ids(names, before, [])
     start = torch.randn(readers, 128, dtype=torch.float64)
     prompts = ClassPrompts(ids)
-    found = prompts.read(blocks, start, prompts.keys_values(blocks, prompts.embed(model)))
+    found = prompts.run_readers(blocks, start, prompts.keys_values(blocks, prompts.embed(model)))
     for row, own in zip(ids, found, strict=True):
         length = int(row.argmax()) + 1
         mask = causal_mask(length + readers)

@@ -16,13 +16,13 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 import clip
-from clip.hugging_face import place
+from clip.hugging_face import locate
 from clip.model import CLIP
 from clip.shape import OPENAI_IMAGES, Computation, Preprocess
 from clip.state_dict import read_state_dict
 from clip.weights import find
 from trainers.shared.backbone import weights_id
-from trainers.shared.base import unit
+from trainers.shared.base import l2_normalize
 from trainers.shared.images import images_of
 
 CONFIG = {
@@ -177,7 +177,7 @@ def test_another_activation_and_other_heads(folder):
 
 def test_what_a_configuration_leaves_out_has_its_default(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "clip"}')
-    model = place(str(tmp_path)).model()
+    model = locate(str(tmp_path)).model()
     assert model.computation == Computation() and model.side == 224
     values = {"embed_dim": 512, "vision_layers": 12, "vision_patch_size": 32, "transformer_mlp_width": 2048}
     assert values.items() <= model.shape.items()
@@ -437,7 +437,7 @@ def test_features_are_those_of_transformers(act, eos, tmp_path):
     tokens = clip.tokenize(["a dog.", "long " * 60, "", "\N{DOG} café"])
     with torch.no_grad():
         found = theirs(input_ids=tokens.long(), pixel_values=pixels)
-        mine = unit(ours.encode_image(pixels)), unit(ours.encode_text(tokens))
+        mine = l2_normalize(ours.encode_image(pixels)), l2_normalize(ours.encode_text(tokens))
         logits = ours(pixels, tokens)[0]
     for one, reference in zip(mine, (found.image_embeds, found.text_embeds), strict=True):
         assert (reference[0] - reference[1]).abs().max() > 0.05, "features that hardly vary prove nothing"

@@ -46,11 +46,11 @@ def test_block_equals_dense_attention_over_tokens_and_context(batch, n, k, per_s
     block, plain = block_and_plain()
     x = torch.randn(batch, n, D, dtype=torch.float64, requires_grad=True)
     shape = (batch, k, D) if per_sample else (k, D)
-    context = torch.randn(shape, dtype=torch.float64, requires_grad=True) if k else None
+    kv_tokens = torch.randn(shape, dtype=torch.float64, requires_grad=True) if k else None
     mask = None
-    if masked:  # causal over the tokens, some columns of the context hidden, never a row without anything to see
+    if masked:  # causal over the tokens, some columns of kv_tokens hidden, never a row without anything to see
         mask = torch.cat([torch.rand(n, k) < 0.5, causal_mask(n)], dim=1)
-    dense = x if context is None else torch.cat([context.expand(batch, k, D), x], dim=1)
+    dense = x if kv_tokens is None else torch.cat([kv_tokens.expand(batch, k, D), x], dim=1)
     full = None
     if mask is not None:
         full = torch.eye(n + k, dtype=torch.bool)
@@ -63,10 +63,10 @@ def test_block_equals_dense_attention_over_tokens_and_context(batch, n, k, per_s
     elif rows == "index":
         pick = torch.randint(n, (batch,))
         want = want[torch.arange(batch), pick][:, None]
-    got = block(x, context=context, rows=pick, mask=mask)
+    got = block(x, kv_tokens=kv_tokens, rows=pick, mask=mask)
     assert torch.allclose(got, want, atol=1e-10)
     weights = torch.randn_like(want)
-    inputs = [x] if context is None else [x, context]
+    inputs = [x] if kv_tokens is None else [x, kv_tokens]
     for ours, theirs in zip(
         torch.autograd.grad((got * weights).sum(), inputs),
         torch.autograd.grad((want * weights).sum(), inputs),
@@ -122,7 +122,7 @@ def test_class_prompts_equal_the_dense_encoder(names, before, after, layers, sho
     shared = ClassPrompts(ids).prefix
     prompts = ClassPrompts(ids, prefix=max(0, shared - shorter))
     out = prompts.run(model.transformer.resblocks, prompts.embed(model), last=True)
-    assert torch.allclose(F.normalize(model.read_text(out[0]), dim=-1), want, atol=1e-9)
+    assert torch.allclose(F.normalize(model.text_to_joint_space(out[0]), dim=-1), want, atol=1e-9)
     assert torch.allclose(F.normalize(model.encode_text(ids), dim=-1), want, atol=1e-9)
 
 
@@ -154,11 +154,11 @@ def test_versions_of_the_prompts_are_independent():
     model = build_model(toy.clip_weights(2), torch.float32).requires_grad_(False)
     prompts = ClassPrompts(toy.prompt_ids([[1, 2], [3], [4, 5, 6]], [10, 11], [20]))
     x = prompts.embed(model) + 0.1 * torch.randn(3, 1, 64)
-    context = torch.randn(3, 2, 64)
-    contexts = [None, context, None]
-    together = prompts.run(model.transformer.resblocks, x, contexts, last=True)
+    kv_tokens = torch.randn(3, 2, 64)
+    each_layer = [None, kv_tokens, None]
+    together = prompts.run(model.transformer.resblocks, x, each_layer, last=True)
     for i in range(3):
-        alone = prompts.run(model.transformer.resblocks, x[i : i + 1], [None, context[i], None], last=True)
+        alone = prompts.run(model.transformer.resblocks, x[i : i + 1], [None, kv_tokens[i], None], last=True)
         assert torch.allclose(together[i : i + 1], alone, atol=1e-5)
 
 

@@ -197,7 +197,7 @@ def test_more_pixels_than_allowed_name_file_and_setting(tmp_path, monkeypatch):
     path = CASES / "two_hundred_megapixels.png"
     line = (
         f"cannot read image {path}: it has 200.0 megapixels, more than the 178.957 of INPUT.MAX_MEGAPIXELS "
-        "(predict.py: --max-megapixels): raise that if you trust the file, or make the image smaller"
+        "(mmrl.py predict: --max-megapixels): raise that if you trust the file, or make the image smaller"
     )
     for call in (read_image, image_size, lambda path: check_images([str(path)], AS_STORED)):
         with pytest.raises(OSError) as caught:

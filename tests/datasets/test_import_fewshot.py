@@ -420,7 +420,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, data):
 
 
 def test_the_command_explains_itself():
-    words = [sys.executable, "-m", "commands.import_fewshot", "-h"]
+    words = [sys.executable, "mmrl.py", "import-fewshot", "-h"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "nothing of it is executed" in done.stdout and not done.stderr
 

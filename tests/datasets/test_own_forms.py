@@ -292,7 +292,7 @@ def test_a_class_folder_that_is_not_utf_8_can_be_named(form, mine):
 
 
 def test_files_that_are_not_utf_8_in_a_table(mine):
-    """As predict.py writes them."""
+    """As predict writes them."""
     mine.images("", ["one", "two"], 4)
     for folder in ("one", "two"):
         os.rename(mine.path / folder / "00.png", mine.path / folder / "caf\udce9.png")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-import predict
 import train
+from commands import predict
 from common.text import unescape
 from datasets.digits import CLASSES, write_images
 from datasets.shared import fewshot
@@ -75,8 +75,7 @@ def test_file_names_that_are_not_utf_8(run, own, monkeypatch, capsys):
     for form in ("csv", "json"):
         target = own / f"latin.{form}"
         words = ["--model-dir", own / "latin", folder, f"--{form}", target, "--classes", ",".join(CLASSES[:3])]
-        monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, words)])
-        assert predict.main() == 0, capsys.readouterr().err
+        assert predict.main([*map(str, words)]) == 0, capsys.readouterr().err
     rows = (own / "latin.csv").read_text(encoding="utf-8").splitlines()[1:]
     assert sorted(unescape(row.split(",")[0]) for row in rows) == images
     content = json.loads((own / "latin.json").read_text(encoding="utf-8"))

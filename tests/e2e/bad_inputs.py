@@ -155,7 +155,8 @@ def of_data() -> list[Case]:
         Case(
             "an image of 200 megapixels",
             f"cannot read image {image}: it has 200.0 megapixels, more than the 178.957 of INPUT.MAX_MEGAPIXELS "
-            "(predict.py: --max-megapixels): raise that if you trust the file, or make the image smaller " + unread,
+            "(mmrl.py predict: --max-megapixels): raise that if you trust the file, or make the image smaller "
+            + unread,
             QUICK,
             mishaps.pet_images(mishaps.case_of("two_hundred_megapixels.png")),
             "oxford_pets",

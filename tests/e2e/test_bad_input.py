@@ -184,7 +184,7 @@ def test_a_fault_of_the_program_shows_its_traceback_and_is_on_record(user, monke
     def broken(*_):
         raise TypeError("a bug")
 
-    monkeypatch.setattr(train, "execute", broken)
+    monkeypatch.setattr("runs.execute.train_and_test", broken)
     with pytest.raises(TypeError, match="a bug"):
         user.train()
     assert record.read(user.run)["error"] == "a bug"
@@ -195,7 +195,7 @@ def test_an_interrupted_run_stays_unfinished(user, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "execute", interrupted)
+    monkeypatch.setattr("runs.execute.train_and_test", interrupted)
     status, err = user.train()
     assert status == 130 and "the same command goes on" in err
     assert record.read(user.run)["status"] == "running"

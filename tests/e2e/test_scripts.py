@@ -97,7 +97,7 @@ def test_base_to_new_from_training_to_the_table(trained):
     new = trained.record(trained.folder("test_new"))
     assert (new["mode"], new["subsample"], new["total"]) == ("eval", "new", 269)
 
-    status, out, _ = trained.python("-m", "runs.table", "digits", "MMRL", "--output", str(trained.output))
+    status, out, _ = trained.python("mmrl.py", "table", "digits", "MMRL", "--output", str(trained.output))
     assert status == 0 and f"|  {base['accuracy']:.2f} | {new['accuracy']:.2f} |" in out
     status, out, _ = trained.python("parse_test_res.py", str(trained.folder("train_base").parent))
     assert status == 0 and f"* accuracy: {base['accuracy']:.1f}0% +- 0.00%" in out

@@ -1,4 +1,4 @@
-"""grid.py's command line, without any run being carried out."""
+"""The grid's command line, without any run being carried out."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import grid
 import train
+from commands import grid
 from runs.grid import cli
 from runs.grid.cluster import minutes
 
@@ -23,9 +23,8 @@ def call(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
 
     def run(*words):
-        monkeypatch.setattr(sys, "argv", ["grid.py", *words])
         try:
-            status = grid.main()
+            status = grid.main(list(words))
         except SystemExit as end:
             status = end.code
         out, err = capsys.readouterr()
@@ -138,5 +137,5 @@ def test_a_wrong_time():
 
 
 def test_listing_is_quick_and_needs_no_torch():
-    code = "import sys, grid; sys.exit('torch' in sys.modules)"
+    code = "import sys, runs.grid.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -14,7 +14,7 @@ import pytest
 
 from runs.grid import cluster
 from runs.grid.expand import Grid, expand
-from runs.grid.pool import Place, Program
+from runs.grid.pool import Folders, Program
 
 HERE = Path(__file__).parent
 
@@ -30,7 +30,7 @@ def launch(tmp_path, fake_train, monkeypatch):
         args = parser.parse_args(words)
         args.jobs, args.keep_going = None, keep_going
         found, runs = {}, expand(grids)
-        place = Place(str(tmp_path / "data"), str(tmp_path / "runs"))
+        place = Folders(str(tmp_path / "data"), str(tmp_path / "runs"))
         status = cluster.launch(args, runs, place, Program(fake_train.main), lambda one: found.update({one.run: one}))
         run.statuses.append(status)
         return status, [(found[run].status, found[run].line) for run in runs]

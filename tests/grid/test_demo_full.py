@@ -62,7 +62,7 @@ def checkout(tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/python").write_text(
-        '#!/bin/sh\necho "$*" >>calls\n[ $1 = grid.py ] && exit ${GRID:-0}; exit ${REPORT:-0}\n'
+        '#!/bin/sh\necho "$*" >>calls\n[ $2 = grid ] && exit ${GRID:-0}; exit ${REPORT:-0}\n'
     )
     (tmp_path / ".venv/bin/python").chmod(0o755)
     (tmp_path / "requirements.txt").touch()
@@ -70,8 +70,8 @@ def checkout(tmp_path):
     return tmp_path
 
 
-GRID = "grid.py --suite scripts/demo_full.yaml --jobs 2 --root {data} --output {output}/demo_full"
-REPORT = "report.py {output}/demo_full --out {output}/demo_full_report --title The embedded suite"
+GRID = "mmrl.py grid --suite scripts/demo_full.yaml --jobs 2 --root {data} --output {output}/demo_full"
+REPORT = "mmrl.py report {output}/demo_full --out {output}/demo_full_report --title The embedded suite"
 
 
 def test_make_runs_the_suite_and_then_the_report(checkout):

@@ -11,28 +11,40 @@ from pathlib import Path
 import pytest
 
 import train
+from runs import scripts
 from runs.grid.expand import Grid, expand
 from runs.protocols import Run, choose_config, tag
 
 ROOT = Path(train.__file__).parent
 
 
-@pytest.fixture
-def recorder(tmp_path):
-    """A `python` for the scripts that only says what it was called with."""
-    path = tmp_path / "python"
-    path.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
-    path.chmod(0o755)
-    environment = {**os.environ, "PYTHON": str(path), "DATA": "images", "OUTPUT": "runs here"}
+def script(name: str, *words: str, **environment: str) -> list[str]:
+    """The arguments of train.py that a script would give."""
+    return scripts.run_of(ROOT / "scripts" / name, words, environment).arguments("images", "runs here")
 
-    def call(script, *words, **more):
-        command = ["bash", str(ROOT / "scripts" / script), *words]
-        done = subprocess.run(command, env={**environment, **more}, capture_output=True, text=True, check=True)
-        program, *arguments = json.loads(done.stdout)
-        assert program == str(ROOT / "train.py")
-        return arguments
 
-    return call
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("b2n/base2new_train.sh", ["digits", "1", "MMRL", "--", "OPTIM.LR", "0.1"]),
+        ("b2n/base2new_test.sh", ["digits", "1", "", "a b"]),
+        ("fewshot/fewshot.sh", ["digits", "1", "4"]),
+        ("xd/xd_train.sh", []),
+        ("xd/xd_test.sh", ["-h"]),
+        ("compare.sh", ["digits", "MMRL CoOp", "1 2"]),
+        ("reproduce.sh", ["table1", "--list"]),
+    ],
+)
+def test_a_script_hands_its_words_to_python(name, words, tmp_path):
+    """As they are, wherever its user stands."""
+    python = tmp_path / "my python"
+    python.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
+    python.chmod(0o755)
+    path = str(ROOT / "scripts" / name)
+    environment = {**os.environ, "PYTHON": str(python)}
+    done = subprocess.run(["bash", path, *words], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    program, *arguments = json.loads(done.stdout)
+    assert Path(program).resolve() == ROOT / "mmrl.py" and arguments == ["script", path, *words]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +57,7 @@ def recorder(tmp_path):
         ("dtd", "ZeroshotCLIP2"),
     ],
 )
-def test_commands_are_those_of_the_scripts(recorder, dataset, method):
+def test_commands_are_those_of_the_scripts(dataset, method):
     options = ("OPTIM.LR", "0.1", "TRAIN.PRINT_FREQ", "3")
     common = {"methods": [method], "seeds": [7], "options": options}
 
@@ -53,23 +65,23 @@ def test_commands_are_those_of_the_scripts(recorder, dataset, method):
         return [run.arguments("images", "runs here") for run in expand([Grid(**grid, **common)])]
 
     assert commands(protocol="base2new", datasets=[dataset]) == [
-        recorder(f"b2n/base2new_{half}.sh", dataset, "7", method, "--", *options) for half in ("train", "test")
+        script(f"b2n/base2new_{half}.sh", dataset, "7", method, "--", *options) for half in ("train", "test")
     ]
     for shots in (1, 4, 16):
         assert commands(protocol="fewshot", datasets=[dataset], shots=[shots]) == [
-            recorder("fewshot/fewshot.sh", dataset, "7", str(shots), method, "--", *options)
+            script("fewshot/fewshot.sh", dataset, "7", str(shots), method, "--", *options)
         ]
     for source in ("imagenet", "eurosat", "drawn_letters"):
         assert commands(protocol="xd", datasets=[dataset, "sun397"], source=source) == [
-            recorder("xd/xd_train.sh", "7", method, "--", *options, SOURCE=source),
-            recorder("xd/xd_test.sh", dataset, "7", method, "--", *options, SOURCE=source),
-            recorder("xd/xd_test.sh", "sun397", "7", method, "--", *options, SOURCE=source),
+            script("xd/xd_train.sh", "7", method, "--", *options, SOURCE=source),
+            script("xd/xd_test.sh", dataset, "7", method, "--", *options, SOURCE=source),
+            script("xd/xd_test.sh", "sun397", "7", method, "--", *options, SOURCE=source),
         ]
 
 
-def test_a_given_configuration_is_taken(recorder):
+def test_a_given_configuration_is_taken():
     (run,) = expand([Grid("fewshot", ["dtd"], cfg="vit_b16", seeds=[0])])
-    assert run.arguments("images", "runs here") == recorder("fewshot/fewshot.sh", "dtd", "0", "16", "MMRL", "vit_b16")
+    assert run.arguments("images", "runs here") == script("fewshot/fewshot.sh", "dtd", "0", "16", "MMRL", "vit_b16")
 
 
 def test_a_changed_setting_is_in_the_name_and_in_the_command():

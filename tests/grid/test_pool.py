@@ -11,7 +11,7 @@ import pytest
 from dassl.cores import available
 from runs.grid import pool as pools
 from runs.grid.expand import Grid, expand
-from runs.grid.pool import Place, Pool, Program, gpus, last_line, slots_for
+from runs.grid.pool import Folders, Pool, Program, gpus, last_line, slots_for
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def carry_out(tmp_path, fake_train, monkeypatch):
     """Carry out a grid; returns outcomes by name and the folder of all runs."""
 
     def run(grids, slots=(None,), keep_going=True, meanwhile=None):
-        pool = Pool(Program(fake_train.main), Place("data", str(tmp_path)), list(slots))
+        pool = Pool(Program(fake_train.main), Folders("data", str(tmp_path)), list(slots))
         outcomes = {}
         if meanwhile:
             threading.Thread(target=meanwhile, args=(pool,), daemon=True).start()

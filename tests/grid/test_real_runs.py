@@ -1,4 +1,4 @@
-"""grid.py as a user runs it, on Digits: runs that are killed and go on, through the pool and through local jobs."""
+"""The grid as a user runs it, on Digits: runs that are killed and go on, through the pool and through local jobs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class Place:
         self.folders = ["--root", str(folder / "data"), "--output", str(self.output)]
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        command = [sys.executable, str(ROOT / "grid.py"), "base2new", "--datasets", "digits", *self.folders, *words]
+        command = [sys.executable, str(ROOT / "mmrl.py"), "grid", "base2new", "--datasets", "digits"]
+        command += [*self.folders, *words]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -91,7 +92,7 @@ def test_a_killed_run_is_named_stops_nothing_and_goes_on(place, tmp_path_factory
 
 @pytest.mark.slow
 def test_runs_save_themselves_when_the_grid_is_stopped_or_killed(place):
-    """SIGTERM to grid.py, then SIGKILL to it: its run is `preempted` both times, and no process is left behind."""
+    """SIGTERM to the grid, then SIGKILL to it: its run is `preempted` both times, and no process is left behind."""
     words = ["--seeds", "1", "--", "OPTIM.MAX_EPOCH", "200", "TRAIN.PRINT_FREQ", "1"]
     grid = place.start(*words)
     place.wait_for_epoch(1, grid)

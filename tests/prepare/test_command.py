@@ -15,7 +15,7 @@ import datasets
 from clip.download import DEFAULT_ROOT
 from commands import prepare as command
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.prepare import sources
+from datasets.prepare import asked, sources
 from datasets.prepare.verify import names_digest
 
 REAL = sources.load()
@@ -175,7 +175,7 @@ def test_the_table_and_torchvision_agree():
 
 
 def test_the_table_and_clip_agree():
-    assert list(REAL.weights) == list(clip._MODELS) and command.WEIGHTS_FOLDER == DEFAULT_ROOT
+    assert list(REAL.weights) == list(clip._MODELS) and asked.WEIGHTS_FOLDER == DEFAULT_ROOT
     for name, source in REAL.weights.items():
         assert source.urls[0] == clip._MODELS[name] and source.sha256 in source.urls[1]
 

@@ -42,7 +42,7 @@ def test_without_the_split_the_annotations_come(name, server, prepare, load, pub
     drive = sources.load(server.table).datasets[name].split.urls[0]
     server.dead = [split, drive]
     run = prepare(name, "--root", tmp_path)
-    missing = f"{name}: {split} is missing (a run would derive another, not comparable one): run python -m"
+    missing = f"{name}: {split} is missing (a run would derive another, not comparable one): run python mmrl.py prepare"
     assert run.status == 1 and len(run.errors) == 1
     assert any(line.startswith(missing) for line in run.out)
     start, *urls = run.errors[0].split("; ")[:3]

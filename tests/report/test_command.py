@@ -13,19 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from reporting import command
+from commands import report as entry
 from runs import record
 
-ROOT = Path(command.__file__).parents[1]
+ROOT = Path(entry.__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture
 def report(python):
-    """``report(*words)``: what a call of report.py comes to."""
+    """``report(*words)``: what a call of mmrl.py report comes to."""
 
     def run(*words: object) -> subprocess.CompletedProcess[str]:
-        line = [python, str(ROOT / "report.py"), *map(str, words)]
+        line = [python, str(ROOT / "mmrl.py"), "report", *map(str, words)]
         return subprocess.run(line, capture_output=True, text=True, timeout=300)
 
     return run
@@ -51,7 +51,7 @@ def test_it_writes_every_file_says_what_is_missing_and_does_so_again(report, fil
     assert done.returncode == 0, done.stderr
     out = tmp_path / "out"
     assert "Read 22 records and 0 logs" in done.stdout and str(out / "report.html") in done.stdout
-    commands = re.findall(r"^  (python grid.py .*)$", done.stdout, re.MULTILINE)
+    commands = re.findall(r"^  (python mmrl.py grid .*)$", done.stdout, re.MULTILINE)
     assert len(commands) == 2 and all(line in (out / "report.md").read_text() for line in commands)
     tables = sorted(path.stem for path in (out / "tables").glob("*.csv"))
     assert tables == [
@@ -119,22 +119,16 @@ def test_mixed_settings_are_refused_with_the_difference_and_status_1(report, run
         (["--methods", "RPO", "--datasets", "dtd"], "error: no run here is of the protocols, methods and data sets"),
     ],
 )
-def test_a_wrong_name_is_one_line(filled, tmp_path, words, line, monkeypatch, capsys):
-    import report as entry
-
-    monkeypatch.setattr(sys, "argv", ["report.py", str(filled.output), "--out", str(tmp_path / "out"), *words])
-    assert entry.main() == 1
+def test_a_wrong_name_is_one_line(filled, tmp_path, words, line, capsys):
+    assert entry.main([str(filled.output), "--out", str(tmp_path / "out"), *words]) == 1
     printed = capsys.readouterr().err
     assert printed.startswith(line) and printed.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["empty", "gone"])
-def test_a_folder_without_runs_is_one_line(tmp_path, name, monkeypatch, capsys):
-    import report as entry
-
+def test_a_folder_without_runs_is_one_line(tmp_path, name, capsys):
     (tmp_path / "empty").mkdir()
-    monkeypatch.setattr(sys, "argv", ["report.py", str(tmp_path / name)])
-    assert entry.main() == 1
+    assert entry.main([str(tmp_path / name)]) == 1
     printed = capsys.readouterr().err
     why = {"empty": f"there is no run in {tmp_path / name}", "gone": f"there is no folder {tmp_path / name}"}[name]
     assert printed.startswith(f"error: {why}") and printed.count("\n") == 1
@@ -147,10 +141,10 @@ def test_a_report_onto_a_file_is_one_line(report, filled, tmp_path):
     assert (tmp_path / "out").read_text() == "mine"
 
 
-def test_other_names_of_methods_are_taken(filled, tmp_path, monkeypatch):
+def test_other_names_of_methods_are_taken(filled, tmp_path):
     filled.pair("dtd", 70.0, 70.0, method="MultiModalAdapter")
     words = [str(filled.output), "--out", str(tmp_path / "out"), "--methods", "MMA", "MMRL", "--to", "MMA"]
-    assert command.main(words, "summary") == 0
+    assert entry.main(words) == 0
     assert "HM - MultiModalAdapter" in (tmp_path / "out/tables/base_to_new_vit_b_16.md").read_text()
 
 
@@ -169,7 +163,7 @@ class Addresses(HTMLParser):
 @pytest.fixture
 def page(filled, tmp_path) -> Path:
     out = tmp_path / "out"
-    assert command.main([str(filled.output), "--out", str(out), "--seeds", "1", "2"], "summary") == 0
+    assert entry.main([str(filled.output), "--out", str(out), "--seeds", "1", "2"]) == 0
     return out / "report.html"
 
 

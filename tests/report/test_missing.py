@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-import grid
+from commands import grid
 from reporting.command import defaults
 from reporting.gather import gather
 from reporting.missing import missing
@@ -22,10 +22,10 @@ def lacks(runs, *seeds: int):
 
 
 def names_of(command: str) -> list[str]:
-    """The runs that a command stands for, as grid.py expands it."""
+    """The runs that a command stands for, as the grid expands it."""
     words = shlex.split(command)
-    assert words[:2] == ["python", "grid.py"]
-    return [run.name for run in expand(cli.grids_of(cli.parse(words[2:], grid.__doc__)))]
+    assert words[:3] == ["python", "mmrl.py", "grid"]
+    return [run.name for run in expand(cli.grids_of(grid.parse_args(words[3:])))]
 
 
 def test_nothing_is_missing_where_everything_is_there(runs):
@@ -47,7 +47,7 @@ def test_a_missing_half_seed_and_data_set_are_found(runs):
     assert found["CoOp dtd"].text() == "base2new, CoOp: dtd, 16 shots, seeds 2, 3"
     output = str(runs.output)
     assert shlex.split(found["CoOp dtd"].command()) == (
-        "python grid.py base2new --datasets dtd --methods CoOp --shots 16 --seeds 2 3 --output".split() + [output]
+        "python mmrl.py grid base2new --datasets dtd --methods CoOp --shots 16 --seeds 2 3 --output".split() + [output]
     )
     assert names_of(found["CoOp dtd"].command()) == [
         f"base2new/{half}/dtd/shots_16/CoOp/vit_b16_ctxv1/seed{seed}"
@@ -112,14 +112,14 @@ def test_a_refused_cell_is_not_missing(runs):
 def test_data_without_a_configuration_have_no_command(runs):
     runs.add("fewshot", "imagefolder", "all", 80.0, dataset_config="animals")
     (lack,) = lacks(runs, 1, 2)
-    assert lack.command() == "# no command of grid.py: it has no configuration of animals"
+    assert lack.command() == "# no command of the grid: it has no configuration of animals"
 
 
 def test_a_configuration_that_names_other_data_gives_no_command(runs):
     runs.add("fewshot", "imagefolder", "all", 80.0, hidden={"DATASET.FOLDER": "animals"})
     (lack,) = lacks(runs, 1, 2)
     assert lack.command() == (
-        "# no command of grid.py: its configuration of imagefolder names other data than these runs had"
+        "# no command of the grid: its configuration of imagefolder names other data than these runs had"
     )
 
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-import grid
 import train
+from commands import compare, grid, table
 from reporting import changes, command
 from reporting.formats import comma_separated
 from reporting.gather import gather
 from reporting.missing import Lack
 from reporting.table import Table
-from runs import compare, config, record, table
-from runs.grid import cli, expand, layout
+from runs import config, plan, protocols, record
+from runs.grid import cli, expand
 from runs.grid.suite import make_grid
+from runs.protocols import Run
 
 # Three sets of one's own; two of them lie in folders of the same last name, and one's name begins as another's.
 OWN = {
@@ -59,14 +59,14 @@ def configs(tmp_path_factory):
     """The project's configurations and three copies for own data, as docs/own-data.md has a user make them."""
     folder = tmp_path_factory.mktemp("configs")
     (folder / "datasets").mkdir()
-    (folder / "trainers").symlink_to(layout.CONFIGS / "trainers")
-    for path in (layout.CONFIGS / "datasets").glob("*.yaml"):
+    (folder / "trainers").symlink_to(protocols.CONFIGS / "trainers")
+    for path in (protocols.CONFIGS / "datasets").glob("*.yaml"):
         (folder / "datasets" / path.name).write_bytes(path.read_bytes())
     for name, node in OWN.items():
         node = {**node, "TEMPLATE": f"a photo of {name}, {{}}."}
         (folder / "datasets" / f"{name}.yaml").write_text(yaml.safe_dump({"DATASET": node}))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout, "CONFIGS", folder)
+        patch.setattr(protocols, "CONFIGS", folder)
         for cached in (expand.resolved, changes.plain):
             cached.cache_clear()
         yield folder
@@ -74,7 +74,7 @@ def configs(tmp_path_factory):
         cached.cache_clear()
 
 
-def accuracy(run: layout.Run) -> float:
+def accuracy(run: Run) -> float:
     """What a run comes to, by the rule above."""
     more = 2.0 * (run.seed - 1) + 10.0 * (run.method == "MMRL")
     if run.step == "fewshot":
@@ -84,19 +84,19 @@ def accuracy(run: layout.Run) -> float:
     return (BASE if run.step == "base2new_train" else NEW)[run.dataset] + more
 
 
-def classes_of(run: layout.Run) -> list[str]:
+def classes_of(run: Run) -> list[str]:
     names = list(CLASSES.get(run.dataset, "xy"))
     half = (len(names) + 1) // 2
-    return {"base": names[:half], "new": names[half:], "all": names}[layout.STEPS[run.step].subsample]
+    return {"base": names[:half], "new": names[half:], "all": names}[protocols.STEPS[run.step].subsample]
 
 
-def put(run: layout.Run, output: Path, drop: tuple[str, ...] = ()) -> Path:
+def put(run: Run, output: Path, drop: tuple[str, ...] = ()) -> Path:
     """The record that train.py would leave of a run, from its command line on; without the fields in `drop`."""
     args = train.parse_args(run.arguments(str(output / "data"), str(output)))
     cfg = config.build_cfg(args)
     names = classes_of(run)
-    about = {key: value for key, value in train.describe(cfg, args).items() if key not in drop}
-    this = record.Run(cfg.OUTPUT_DIR, train.identify(cfg, args), about)
+    about = {key: value for key, value in plan.describe(cfg, args).items() if key not in drop}
+    this = record.Run(cfg.OUTPUT_DIR, plan.identify(cfg, args), about)
     this.start(
         yaml.safe_dump({"TRAINER": {"NAME": run.method}}),
         {"versions": {"torch": "2.4"}, "commit": {"id": "c" * 40}, "device": "cpu"},
@@ -117,7 +117,7 @@ def put(run: layout.Run, output: Path, drop: tuple[str, ...] = ()) -> Path:
     return Path(cfg.OUTPUT_DIR)
 
 
-def runs_of(entry: dict) -> list[layout.Run]:
+def runs_of(entry: dict) -> list[Run]:
     return expand.expand([make_grid({"methods": ["MMRL", "CoOp"], "seeds": [1, 2], **entry})])
 
 
@@ -197,19 +197,18 @@ def test_every_number_of_all_protocols_is_that_of_its_run(filled):
     assert (run.step, run.dataset, run.method, run.shots, run.seed) == MISSING
 
 
-def runs_of_command(lack: Lack) -> list[layout.Run]:
-    """What grid.py makes of a command."""
-    return expand.expand(cli.grids_of(cli.parse(shlex.split(lack.command())[2:], grid.__doc__)))
+def runs_of_command(lack: Lack) -> list[Run]:
+    """What the grid makes of a command."""
+    return expand.expand(cli.grids_of(grid.parse_args(shlex.split(lack.command())[3:])))
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_the_small_tables_have_the_same_numbers(filled, name, monkeypatch, capsys):
+def test_the_small_tables_have_the_same_numbers(filled, name, capsys):
     base, new = BASE[name] + 1, NEW[name] + 1
     mark = " †" if name == "textile300" else ""
     numbers = [f"{value:.2f}{mark}" for value in (base, new, 2 * base * new / (base + new))]
     for program, more in {table: [], compare: ["--seeds", "1", "2"]}.items():
-        monkeypatch.setattr(sys, "argv", ["x", name, "CoOp", "--output", str(filled), *more])
-        assert program.main() == 0
+        assert program.main([name, "CoOp", "--output", str(filled), *more]) == 0
         out = capsys.readouterr().out
         (line,) = [line for line in out.splitlines() if line.startswith("| CoOp")]
         cells = [cell.strip().replace(" ± 1.41", "") for cell in line.split("|")]

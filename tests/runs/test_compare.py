@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
-import sys
 
 import pytest
 
-from runs import compare, record
+from commands import compare
+from runs import record
+from runs.compare import paired_difference
 
 
 def put(output, half, seed, accuracy, trainer="MMRL"):
@@ -25,12 +26,11 @@ def fill(output, results):
                 put(output, "test_new", seed, new, trainer)
 
 
-def show(monkeypatch, output, *words):
-    monkeypatch.setattr(sys, "argv", ["compare", "digits", *words, "--output", str(output)])
-    return compare.main()
+def show(output, *words):
+    return compare.main(["digits", *words, "--output", str(output)])
 
 
-def test_means_spread_and_paired_differences(tmp_path, monkeypatch, capsys):
+def test_means_spread_and_paired_differences(tmp_path, capsys):
     fill(
         tmp_path,
         {
@@ -38,7 +38,7 @@ def test_means_spread_and_paired_differences(tmp_path, monkeypatch, capsys):
             "CoOp": {1: (80.0, 60.0), 2: (82.0, 60.0), 3: (84.0, 60.0)},
         },
     )
-    assert show(monkeypatch, tmp_path, "MMRL", "CoOp") == 0
+    assert show(tmp_path, "MMRL", "CoOp") == 0
     out = capsys.readouterr().out
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines()]
     assert lines[1] == ["Method", "Config", "Seeds", "Base", "New", "HM", "HM - MMRL"]
@@ -49,23 +49,23 @@ def test_means_spread_and_paired_differences(tmp_path, monkeypatch, capsys):
     assert lines[4] == ["CoOp", "embedded", "3", "82.00 ± 2.00", "60.00 ± 0.00", "69.30", difference]
 
 
-def test_missing_seeds_are_marked_and_never_averaged_in(tmp_path, monkeypatch, capsys):
+def test_missing_seeds_are_marked_and_never_averaged_in(tmp_path, capsys):
     fill(tmp_path, {"MMRL": {1: (90.0, 60.0), 2: (50.0, None)}, "CoOp": {1: (80.0, 60.0), 2: (82.0, 60.0)}})
-    assert show(monkeypatch, tmp_path, "MMRL", "CoOp", "KgCoOp", "--seeds", "1", "2") == 1
+    assert show(tmp_path, "MMRL", "CoOp", "KgCoOp", "--seeds", "1", "2") == 1
     printed = capsys.readouterr()
     assert "1 of 2 (!)" in printed.out and "(n = 1) |" in printed.out
     assert "note: MMRL embedded seed2: no new result" in printed.err
     assert "note: KgCoOp: no finished pair of runs on digits" in printed.err
 
 
-def test_a_seed_that_was_not_asked_for_does_not_count(tmp_path, monkeypatch, capsys):
+def test_a_seed_that_was_not_asked_for_does_not_count(tmp_path, capsys):
     fill(tmp_path, {"MMRL": {1: (90.0, 60.0), 7: (10.0, 10.0)}})
-    assert show(monkeypatch, tmp_path, "MMRL", "--seeds", "1") == 0
+    assert show(tmp_path, "MMRL", "--seeds", "1") == 0
     assert "90.00 | 60.00 | 72.00 |" in capsys.readouterr().out
 
 
 def test_one_common_seed_has_no_interval():
-    mean, half, count = compare.paired_difference({1: 3.0, 2: 5.0}, {2: 4.0})
+    mean, half, count = paired_difference({1: 3.0, 2: 5.0}, {2: 4.0})
     assert (mean, count) == (1.0, 1) and math.isnan(half)
-    assert compare.paired_difference({1: 1.0}, {2: 1.0})[2] == 0
-    assert compare.paired_difference({1: 1.0, 2: 3.0}, {1: 0.0, 2: 0.0})[0] == pytest.approx(2.0)
+    assert paired_difference({1: 1.0}, {2: 1.0})[2] == 0
+    assert paired_difference({1: 1.0, 2: 3.0}, {1: 0.0, 2: 0.0})[0] == pytest.approx(2.0)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from runs import compare, likeness, record, table
+from commands import compare, table
+from runs import likeness, record
 
 
 def counted(names: str, total: int = 20) -> dict:
@@ -90,47 +90,46 @@ def put(output: Path, half: str, seed: int, method: str = "MMRL", name: str = "t
     return folder
 
 
-def show(program, monkeypatch, capsys, output: Path, *methods: str) -> tuple[int, str, str]:
+def show(program, capsys, output: Path, *methods: str) -> tuple[int, str, str]:
     words = ["--seeds", "1", "2"] if program is compare else []
-    monkeypatch.setattr(sys, "argv", ["x", "textile", *methods, "--output", str(output), *words])
-    status = program.main()
+    status = program.main(["textile", *methods, "--output", str(output), *words])
     return status, *capsys.readouterr()
 
 
 @pytest.mark.parametrize("program", [table, compare])
-def test_a_pair_of_other_class_lists_is_named_and_not_averaged(program, tmp_path, monkeypatch, capsys):
+def test_a_pair_of_other_class_lists_is_named_and_not_averaged(program, tmp_path, capsys):
     for seed, new in {1: "def", 2: "defg"}.items():
         put(tmp_path, "train_base", seed, **counted("abc"))
         put(tmp_path, "test_new", seed, **counted(new), **({"accuracy": 10.0} if seed == 2 else {}))
-    _, out, err = show(program, monkeypatch, capsys, tmp_path, "MMRL")
+    _, out, err = show(program, capsys, tmp_path, "MMRL")
     assert "80.00 | 60.00 | 68.57" in " ".join(out.split())
     assert "MMRL embedded seed2" in err and "are halves of different class lists\n" in err
 
 
 @pytest.mark.parametrize("program", [table, compare])
-def test_seeds_and_methods_of_other_images_are_not_averaged_or_compared(program, tmp_path, monkeypatch, capsys):
+def test_seeds_and_methods_of_other_images_are_not_averaged_or_compared(program, tmp_path, capsys):
     for method, seed, test in [("MMRL", 1, "x"), ("MMRL", 2, "y"), ("CoOp", 1, "y"), ("CoOp", 2, "y")]:
         put(tmp_path, "train_base", seed, method, **data("abc", test=test))
         put(tmp_path, "test_new", seed, method, **data("def", test="z"))
-    _, out, err = show(program, monkeypatch, capsys, tmp_path, "MMRL", "CoOp")
+    _, out, err = show(program, capsys, tmp_path, "MMRL", "CoOp")
     why = "base: other images, labels or class names (20 and 20 images)"
     assert f"not tested on the images of seed1: {why}\n" in err and "+0.00" not in out
     assert "were tested on different images" in err and why in err.splitlines()[-1]
 
 
-def test_a_run_of_other_data_does_not_count(tmp_path, monkeypatch, capsys):
+def test_a_run_of_other_data_does_not_count(tmp_path, capsys):
     put(tmp_path, "train_base", 1)
     folder = put(tmp_path, "test_new", 1, dataset_config="linen")
-    status, _, err = show(table, monkeypatch, capsys, tmp_path, "MMRL")
+    status, _, err = show(table, capsys, tmp_path, "MMRL")
     assert status == 1 and f"note: {folder} is of linen, not of textile\n" in err
 
 
 @pytest.mark.parametrize("program", [table, compare])
-def test_numbers_that_mean_little_are_marked(program, tmp_path, monkeypatch, capsys):
+def test_numbers_that_mean_little_are_marked(program, tmp_path, capsys):
     for seed in (1, 2):
         put(tmp_path, "train_base", seed, notes={"small_test": "20 test images", "same_prompts": "not this"})
         put(tmp_path, "test_new", seed)
-    status, out, _ = show(program, monkeypatch, capsys, tmp_path, "MMRL")
+    status, out, _ = show(program, capsys, tmp_path, "MMRL")
     numbers = " ".join(out.replace(" ± 0.00", "").split())
     assert status == 0 and "80.00 † | 60.00 | 68.57 †" in numbers
     assert out.endswith("\n† textile, base: 20 test images\n")

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from common import files
 from runs import record
 from runs.environment import PROJECT, commit, versions
+from runs.open import check_config
 
 IDENTITY = {"OPTIM.LR": 0.1, "SEED": 1, "run.mode": "train"}
 CONFIG = "OPTIM: {LR: 0.1}\nSEED: 1\n"
@@ -210,7 +211,7 @@ def test_every_change_of_the_written_configuration_is_noticed(tmp_path):
     """Any flipped bit and any cut of config.yaml; records of before it was hashed say nothing of it."""
     finished(tmp_path)
     content = record.read(tmp_path)
-    record.check_config(tmp_path, content)
+    check_config(tmp_path, content)
     path = tmp_path / "config.yaml"
     whole = path.read_bytes()
     damaged = [whole[:cut] for cut in range(len(whole))]
@@ -221,11 +222,11 @@ def test_every_change_of_the_written_configuration_is_noticed(tmp_path):
     for written in damaged:
         path.write_bytes(written)
         with pytest.raises(ValueError, match="config.yaml is not what its run wrote: it is damaged, edited or gone"):
-            record.check_config(tmp_path, content)
+            check_config(tmp_path, content)
     path.unlink()
     with pytest.raises(ValueError, match="config.yaml is not what its run wrote"):
-        record.check_config(tmp_path, content)
-    record.check_config(tmp_path, {key: value for key, value in content.items() if key != "config_file"})
+        check_config(tmp_path, content)
+    check_config(tmp_path, {key: value for key, value in content.items() if key != "config_file"})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

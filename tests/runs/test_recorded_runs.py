@@ -15,7 +15,7 @@ import yaml
 
 import train
 from dassl.engine.trainer import choose_device
-from runs import config, record
+from runs import config, plan, record
 from trainers.mmrl import MMRL
 
 CONFIGS = Path(train.__file__).parent / "configs"
@@ -116,10 +116,10 @@ def test_its_configuration_is_resolved_and_its_hash_is_of_that(finished, data, t
     assert written["OPTIM"]["MAX_EPOCH"] == content["config"]["OPTIM.MAX_EPOCH"] == 1
     assert content["config_hash"] == record.digest(content["config"])
     args = train.parse_args(words(data, tmp_path / "elsewhere", *QUICK, "base"))
-    again = train.identify(config.build_cfg(args), args)
+    again = plan.identify(config.build_cfg(args), args)
     assert record.digest(json.loads(json.dumps(again))) == content["config_hash"]  # wherever it lies
     args = train.parse_args(words(data, folder, *QUICK, "base", "OPTIM.LR", "0.5"))
-    assert record.digest(json.loads(json.dumps(train.identify(config.build_cfg(args), args)))) != content["config_hash"]
+    assert record.digest(json.loads(json.dumps(plan.identify(config.build_cfg(args), args)))) != content["config_hash"]
 
 
 def test_its_predictions(finished, data, tmp_path):

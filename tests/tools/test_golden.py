@@ -17,8 +17,8 @@ from tools import golden
 from tools.goldens import build as building
 from tools.goldens.build import build, configuration, method_of
 from tools.goldens.recipe import clip_weights, fill, images_of
-from trainers.shared.base import unit
-from trainers.shared.context import text_features
+from trainers.shared.base import l2_normalize
+from trainers.shared.context import clip_text_features
 
 CLIP = {"embed": 32, "res": 32, "patch": 16, "vw": 64, "vl": 2, "tw": 64, "tl": 2}
 CLASSES = ["american_bulldog", "pug"]
@@ -55,13 +55,15 @@ def small(method: str, **more) -> dict:
 
 
 def frozen_texts(prompts: list[str]) -> torch.Tensor:
-    return text_features(build_model(weights(), dtype=torch.float32), prompts)
+    return clip_text_features(build_model(weights(), dtype=torch.float32), prompts)
 
 
 def test_metaprompts_eight_templates_of_imagenet():
     setting = small("Meta_B2N", dataset="ImageNet", class_orders=[[1, 0], [0, 1]], config={"layers": 2})
     each = [frozen_texts([template.format(name) for name in CLASSES]) for template in IMAGENET]
-    assert np.allclose(golden.recompute(setting)["text_features_clip"], unit(torch.stack(each).mean(dim=0)), atol=1e-6)
+    assert np.allclose(
+        golden.recompute(setting)["text_features_clip"], l2_normalize(torch.stack(each).mean(dim=0)), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(

@@ -293,7 +293,7 @@ def test_what_is_not_finite_is_neither_written_nor_loaded(value, tmp_path):
     assert path.read_bytes() == whole
     method = torch.nn.ParameterDict({"a": torch.tensor(0.0)})
     method["b"] = torch.nn.Linear(2, 3, bias=False).weight
-    method.is_frozen = lambda key: key == "frozen"
+    method.ignores_checkpoint_key = lambda key: key == "frozen"
     found = {"a": torch.tensor(1.5), "b": bad["b.weight"], "frozen": torch.tensor(value)}
     with pytest.raises(ValueError) as caught:
         checkpoints.load_learned(method, found, path)

@@ -17,7 +17,7 @@ from tests.reference.agreement import golden_agrees, loss_and_gradients_agree
 from tests.reference.plain_adapters import PlainCLIPAdapter
 from trainers.clipadapter import CLIPAdapterModel
 from trainers.shared import features
-from trainers.shared.features import text_features
+from trainers.shared.features import template_features
 
 CONFIGS = Path(train.__file__).parent / "configs"
 word = st.integers(1, 59)
@@ -39,7 +39,7 @@ def test_float64_equals_the_equations(names, ratio, reduction, batch, seed):
     clip_model = build_model(weights, torch.float32).double()
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(features, "prompt_tokens", lambda prompts: ids)
-        text = text_features(clip_model, [""], ["{}"])
+        text = template_features(clip_model, [""], ["{}"])
     model = CLIPAdapterModel(clip_model, text, ratio, reduction).double()
     learned = {name: value.detach().clone().requires_grad_() for name, value in model.named_parameters()}
     images, labels = torch.randn(batch, 3, 16, 16, dtype=torch.float64), torch.randint(len(names), (batch,))

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-import export
-import inspect_run
-import predict
 import train
 import trainers
+from commands import export, inspect, predict
+from common.commandline import INTERRUPTED
 from runs import config
 from trainers.shared import foreign
 
@@ -122,7 +121,7 @@ def test_killed_it_goes_on(trained, data_root, call, tmp_path, monkeypatch):
 
     command = words(tmp_path / "killed", "--root", data_root, *SETTINGS, *BASE)
     monkeypatch.setattr(mine, "forward_backward", forward_backward)
-    assert call(train, *command)[0] == train.INTERRUPTED
+    assert call(train, *command)[0] == INTERRUPTED
     monkeypatch.setattr(mine, "forward_backward", step)
     status, out, _ = call(train, *command)
     assert status == 0 and "epoch [1/3]" not in out
@@ -133,7 +132,7 @@ def test_killed_it_goes_on(trained, data_root, call, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("program", "more"),
     [(predict, ["--model-dir", "{run}", "{run}"]), (export, ["--model-dir", "{run}", "--out", "{out}"])]
-    + [(inspect_run, ["{run}"])],
+    + [(inspect, ["{run}"])],
 )
 def test_what_needs_a_method_says_so(program, more, trained, call, tmp_path):
     (trained / "one.png").touch()

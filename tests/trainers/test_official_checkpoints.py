@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 import train
+from runs import execute
 from tests.reference import toy
 
 CONFIGS = Path(train.__file__).parent / "configs"
@@ -276,10 +277,10 @@ def evaluate(weights, data_root, tmp_path, monkeypatch):
 
     def run(method, config, model, classes, *options):
         built = []
-        execute = train.execute
+        original = execute.train_and_test
 
         def spy(cfg, args, this, trainers, made_by):
-            results = execute(cfg, args, this, trainers, made_by)
+            results = original(cfg, args, this, trainers, made_by)
             built.extend(trainers)
             return results
 
@@ -290,7 +291,7 @@ def evaluate(weights, data_root, tmp_path, monkeypatch):
         words += ["DATASET.NUM_SHOTS", SHOTS, "DATASET.SUBSAMPLE_CLASSES", classes, "USE_CUDA", "False"]
         words += [word for node in NODES for word in (f"TRAINER.{node}.PREC", "fp32")]
         with monkeypatch.context() as patch:
-            patch.setattr(train, "execute", spy)
+            patch.setattr(execute, "train_and_test", spy)
             patch.setattr(sys, "argv", [str(word) for word in words])
             patch.setattr(sys, "stdout", sys.stdout)  # undone at the end: the run's log takes these over
             patch.setattr(sys, "stderr", sys.stderr)

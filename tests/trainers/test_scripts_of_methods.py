@@ -12,6 +12,8 @@ import pytest
 
 import train
 import trainers
+from commands import script
+from runs import scripts
 from runs.config import build_cfg
 
 ROOT = Path(train.__file__).parent
@@ -19,28 +21,14 @@ NAMES = [*trainers.METHODS, *trainers.ALIASES]
 NEW_CLASSES_REFUSED = "LinearProbe"
 
 
-@pytest.fixture
-def recorder(tmp_path):
-    """``recorder(script, *words)``: the words that a script gives to train.py."""
-    path = tmp_path / "python"
-    path.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
-    path.chmod(0o755)
-
-    def call(script, *words, **more):
-        environment = {**os.environ, "PYTHON": str(path), "DATA": "images", "OUTPUT": "output", **more}
-        command = ["bash", str(ROOT / "scripts" / script), *words]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        program, *arguments = done.stdout.splitlines()
-        assert program == str(ROOT / "train.py")
-        return arguments
-
-    return call
+def arguments(script: str, *words: str, **environment: str) -> list[str]:
+    """The words that a script gives to train.py."""
+    return scripts.run_of(ROOT / "scripts" / script, words, environment).arguments("images", "output")
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dataset", ["digits", "caltech101", "imagenet"])
-def test_every_script_resolves(name, dataset, recorder):
+def test_every_script_resolves(name, dataset):
     """The commands are runs of the method on the data set; the second half of a protocol has the first's settings."""
 
     def resolved(words):
@@ -54,30 +42,28 @@ def test_every_script_resolves(name, dataset, recorder):
     def config_file(words):
         return words[words.index("--config-file") + 1]
 
-    base, new = (recorder(f"b2n/base2new_{half}.sh", dataset, "7", name) for half in ("train", "test"))
+    base, new = (arguments(f"b2n/base2new_{half}.sh", dataset, "7", name) for half in ("train", "test"))
     cfg = resolved(base)
     assert (cfg.TASK, cfg.DATASET.NUM_SHOTS, cfg.DATASET.SUBSAMPLE_CLASSES) == ("B2N", 16, "base")
     assert config_file(new) == config_file(base) and "--eval-only" in new and new[-1] == "new"
-    source = recorder("xd/xd_train.sh", "7", name, SOURCE=dataset)
-    target = recorder("xd/xd_test.sh", "eurosat", "7", name, SOURCE=dataset)
+    source = arguments("xd/xd_train.sh", "7", name, SOURCE=dataset)
+    target = arguments("xd/xd_test.sh", "eurosat", "7", name, SOURCE=dataset)
     cfg = resolved(source)
     assert (cfg.TASK, cfg.DATASET.NUM_SHOTS, cfg.DATASET.SUBSAMPLE_CLASSES) == ("CD", 16, "all")
     assert config_file(target) == config_file(source) and "--eval-only" in target
     for shots in (1, 2, 4, 8, 16):
-        cfg = resolved(recorder("fewshot/fewshot.sh", dataset, "7", str(shots), name))
+        cfg = resolved(arguments("fewshot/fewshot.sh", dataset, "7", str(shots), name))
         assert (cfg.TASK, cfg.DATASET.NUM_SHOTS, cfg.DATASET.SUBSAMPLE_CLASSES) == ("FS", shots, "all")
 
 
-def test_all_methods_are_compared_once(tmp_path):
+def test_all_methods_are_compared_once(monkeypatch, capsys):
     """Second names of methods are links in configs/trainers."""
-    path = tmp_path / "python"
-    path.write_text("#!/bin/sh\nexit 0\n")
-    path.chmod(0o755)
-    environment = {**os.environ, "PYTHON": str(path), "OUTPUT": "output"}
-    command = ["bash", str(ROOT / "scripts/compare.sh"), "digits", "all", "1"]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
-    found = re.findall(r"^== (\w+), seed 1: base2new_train$", done.stdout, re.MULTILINE)
+    called = []
+    monkeypatch.setattr(script, "call", lambda *words: called.append(words) or 0)
+    assert script.main([str(ROOT / "scripts/compare.sh"), "digits", "all", "1"]) == 0
+    found = re.findall(r"^== (\w+), seed 1: base2new_train$", capsys.readouterr().out, re.MULTILINE)
     assert sorted(found) == sorted(trainers.METHODS)
+    assert len(called) == 2 * len(found) + 1 and called[-1][:2] == ("compare", "digits")
 
 
 @pytest.mark.slow
@@ -86,11 +72,22 @@ def test_all_methods_are_compared_once(tmp_path):
     [("base2new", [], 2), ("fewshot", ["--shots", "1"], 1), ("xd", ["--source", "digits"], 2)],
 )
 def test_every_method_runs_on_digits(protocol, words, runs, data_root, tmp_path):
-    """From training to the tests, but for one epoch; the commands of grid.py are those of the scripts."""
-    command = [sys.executable, "grid.py", protocol, "--datasets", "digits", "--methods", "all", "--seeds", "1", *words]
-    command += ["--root", str(data_root), "--output", str(tmp_path), "--", "OPTIM.MAX_EPOCH", "1"]
+    """From training to the tests, but for one epoch; the commands of the grid are those of the scripts."""
+    command = [sys.executable, "mmrl.py", "grid", protocol, "--datasets", "digits", "--methods", "all"]
+    command += [
+        "--seeds",
+        "1",
+        *words,
+        "--root",
+        str(data_root),
+        "--output",
+        str(tmp_path),
+        "--",
+        "OPTIM.MAX_EPOCH",
+        "1",
+    ]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
-    shown = subprocess.run([*command[:3], "--list", *command[3:]], cwd=ROOT, capture_output=True, text=True).stdout
+    shown = subprocess.run([*command[:4], "--list", *command[4:]], cwd=ROOT, capture_output=True, text=True).stdout
     states = re.findall(r"^(\w+) +\S+/digits/shots_\d+/(\w+)/\S+(.*)$", shown, re.MULTILINE)
     assert len(states) == runs * len(trainers.METHODS)
     failed = {method: line for state, method, line in states if state != "done"}

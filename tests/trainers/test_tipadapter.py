@@ -16,7 +16,7 @@ from tests.reference import toy
 from tests.reference.agreement import golden_agrees, relative
 from tests.reference.plain_adapters import PlainTipAdapter
 from trainers.shared import features
-from trainers.shared.features import Features, image_features, text_features
+from trainers.shared.features import Features, features_of_batches, template_features
 from trainers.tipadapter import method as tipadapter
 from trainers.tipadapter.cache import TipAdapterFModel, TipAdapterModel, search
 
@@ -28,7 +28,7 @@ names = st.lists(st.lists(word, min_size=1, max_size=4), min_size=1, max_size=5)
 def text_of(clip_model, templates, monkeypatch):
     """Class features of ready-made token ids, one ``[C, 77]`` for each template."""
     monkeypatch.setattr(features, "prompt_tokens", lambda prompts: templates[int(prompts[0])])
-    return text_features(clip_model, [""], [f"{i}{{}}" for i in range(len(templates))])
+    return template_features(clip_model, [""], [f"{i}{{}}" for i in range(len(templates))])
 
 
 @settings(max_examples=20, deadline=None)
@@ -58,7 +58,7 @@ def test_float64_equals_the_equations(names, templates, shots, passes, alpha, be
     expected_loss.backward()
     for kind in (TipAdapterModel, TipAdapterFModel):
         model = kind(clip_model, [str(i) for i in range(len(names))], text, alpha, beta).double()
-        found = [image_features(clip_model, [{"img": view, "label": cached}]) for view in views]
+        found = [features_of_batches(clip_model, [{"img": view, "label": cached}]) for view in views]
         model.set_cache(torch.nn.functional.normalize(sum(f.values for f in found) / passes, dim=-1), found[0].labels)
         loss, scores = model.loss(images, labels)
         assert torch.allclose(scores, expected, rtol=1e-9) and abs(loss - expected_loss) <= 1e-9 * expected_loss

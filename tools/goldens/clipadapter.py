@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from tools.goldens.numbers import Numbers
-from trainers.shared.base import unit
+from trainers.shared.base import l2_normalize
 
 
 class CLIPAdapter(Numbers):
@@ -14,5 +14,5 @@ class CLIPAdapter(Numbers):
     def before(self) -> dict[str, Tensor]:
         """What the model gives before training."""
         raw = self.model.image_features(self.images)
-        found = {"image_features_clip": unit(raw), "image_features_clip_raw": raw}
+        found = {"image_features_clip": l2_normalize(raw), "image_features_clip_raw": raw}
         return super().before() | found | {"image_features": self.model.adapted(raw)}

@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 
 from tools.goldens.numbers import Numbers
 from tools.goldens.recipe import arrays_of
-from trainers.shared.context import cosine_logits, image_features, initial_vectors
+from trainers.shared.context import clip_image_features, cosine_logits, initial_vectors
 from trainers.tcp import templates_of
 
 
@@ -23,7 +23,7 @@ class CoOp(Numbers):
         """What the model gives before training."""
         model, found = self.model, super().before()
         start = initial_vectors(model.clip_model, model.prompts.context, len(self.setting["classes"]))
-        found |= {f"init/{self.prefix}ctx": start, "image_features": image_features(model.clip_model, self.images)}
+        found |= {f"init/{self.prefix}ctx": start, "image_features": clip_image_features(model.clip_model, self.images)}
         return found | {"loss/ce": F.cross_entropy(found["logits"], self.labels)}
 
 
@@ -93,5 +93,5 @@ class TCP(Numbers):
         found |= {"class_tokens_head": tokens[..., :32], "class_tokens_norm": tokens.norm(dim=-1)}
         found |= {"loss/ce": F.cross_entropy(found["logits"], self.labels)}
         found |= {"loss/score": model.distance(found["text_features"])}
-        found |= {"image_features": image_features(model.clip_model, self.images)}
+        found |= {"image_features": clip_image_features(model.clip_model, self.images)}
         return found | {"text_features_clip": model.text_features_clip}

@@ -12,8 +12,8 @@ from yacs.config import CfgNode
 from tools.goldens.numbers import Numbers
 from trainers import rpo
 from trainers.promptsrc import epoch_weights
-from trainers.shared.base import unit
-from trainers.shared.context import cosine_logits, image_features, text_features
+from trainers.shared.base import l2_normalize
+from trainers.shared.context import clip_image_features, clip_text_features, cosine_logits
 from trainers.shared.deep_prompts import ImageStart
 from trainers.shared.templates import fill
 
@@ -41,8 +41,8 @@ class MultiModalAdapter(MaPLe):
         """What the model gives before training."""
         clip_model = self.model.clip_model
         prompts = fill(f"{self.cfg.TRAINER.MMADAPTER.TEXT_CTX_INIT} {{}}.", self.setting["classes"])
-        frozen = {"text_features_clip": text_features(clip_model, prompts)}
-        return super().before() | frozen | {"image_features_clip": image_features(clip_model, self.images)}
+        frozen = {"text_features_clip": clip_text_features(clip_model, prompts)}
+        return super().before() | frozen | {"image_features_clip": clip_image_features(clip_model, self.images)}
 
 
 class ProVP(MaPLe):
@@ -70,7 +70,7 @@ class PromptSRC(MaPLe):
         """What the model gives before training."""
         model = self.model
         terms, _ = model.terms(self.images, self.labels)
-        f_0, w_0 = ImageStart(model.clip_model.visual, self.images).frozen_feature(), unit(model.teacher())
+        f_0, w_0 = ImageStart(model.clip_model.visual, self.images).frozen_feature(), l2_normalize(model.teacher())
         found = {f"loss/{name}": value for name, value in terms.items()}
         found |= {"text_features_clip": w_0, "image_features_clip": f_0, "fixed_embeddings": model.teacher()}
         return super().before() | found | {"logits_clip": cosine_logits(model.clip_model, f_0, w_0)}

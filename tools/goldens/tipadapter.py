@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tools.goldens.numbers import Numbers
 from tools.goldens.recipe import arrays_of, fill
-from trainers.shared.base import unit
-from trainers.shared.features import Features, image_features
+from trainers.shared.base import l2_normalize
+from trainers.shared.features import Features, features_of_batches
 from trainers.tipadapter.cache import SCALE, accuracy_of, search
 from trainers.tipadapter.method import ADAM_EPS
 
@@ -29,7 +29,7 @@ class TipAdapter(Numbers):
             for number in range(self.cfg.TRAINER.TIPADAPTER.AUGMENT_EPOCH)
         ]
         mean = torch.stack([found.values for found in passes]).mean(dim=0)
-        self.model.set_cache(unit(mean), passes[0].labels)
+        self.model.set_cache(l2_normalize(mean), passes[0].labels)
         self.val, self.test = (self._features(part) for part in ("val", "test"))
 
     def before(self) -> dict[str, Tensor]:
@@ -69,12 +69,12 @@ class TipAdapter(Numbers):
                 part = slice(start, start + batch)
                 yield {"img": images[part], "label": torch.tensor(labels[part])}
 
-        return image_features(self.model.clip_model, batches())
+        return features_of_batches(self.model.clip_model, batches())
 
     def _features(self, part: str) -> Features:
         images = self.near(f"{part}_images", self.setting["images"][f"{part}_from"])
         found = self._encode(images, self.setting[f"{part}_labels"], batch=len(images))
-        return Features(unit(found.values), found.labels)
+        return Features(l2_normalize(found.values), found.labels)
 
     def near(self, name: str, sources: list[int]) -> Tensor:
         """Images near those of the first pass: 0.9 of the source's and 0.5 of fresh noise."""

@@ -30,7 +30,7 @@ from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from ..shared import official_stream
-from ..shared.base import CLIPTrainer, Method, unit, wide
+from ..shared.base import CLIPTrainer, Method, at_least_float32, l2_normalize
 from ..shared.official_stream import a_clip, normal, one_linear
 from ..shared.templates import fill, prompt_tokens, template_of
 from .settings import TRAINED_AS, Settings
@@ -158,7 +158,7 @@ class MMRLModel(Method):
         """Class probabilities ``[B, C]``; fused scores are that already unless logits were fused."""
         return scores if self.both and self.settings.fusion == "probs" else super().probabilities(scores)
 
-    def is_frozen(self, key: str) -> bool:
+    def ignores_checkpoint_key(self, key: str) -> bool:
         """Official checkpoints hold all of CLIP, and the prompts' embeddings of the classes trained on."""
         name = key.removeprefix("image_encoder.")
         if name != key:
@@ -178,31 +178,31 @@ class MMRLModel(Method):
             x = block.attend(x, *(projected or block.project(x)))
             projected = None
         out = self.image_upper[-1](x, rows=slice(0, 1))[:, 0]
-        return unit(self.clip_model.visual.read(out))
+        return l2_normalize(self.clip_model.visual.to_joint_space(out))
 
     def _image_features(
         self, x: Tensor, tokens: list[Tensor], rep: bool, projected: Projected | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """f_c ``[B, d]`` and, if ``rep``, f_r ``[B, d]``. Outputs of tokens before layer L are never read: context.
+        """f_c ``[B, d]`` and, if ``rep``, f_r ``[B, d]``. Before layer L nobody reads the tokens' outputs.
 
         ``projected`` is layer J's projection of the patches and the class token, which both branches share.
         """
-        for block, context in zip(self.image_upper[:-1], tokens[:-1], strict=True):
-            x = block.attend(x, *(projected or block.project(x)), context=context)
+        for block, own in zip(self.image_upper[:-1], tokens[:-1], strict=True):
+            x = block.attend(x, *(projected or block.project(x)), kv_tokens=own)
             projected = None
         visual, last = self.clip_model.visual, self.image_upper[-1]
         if not rep:
-            return unit(visual.read(last(x, context=tokens[-1], rows=slice(0, 1))[:, 0])), None
+            return l2_normalize(visual.to_joint_space(last(x, kv_tokens=tokens[-1], rows=slice(0, 1))[:, 0])), None
         count = len(tokens[-1])
         x = torch.cat([x[:, :1], tokens[-1].expand(x.shape[0], -1, -1), x[:, 1:]], dim=1)
         out = last(x, rows=slice(0, 1 + count))
-        return unit(visual.read(out[:, 0])), self._read_rep(out[:, 1:])
+        return l2_normalize(visual.to_joint_space(out[:, 0])), self._read_rep(out[:, 1:])
 
     def _read_rep(self, tokens: Tensor) -> Tensor:
         """f_r ``[B, d]`` from the outputs of the representation tokens ``[B, K, d_v]``."""
         visual: Any = self.clip_model.visual
         with no_autocast(tokens):
-            return unit(wide(visual.ln_post(tokens).mean(dim=1)) @ self.rep_projection())
+            return l2_normalize(at_least_float32(visual.ln_post(tokens).mean(dim=1)) @ self.rep_projection())
 
     def _adapted_text(self, tokens: list[Tensor]) -> Tensor:
         """w ``[C, d]``; without text tokens it is w_0, and nothing is computed."""
@@ -210,8 +210,8 @@ class MMRLModel(Method):
 
     def _read_text(self, states: Tensor, tokens: list[Tensor] | None) -> Tensor:
         """Class features ``[C, d]`` from the input of layer J on; the tokens stand right after BOT."""
-        out = self.prompts.run(self.text_upper, states, tokens, context_at=1, last=True)
-        return unit(self.clip_model.read_text(out[0]))
+        out = self.prompts.run(self.text_upper, states, tokens, kv_tokens_at=1, last=True)
+        return l2_normalize(self.clip_model.text_to_joint_space(out[0]))
 
 
 def _logits(f: Tensor, w: Tensor) -> Tensor:

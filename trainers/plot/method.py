@@ -38,13 +38,13 @@ from dassl.engine import TRAINER_REGISTRY, build_trainer
 from dassl.utils import set_random_seed
 
 from ..shared import checkpoints
-from ..shared.base import CLIPTrainer, Method, wide
+from ..shared.base import CLIPTrainer, Method, at_least_float32
 from ..shared.context import INIT_STD, Context, ContextPrompts, cosine_logits, is_class_buffer, word_vectors
 from ..shared.deep_prompts import check_vit, is_clip_tensor
 from ..shared.official_stream import a_clip, normal
 from ..shared.templates import prompt_tokens
 from .phrases import GENERAL, PHRASES
-from .transport import Sides, Sinkhorn
+from .transport import FeatureSet, Sinkhorn
 
 
 class PromptLearner(nn.Module):
@@ -96,34 +96,34 @@ class PLOTModel(Method):
         self.vision_only, self.trade_off, self.sinkhorn = vision_only, trade_off, sinkhorn or Sinkhorn()
         self.prompt_learner = PromptLearner(clip_model, phrases, views, view_tokens, vision_only)
         self.prompts = _alike(clip_model, classnames, phrases)
-        self._fixed_text: Sides | None = None
+        self._fixed_text: FeatureSet | None = None
         self.register_load_state_dict_post_hook(lambda *_: self._forget())
 
     def _forget(self) -> None:
         self._fixed_text = None
 
-    def text(self) -> Sides:
+    def text(self) -> FeatureSet:
         """Features of all prompts of all classes; computed once where nothing of them is learned."""
         return self._constant_text() if self.vision_only else self._encode_text()
 
     @torch.compiler.disable  # what is kept must not lie in memory that a CUDA graph uses again
-    def _constant_text(self) -> Sides:
+    def _constant_text(self) -> FeatureSet:
         if self._fixed_text is None:
             with torch.no_grad():
                 self._fixed_text = self._encode_text()
         return self._fixed_text
 
-    def _encode_text(self) -> Sides:
+    def _encode_text(self) -> FeatureSet:
         clip_model, ctx = self.clip_model, self.prompt_learner.ctx
         parts: list[Tensor] = [torch.empty(0)] * len(ctx)
         for which, prompts in self.prompts:
             x = prompts.embed(ctx[which])
             out = prompts.layout.run(clip_model.transformer.resblocks, x, last=True)
-            for i, features in zip(which, clip_model.read_text(out), strict=True):
+            for i, features in zip(which, clip_model.text_to_joint_space(out), strict=True):
                 parts[i] = features
-        return Sides.of(torch.stack(parts))
+        return FeatureSet.of(torch.stack(parts))
 
-    def image(self, images: Tensor) -> Sides:
+    def image(self, images: Tensor) -> FeatureSet:
         """Features of all views of the images."""
         visual = self.clip_model.visual
         first, *others = visual.transformer.resblocks
@@ -131,27 +131,27 @@ class PLOTModel(Method):
             x = visual.embed(images)
         tokens = visual.ln_pre(self.prompt_learner.ctx_vision.to(x.dtype))
         if not others:
-            return Sides.of(self._read(first(_joined(x, tokens), rows=slice(0, 1))[:, 0]))
+            return FeatureSet.of(self._read(first(_joined(x, tokens), rows=slice(0, 1))[:, 0]))
         with torch.no_grad():  # the same for all views
             projected = first.project(x)
         q, kv = (_joined(a, b) for a, b in zip(projected, first.project(tokens), strict=True))
         x = first.attend(_joined(x, tokens), q, kv)
         for block in others[:-1]:
             x = block(x)
-        return Sides.of(self._read(others[-1](x, rows=slice(0, 1))[:, 0]))
+        return FeatureSet.of(self._read(others[-1](x, rows=slice(0, 1))[:, 0]))
 
     def _read(self, outputs: Tensor) -> Tensor:
         """Class tokens ``[M B, d_v]`` to features ``[M, B, d]``."""
-        return self.clip_model.visual.read(outputs).unflatten(0, (len(self.prompt_learner.ctx_vision), -1))
+        return self.clip_model.visual.to_joint_space(outputs).unflatten(0, (len(self.prompt_learner.ctx_vision), -1))
 
-    def logits(self, image: Sides, text: Sides) -> Tensor:
+    def logits(self, image: FeatureSet, text: FeatureSet) -> Tensor:
         """``[B, C]`` in float32."""
         with no_autocast(image.each):
-            cosines = self.cosines(image, text)
-            scores = wide(self.clip_model.logit_scale.exp()) * (self.sinkhorn.plan(cosines) * cosines).sum(dim=(-2, -1))
+            cosines, scale = self.cosines(image, text), at_least_float32(self.clip_model.logit_scale.exp())
+            scores = scale * (self.sinkhorn.plan(cosines) * cosines).sum(dim=(-2, -1))
         return scores + cosine_logits(self.clip_model, image.mean, text.mean) if self.trade_off else scores
 
-    def cosines(self, image: Sides, text: Sides) -> Tensor:
+    def cosines(self, image: FeatureSet, text: FeatureSet) -> Tensor:
         """S ``[B, C, M, N]``."""
         pairs = image.each.flatten(0, 1) @ text.each.flatten(0, 1).t()
         return pairs.unflatten(1, text.each.shape[:2]).unflatten(0, image.each.shape[:2]).permute(1, 3, 0, 2)
@@ -161,15 +161,15 @@ class PLOTModel(Method):
         scores = self.logits(self.image(images), self.text())
         return F.cross_entropy(scores, labels), scores
 
-    def class_features(self) -> Sides:
+    def class_features(self) -> FeatureSet:
         """All prompts' features, once per evaluation."""
         return self.text()
 
-    def scores(self, images: Tensor, class_features: Sides) -> Tensor:
+    def scores(self, images: Tensor, class_features: FeatureSet) -> Tensor:
         """``[B, C]``."""
         return self.logits(self.image(images), class_features)
 
-    def is_frozen(self, key: str) -> bool:
+    def ignores_checkpoint_key(self, key: str) -> bool:
         """Official checkpoints hold all of CLIP, and the embeddings of the classes trained on.
 
         On ImageNet the release runs the text encoder on several GPUs, and so has ``module.`` in its names.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..shared.base import unit, wide
+from ..shared.base import at_least_float32, l2_normalize
 
 
 class Sinkhorn(NamedTuple):
@@ -36,13 +36,13 @@ class Sinkhorn(NamedTuple):
         return r[..., None] * kernel * c[..., None, :]
 
 
-class Sides(NamedTuple):
+class FeatureSet(NamedTuple):
     """Features of one side: of each view or prompt, and their mean, all of unit length."""
 
     each: Tensor  # [M, B, d] or [N, C, d]
     mean: Tensor  # [B, d] or [C, d]
 
     @classmethod
-    def of(cls, features: Tensor) -> Sides:
+    def of(cls, features: Tensor) -> FeatureSet:
         """From features that are not normalised; neither are they for the mean."""
-        return cls(unit(features), unit(wide(features).mean(dim=0)))
+        return cls(l2_normalize(features), l2_normalize(at_least_float32(features).mean(dim=0)))

@@ -62,7 +62,7 @@ class Method(nn.Module):
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """Evaluation scores ``[B, C]`` as class probabilities ``[B, C]``, at least float32."""
-        return wide(scores).softmax(dim=-1)
+        return at_least_float32(scores).softmax(dim=-1)
 
     def fit_to(self, tensors: Mapping[str, Tensor], classnames: Sequence[str] | None) -> None:
         """Get ready to load a checkpoint's tensors, learned on these classes (None if the checkpoint does not say).
@@ -74,7 +74,7 @@ class Method(nn.Module):
         """The initial value of a learned tensor for which the public code draws ``values``, here themselves."""
         return values
 
-    def is_frozen(self, key: str) -> bool:
+    def ignores_checkpoint_key(self, key: str) -> bool:
         """Whether a tensor of official checkpoints is frozen or tied to the classes trained on, so not loaded."""
         return False
 
@@ -281,11 +281,11 @@ def compiled(function: Callable[..., Any], device: torch.device) -> Callable[...
     return torch.compile(function, mode="reduce-overhead" if device.type == "cuda" else "default")
 
 
-def wide(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
     """At least float32: features that enter a loss or a softmax are not kept in half precision."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def unit(features: Tensor) -> Tensor:
+def l2_normalize(features: Tensor) -> Tensor:
     """Features ``[..., d]`` divided by their L2 norm, at least in float32."""
-    return F.normalize(wide(features), dim=-1)
+    return F.normalize(at_least_float32(features), dim=-1)

@@ -47,10 +47,10 @@ def save(path: PathLike, tensors: Mapping[str, Tensor], about: Mapping[str, Any]
     from clip import finite
 
     content = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    lack = finite.lack(content)
-    if lack:
+    problem = finite.describe_nonfinite(content)
+    if problem:
         raise FloatingPointError(
-            f"{lack}, so {path} is not written: training diverged; lower OPTIM.LR or use PREC fp32"
+            f"{problem}, so {path} is not written: training diverged; lower OPTIM.LR or use PREC fp32"
         )
     facts = {**about, "format": FORMAT}
     facts["digest"] = digest(content, facts)
@@ -178,7 +178,7 @@ def load_learned(method: nn.Module, tensors: Mapping[str, Tensor], path: PathLik
 
     Raises ValueError listing keys that are missing, unknown or ill-shaped, or naming tensors that are not finite.
 
-    ``method.is_frozen(key)`` says which other tensors a file may hold: those of frozen CLIP in official checkpoints.
+    ``method.ignores_checkpoint_key(key)`` says which other tensors a file may hold, such as those of frozen CLIP.
     """
     from clip import finite
 
@@ -189,14 +189,14 @@ def load_learned(method: nn.Module, tensors: Mapping[str, Tensor], path: PathLik
         for key, value in wanted.items()
         if key in tensors and tensors[key].shape != value.shape
     ]
-    problems += [f"{key} is unknown" for key in tensors if key not in wanted and not method.is_frozen(key)]  # type: ignore[operator]
+    problems += [f"{key} is unknown" for key in tensors if key not in wanted and not method.ignores_checkpoint_key(key)]  # type: ignore[operator]
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         raise ValueError(f"{path} does not fit this run: {'; '.join(problems[:3])}{more}")
     learned = {key: tensors[key] for key in wanted}
-    lack = finite.lack(learned)
-    if lack:
-        raise ValueError(f"{path}: {lack}: its training diverged; load an earlier epoch, or train again")
+    problem = finite.describe_nonfinite(learned)
+    if problem:
+        raise ValueError(f"{path}: {problem}: its training diverged; load an earlier epoch, or train again")
     method.load_state_dict(learned)
 
 

@@ -24,7 +24,7 @@ from clip.class_prompts import ClassPrompts
 from clip.layers import no_autocast
 from clip.model import CLIP
 
-from .base import unit, wide
+from .base import at_least_float32, l2_normalize
 from .templates import fill, prompt_tokens
 
 POSITIONS = ("end", "middle", "front")  # of the class name's place: after, amid or before the context
@@ -166,7 +166,7 @@ class ContextPrompts:
     def features(self, ctx: Tensor) -> Tensor:
         """Unit class features ``[B, C, d]`` of a context as ``embed`` takes it."""
         out = self.layout.run(self.clip_model.transformer.resblocks, self.embed(ctx), last=True)
-        return unit(self.clip_model.read_text(out))
+        return l2_normalize(self.clip_model.text_to_joint_space(out))
 
 
 def token_counts(texts: Sequence[str]) -> list[int]:
@@ -174,24 +174,24 @@ def token_counts(texts: Sequence[str]) -> list[int]:
     return (prompt_tokens(texts).argmax(dim=1) - 1).tolist()
 
 
-def text_features(clip_model: CLIP, prompts: Sequence[str]) -> Tensor:
+def clip_text_features(clip_model: CLIP, prompts: Sequence[str]) -> Tensor:
     """Unit features ``[C, d]`` of one prompt per class by the frozen text tower; what they share is computed once."""
     layout = ClassPrompts(prompt_tokens(prompts).to(clip_model.positional_embedding.device))
     with torch.no_grad():
         out = layout.run(clip_model.transformer.resblocks, layout.embed(clip_model), last=True)
-        return unit(clip_model.read_text(out[0]))
+        return l2_normalize(clip_model.text_to_joint_space(out[0]))
 
 
-def image_features(clip_model: CLIP, images: Tensor) -> Tensor:
+def clip_image_features(clip_model: CLIP, images: Tensor) -> Tensor:
     """Unit features ``[B, d]`` of the frozen image tower, which keeps nothing for a backward pass."""
     with torch.no_grad():
-        return unit(clip_model.encode_image(images))
+        return l2_normalize(clip_model.encode_image(images))
 
 
 def cosine_logits(clip_model: CLIP, f: Tensor, w: Tensor) -> Tensor:
     """exp(logit_scale) f w^T in float32: unit features ``[B, d]`` and ``[C, d]``, or ``[B, C, d]``; ``[B, C]``."""
     with no_autocast(f):
-        scaled = wide(clip_model.logit_scale.exp()) * f
+        scaled = at_least_float32(clip_model.logit_scale.exp()) * f
         return scaled @ w.t() if w.dim() == 2 else (w @ scaled[:, :, None]).squeeze(2)
 
 

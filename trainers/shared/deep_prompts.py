@@ -2,7 +2,7 @@
 
 A tower's *prompts* are J groups of learned tokens, one for each of its first J layers: every group takes the place of
 the one before it, and the last one's outputs flow on. So the outputs of a group that another one follows are read by
-nobody: its tokens are *context* (``clip.layers``), keys and values only, once per batch, as they depend on no sample.
+nobody: its tokens are *kv_tokens* (``clip.layers``), keys and values only, once per batch, as they depend on no sample.
 In the image tower they stand behind the patches, without positional embeddings, in the text tower right after SOS; by
 causality SOS and they depend on no class.
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from clip.class_prompts import ClassPrompts
 from clip.model import CLIP, VisionTransformer
 
-from .base import unit
+from .base import l2_normalize
 from .context import INIT_STD, placeholders, word_vectors
 from .templates import fill, prompt_tokens
 
@@ -55,14 +55,14 @@ class DeepText:
         layout, x = of or self.of_all
         blocks = list(self.clip_model.transformer.resblocks)
         for i, block in enumerate(blocks):
-            context = prompts[i].to(x.dtype) if i < len(prompts) else None
-            if i == 0 and context is not None:
-                context = context + self.clip_model.positional_embedding[self.places].to(x.dtype)
+            kv_tokens = prompts[i].to(x.dtype) if i < len(prompts) else None
+            if i == 0 and kv_tokens is not None:
+                kv_tokens = kv_tokens + self.clip_model.positional_embedding[self.places].to(x.dtype)
             last = block is blocks[-1]
-            if i == len(prompts) - 1 and not last and context is not None:
-                x, context = torch.cat([x[:, :1], context[None], x[:, 1:]], dim=1), None
-            x = layout.layer(block, x, context, context_at=1, last=last)
-        return unit(self.clip_model.read_text(x[0]))
+            if i == len(prompts) - 1 and not last and kv_tokens is not None:
+                x, kv_tokens = torch.cat([x[:, :1], kv_tokens[None], x[:, 1:]], dim=1), None
+            x = layout.layer(block, x, kv_tokens, kv_tokens_at=1, last=last)
+        return l2_normalize(self.clip_model.text_to_joint_space(x[0]))
 
     def _embedded(self, tokens: Tensor) -> tuple[ClassPrompts, Tensor]:
         """The layout, and the first layer's input ``[1, P - K + T, d_t]`` without the learned tokens."""
@@ -90,12 +90,12 @@ class ImageStart:
         """Unit image features ``[B, d]``; ``prompts`` are J times ``[K, d_v]``, the first passes ``ln_pre``."""
         x, blocks = self.x, self.blocks
         for i, block in enumerate(blocks[:-1]):
-            context = self._prompt(prompts, i)
-            if context is not None and i == len(prompts) - 1:
-                x, context = torch.cat([x, context.expand(x.shape[0], -1, -1)], dim=1), None
-            x = block.attend(x, *(self.projected if x is self.x else block.project(x)), context=context)
-        out = blocks[-1](x, context=self._prompt(prompts, len(blocks) - 1), rows=slice(0, 1))
-        return unit(self.visual.read(out[:, 0]))
+            kv_tokens = self._prompt(prompts, i)
+            if kv_tokens is not None and i == len(prompts) - 1:
+                x, kv_tokens = torch.cat([x, kv_tokens.expand(x.shape[0], -1, -1)], dim=1), None
+            x = block.attend(x, *(self.projected if x is self.x else block.project(x)), kv_tokens=kv_tokens)
+        out = blocks[-1](x, kv_tokens=self._prompt(prompts, len(blocks) - 1), rows=slice(0, 1))
+        return l2_normalize(self.visual.to_joint_space(out[:, 0]))
 
     def _prompt(self, prompts: Sequence[Tensor], layer: int) -> Tensor | None:
         if layer >= len(prompts):
@@ -104,7 +104,7 @@ class ImageStart:
         return self.visual.ln_pre(prompt) if layer == 0 else prompt
 
 
-def opening(clip_model: CLIP, ctx_init: str, n_ctx: int, key: str) -> tuple[str, Tensor]:
+def initial_context(clip_model: CLIP, ctx_init: str, n_ctx: int, key: str) -> tuple[str, Tensor]:
     """The words before each class name, and where the first layer's learned tokens start, ``[n_ctx, d_t]`` in float32.
 
     Of ``ctx_init``'s words the first ``n_ctx`` are learned, from their own embeddings, others stay. With more than 4
@@ -115,7 +115,7 @@ def opening(clip_model: CLIP, ctx_init: str, n_ctx: int, key: str) -> tuple[str,
         raise ValueError(f"{key} must be at least 1, not {n_ctx}")
     words = starts_from(ctx_init, n_ctx)
     if not words:
-        return placeholders(n_ctx), drawn(n_ctx, clip_model.transformer.width)
+        return placeholders(n_ctx), normal_init(n_ctx, clip_model.transformer.width)
     found = int(prompt_tokens([words]).argmax()) - 1
     if found < n_ctx:
         node, _, name = key.rpartition(".")
@@ -129,7 +129,7 @@ def starts_from(ctx_init: str, n_ctx: int) -> str:
 
 
 def unread(ctx_init: str, n_ctx: int, key: str) -> str:
-    """Say that CTX_INIT has no effect beside so many tokens, or nothing; ``key`` as ``opening`` takes it."""
+    """Say that CTX_INIT has no effect beside so many tokens, or nothing; ``key`` as ``initial_context`` takes it."""
     if not ctx_init or n_ctx <= MOST_WORDS:
         return ""
     node, _, name = key.rpartition(".")
@@ -141,12 +141,12 @@ def prompts_of(words: str, classnames: Sequence[str]) -> list[str]:
     return fill(f"{words} {{}}.", classnames)
 
 
-def drawn(*shape: int) -> Tensor:
+def normal_init(*shape: int) -> Tensor:
     """Values of N(0, 0.02^2), drawn on the CPU in float32."""
     return INIT_STD * torch.randn(shape)
 
 
-def put(module: nn.Module, name: str, value: Tensor) -> nn.Parameter:
+def register_parameter_at(module: nn.Module, name: str, value: Tensor) -> nn.Parameter:
     """Make ``value`` a learned tensor of ``module`` under a dotted name, with the modules on the way."""
     *path, last = name.split(".")
     for part in path:

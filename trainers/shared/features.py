@@ -19,7 +19,7 @@ from dassl.data.data_manager import build_data_loader
 from dassl.data.datasets import build_dataset
 
 from . import engine
-from .base import CLIPTrainer, unit, wide
+from .base import CLIPTrainer, at_least_float32, l2_normalize
 from .templates import fill, prompt_tokens
 
 HELD_OUT = 4  # images per class, CoOp's largest few-shot validation set
@@ -33,20 +33,20 @@ class Features(NamedTuple):
 
 
 @torch.no_grad()
-def text_features(clip_model: CLIP, classnames: Sequence[str], templates: Sequence[str]) -> Tensor:
+def template_features(clip_model: CLIP, classnames: Sequence[str], templates: Sequence[str]) -> Tensor:
     """Unit features ``[C, d]`` of classes: those of each template normalised, averaged, normalised again."""
     device = clip_model.positional_embedding.device
     prompts = (prompt_tokens(fill(template, classnames)).to(device) for template in templates)
-    return unit(torch.stack([unit(clip_model.encode_text(tokens)) for tokens in prompts]).mean(dim=0))
+    return l2_normalize(torch.stack([l2_normalize(clip_model.encode_text(tokens)) for tokens in prompts]).mean(dim=0))
 
 
 @torch.no_grad()
-def image_features(clip_model: CLIP, batches: Iterable[Mapping[str, Any]]) -> Features:
+def features_of_batches(clip_model: CLIP, batches: Iterable[Mapping[str, Any]]) -> Features:
     """Features of all images of ``batches``, in their order."""
     device = clip_model.positional_embedding.device
     values, labels = [], []
     for batch in tqdm(batches, disable=None):
-        values.append(wide(clip_model.encode_image(batch["img"].to(device, non_blocking=True))))
+        values.append(at_least_float32(clip_model.encode_image(batch["img"].to(device, non_blocking=True))))
         labels.append(batch["label"].to(device))
     return Features(torch.cat(values), torch.cat(labels))
 

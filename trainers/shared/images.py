@@ -85,10 +85,10 @@ def _of_open_clip(name: str) -> dict[str, Any]:
 def _of_hugging_face(name: str) -> dict[str, Any]:
     from clip import hugging_face
 
-    place = hugging_face.place(name)
-    if place is None:
+    location = hugging_face.locate(name)
+    if location is None:
         return {}
-    model = place.model()
+    model = location.model()
     size = {"SIZE": (model.side, model.side)}
     return size if model.preprocess is None else size | _statistics(model.preprocess)
 

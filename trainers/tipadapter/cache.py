@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from clip.layers import no_autocast
 from clip.model import CLIP
 
-from ..shared.base import Method, unit
+from ..shared.base import Method, l2_normalize
 from ..shared.features import Features, places_among
 
 SCALE = 100.0
@@ -71,7 +71,7 @@ class TipAdapterModel(Method):
     def image_features(self, images: Tensor) -> Tensor:
         """Unit features ``[B, d]`` of the frozen tower; nothing is kept for a backward pass."""
         with torch.no_grad():
-            return unit(self.clip_model.encode_image(images))
+            return l2_normalize(self.clip_model.encode_image(images))
 
     def by_class(self, weights: Tensor) -> Tensor:
         """The product with V: sums of ``[B, N]`` over the images of each class, ``[B, C]``."""

@@ -36,13 +36,13 @@ from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_lr_scheduler, build_optimizer
 
-from ..shared.base import CLIPTrainer, unit
+from ..shared.base import CLIPTrainer, l2_normalize
 from ..shared.features import (
     Features,
     FittedTrainer,
-    image_features,
+    features_of_batches,
     loader_of,
-    text_features,
+    template_features,
     validation_images,
     whole_dataset,
 )
@@ -76,7 +76,7 @@ class _Cached(CLIPTrainer):
         """An empty cache beside the features of these classes; ImageNet's are those of seven templates."""
         node = cfg.TRAINER.TIPADAPTER
         ensemble = cfg.DATASET.NAME == "ImageNet" and not cfg.DATASET.TEMPLATE
-        text = text_features(clip_model, classnames, IMAGENET_ENSEMBLE if ensemble else [template_of(cfg)])
+        text = template_features(clip_model, classnames, IMAGENET_ENSEMBLE if ensemble else [template_of(cfg)])
         return cls.model_class(clip_model, classnames, text, node.INIT_ALPHA, node.INIT_BETA)
 
     def build_cache(self) -> None:
@@ -86,15 +86,15 @@ class _Cached(CLIPTrainer):
         loader = loader_of(self.cfg, self.dm.dataset.train_x, self.dm.train_loader_x, cached=True)
         for number in range(passes):
             print(f"Cache: augmented pass {number + 1}/{passes} over {len(self.dm.dataset.train_x)} images")
-            found = image_features(self.model.clip_model, loader)
+            found = features_of_batches(self.model.clip_model, loader)
             total = total + found.values
-        self.model.set_cache(unit(total / passes), found.labels)
+        self.model.set_cache(l2_normalize(total / passes), found.labels)
 
     def features_of(self, items: list[Any]) -> Features:
         """Unit features of images without augmentation; leaves the random generators as they are."""
         with torch.random.fork_rng(devices=[]), self.autocast():
-            found = image_features(self.model.clip_model, loader_of(self.cfg, items, self.dm.test_loader))
-        return Features(unit(found.values), found.labels)
+            found = features_of_batches(self.model.clip_model, loader_of(self.cfg, items, self.dm.test_loader))
+        return Features(l2_normalize(found.values), found.labels)
 
     def images_to_search_on(self) -> list[Any]:
         """Those that alpha and beta are chosen on."""

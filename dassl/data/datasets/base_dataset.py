@@ -183,14 +183,15 @@ class DatasetBase:
 
     def split_dataset_by_label(self, data_source: Sequence[Datum]) -> dict[int, list[Datum]]:
         """Label -> its images, labels in order of first appearance."""
-        groups: defaultdict[int, list[Datum]] = defaultdict(list)
-        for item in data_source:
-            groups[item.label].append(item)
-        return groups
+        return _grouped(data_source, "label")
 
     def split_dataset_by_domain(self, data_source: Sequence[Datum]) -> dict[int, list[Datum]]:
         """Domain -> its images, domains in order of first appearance."""
-        groups: defaultdict[int, list[Datum]] = defaultdict(list)
-        for item in data_source:
-            groups[item.domain].append(item)
-        return groups
+        return _grouped(data_source, "domain")
+
+
+def _grouped(items: Sequence[Datum], attribute: str) -> dict[int, list[Datum]]:
+    groups: defaultdict[int, list[Datum]] = defaultdict(list)
+    for item in items:
+        groups[getattr(item, attribute)].append(item)
+    return groups

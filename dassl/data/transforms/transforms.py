@@ -28,26 +28,11 @@ INTERPOLATION_MODES = {
     "nearest": T.InterpolationMode.NEAREST,
 }
 
-AVAI_CHOICES = [
-    "random_flip",
-    "random_resized_crop",
-    "normalize",
-    "instance_norm",
-    "random_crop",
-    "random_translation",
-    "center_crop",
-    "cutout",
-    "imagenet_policy",
-    "cifar10_policy",
-    "svhn_policy",
-    "randaugment",
-    "randaugment_fixmatch",
-    "randaugment2",
-    "gaussian_noise",
-    "colorjitter",
-    "randomgrayscale",
-    "gaussian_blur",
-]
+AVAI_CHOICES = (
+    "random_flip random_resized_crop normalize instance_norm random_crop random_translation center_crop cutout "
+    "imagenet_policy cifar10_policy svhn_policy randaugment randaugment_fixmatch randaugment2 gaussian_noise "
+    "colorjitter randomgrayscale gaussian_blur"
+).split()
 
 Step = tuple[str, str, Callable[[Any], Any]]  # choice, what to print, transform
 
@@ -71,11 +56,8 @@ def build_transform(
     print(f"Building transform_{'train' if is_train else 'test'}")
     first = _train_image_steps(cfg, chosen) if is_train else _test_image_steps(cfg)
     last = _tensor_steps(cfg) if is_train else [s for s in _tensor_steps(cfg) if s[0] in _TEST_TENSOR_STEPS]
-    steps = [
-        *first,
-        ("", "to torch tensor of range [0, 1]", T.ToTensor()),
-        *(step for step in last if step[0] in chosen),
-    ]
+    to_tensor = ("", "to torch tensor of range [0, 1]", T.ToTensor())
+    steps = [*first, to_tensor, *(step for step in last if step[0] in chosen)]
     for _, text, _ in steps:
         print(f"+ {text}")
     return T.Compose([transform for _, _, transform in steps])
@@ -108,17 +90,9 @@ def _geometry_steps(cfg: Any) -> list[Step]:
     size = tuple(i.SIZE)
     interpolation = INTERPOLATION_MODES[i.INTERPOLATION]
     return [
-        (
-            "random_translation",
-            "random translation",
-            Random2DTranslation(size[0], size[1], interpolation=interpolation),
-        ),
+        ("random_translation", "random translation", Random2DTranslation(size[0], size[1], 0.5, interpolation)),
         ("center_crop", f"center crop (size={size})", T.CenterCrop(size)),
-        (
-            "random_crop",
-            f"random crop (padding = {i.CROP_PADDING})",
-            T.RandomCrop(size, padding=i.CROP_PADDING),
-        ),
+        ("random_crop", f"random crop (padding = {i.CROP_PADDING})", T.RandomCrop(size, padding=i.CROP_PADDING)),
         (
             "random_resized_crop",
             f"random resized crop (size={size}, scale={tuple(i.RRCROP_SCALE)})",
@@ -145,11 +119,7 @@ def _photometric_steps(cfg: Any) -> list[Step]:
             T.ColorJitter(brightness=b, contrast=c, saturation=s, hue=h),
         ),
         ("randomgrayscale", "random gray scale", T.RandomGrayscale(p=i.RGS_P)),
-        (
-            "gaussian_blur",
-            f"gaussian blur (kernel={i.GB_K})",
-            T.RandomApply([T.GaussianBlur(i.GB_K)], p=i.GB_P),
-        ),
+        ("gaussian_blur", f"gaussian blur (kernel={i.GB_K})", T.RandomApply([T.GaussianBlur(i.GB_K)], p=i.GB_P)),
     ]
 
 
@@ -162,10 +132,6 @@ def _tensor_steps(cfg: Any) -> list[Step]:
             f"normalization (mean={i.PIXEL_MEAN}, std={i.PIXEL_STD})",
             T.Normalize(mean=i.PIXEL_MEAN, std=i.PIXEL_STD),
         ),
-        (
-            "gaussian_noise",
-            f"gaussian noise (mean={i.GN_MEAN}, std={i.GN_STD})",
-            GaussianNoise(i.GN_MEAN, i.GN_STD),
-        ),
+        ("gaussian_noise", f"gaussian noise (mean={i.GN_MEAN}, std={i.GN_STD})", GaussianNoise(i.GN_MEAN, i.GN_STD)),
         ("instance_norm", "instance normalization", InstanceNormalization()),
     ]

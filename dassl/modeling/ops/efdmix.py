@@ -11,7 +11,7 @@ from contextlib import contextmanager as contextmanager
 
 from torch import Tensor, nn
 
-from .mixing import Mixing, switched
+from .mixing import Mixing, switched, switches
 
 
 class EFDMix(Mixing):
@@ -24,35 +24,14 @@ class EFDMix(Mixing):
         return (flat + (others - flat.detach()) * (1 - weight[..., 0])).view_as(x)
 
 
-def activate_efdmix(m: nn.Module) -> None:
-    """Switch a module on if it is one; for `model.apply`."""
-    if isinstance(m, EFDMix):
-        m.set_activation_status(True)
-
-
-def deactivate_efdmix(m: nn.Module) -> None:
-    """Switch a module off if it is one; for `model.apply`."""
-    if isinstance(m, EFDMix):
-        m.set_activation_status(False)
-
-
-def random_efdmix(m: nn.Module) -> None:
-    """Let a module mix with any image if it is one; for `model.apply`."""
-    if isinstance(m, EFDMix):
-        m.update_mix_method("random")
-
-
-def crossdomain_efdmix(m: nn.Module) -> None:
-    """Let a module mix with the other half of the batch if it is one; for `model.apply`."""
-    if isinstance(m, EFDMix):
-        m.update_mix_method("crossdomain")
+activate_efdmix, deactivate_efdmix, random_efdmix, crossdomain_efdmix = switches(EFDMix)
 
 
 def run_with_efdmix(model: nn.Module, mix: str | None = None) -> AbstractContextManager[None]:
-    """Within, the model's modules mix, as `mix` says if given; afterwards they do not."""
+    """Let the model's modules mix within, as `mix` says if given; afterwards they do not."""
     return switched(model, EFDMix, True, mix)
 
 
 def run_without_efdmix(model: nn.Module) -> AbstractContextManager[None]:
-    """Within, the model's modules do not mix; afterwards they do."""
+    """Keep the model's modules from mixing within; afterwards they do mix."""
     return switched(model, EFDMix, False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -55,6 +55,27 @@ class Mixing(nn.Module):
             return torch.randperm(size)
         second, first = torch.arange(size - 1, -1, -1).chunk(2)
         return torch.cat([half[torch.randperm(len(half))] for half in (second, first)])
+
+
+Switch = Callable[[nn.Module], None]
+
+
+def switches(kind: type[Mixing]) -> tuple[Switch, Switch, Switch, Switch]:
+    """Return what `model.apply` takes to switch modules of a kind on, off, to any image, and to the other half's."""
+
+    def of_kind(act: Callable[[Mixing], None]) -> Switch:
+        def switch(m: nn.Module) -> None:
+            if isinstance(m, kind):
+                act(m)
+
+        return switch
+
+    return (
+        of_kind(lambda m: m.set_activation_status(True)),
+        of_kind(lambda m: m.set_activation_status(False)),
+        of_kind(lambda m: m.update_mix_method("random")),
+        of_kind(lambda m: m.update_mix_method("crossdomain")),
+    )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from contextlib import contextmanager as contextmanager
 
 from torch import Tensor, nn
 
-from .mixing import Mixing, switched
+from .mixing import Mixing, switched, switches
 
 
 class MixStyle(Mixing):
@@ -24,35 +24,14 @@ class MixStyle(Mixing):
         return normed * deviation + mean
 
 
-def activate_mixstyle(m: nn.Module) -> None:
-    """Switch a module on if it is one; for `model.apply`."""
-    if isinstance(m, MixStyle):
-        m.set_activation_status(True)
-
-
-def deactivate_mixstyle(m: nn.Module) -> None:
-    """Switch a module off if it is one; for `model.apply`."""
-    if isinstance(m, MixStyle):
-        m.set_activation_status(False)
-
-
-def random_mixstyle(m: nn.Module) -> None:
-    """Let a module mix with any image if it is one; for `model.apply`."""
-    if isinstance(m, MixStyle):
-        m.update_mix_method("random")
-
-
-def crossdomain_mixstyle(m: nn.Module) -> None:
-    """Let a module mix with the other half of the batch if it is one; for `model.apply`."""
-    if isinstance(m, MixStyle):
-        m.update_mix_method("crossdomain")
+activate_mixstyle, deactivate_mixstyle, random_mixstyle, crossdomain_mixstyle = switches(MixStyle)
 
 
 def run_with_mixstyle(model: nn.Module, mix: str | None = None) -> AbstractContextManager[None]:
-    """Within, the model's modules mix, as `mix` says if given; afterwards they do not."""
+    """Let the model's modules mix within, as `mix` says if given; afterwards they do not."""
     return switched(model, MixStyle, True, mix)
 
 
 def run_without_mixstyle(model: nn.Module) -> AbstractContextManager[None]:
-    """Within, the model's modules do not mix; afterwards they do."""
+    """Keep the model's modules from mixing within; afterwards they do mix."""
     return switched(model, MixStyle, False)

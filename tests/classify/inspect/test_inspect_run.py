@@ -1,4 +1,4 @@
-"""inspect_run.py as a user calls it: on trained runs, on test runs, and on what is none."""
+"""`mmrl.py inspect` as a user calls it: on trained runs, on test runs, and on what is none."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-import inspect_run
+from commands import inspect
 from runs import record
+from runs.environment import PROJECT
 from tests.classify.inspect.conftest import BASE, QUICK, trained
 
-ROOT = Path(inspect_run.__file__).parent
 PLOTS = {
     f"{name}.{kind}"
     for name in ("confusion_matrix", "gain", "alpha", "features_pca", "features_tsne")
@@ -31,7 +31,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_a_finished_run(base_run, tmp_path, python):
     """A process of its own, elsewhere: the tables, the plots, the summary."""
-    command = [python, str(ROOT / "inspect_run.py"), str(base_run)]
+    command = [python, str(PROJECT / "mmrl.py"), "inspect", str(base_run)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     content = record.read(base_run)
@@ -51,7 +51,7 @@ def test_a_finished_run(base_run, tmp_path, python):
 
 
 def test_a_test_run_leads_to_its_model(new_run, call, no_figures):
-    status, out, err = call(inspect_run, new_run, "--points", "20")
+    status, out, err = call(inspect, new_run, "--points", "20")
     assert status == 0, err
     content = record.read(new_run)
     assert f"accuracy {content['accuracy']:.2f}%" in out and "the run's scores: 1)" in out
@@ -59,26 +59,26 @@ def test_a_test_run_leads_to_its_model(new_run, call, no_figures):
 
 def test_other_images_and_another_folder(base_run, call, tmp_path):
     words = ("--split", "train", "--out", tmp_path / "here", "--points", "7")
-    status, out, err = call(inspect_run, base_run, *words)
+    status, out, err = call(inspect, base_run, *words)
     assert status == 0, err
     assert out.startswith("MMRL on Digits (train): 20 images, 5 classes\n")
     assert len(rows(tmp_path / "here/features.csv")) == 7
     before = {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
-    assert call(inspect_run, base_run, *words)[0] == 0
+    assert call(inspect, base_run, *words)[0] == 0
     assert {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()} == before
     assert not (base_run / "inspect/train").exists()
 
 
 def test_a_run_that_learned_nothing(data, tmp_path, call, no_figures):
     folder = trained("ZeroshotCLIP", tmp_path / "zero", data, *QUICK, "DATASET.SUBSAMPLE_CLASSES", "new")
-    status, out, err = call(inspect_run, folder, "--points", "20")
+    status, out, err = call(inspect, folder, "--points", "20")
     assert status == 0, err
     assert "note: every prediction is that of zero-shot CLIP: there is no gain to show\n" in out
     assert "note: ZeroshotCLIP has no representation feature, so no alpha to change\n" in out
     assert "note: ZeroshotCLIP takes images as frozen CLIP sees them: there is no cosine to show\n" in out
     names = {path.name for path in (folder / "inspect/test").iterdir()}
     assert not names & {"alpha.csv", "alpha.png", "gain.png"} and "confusion_matrix.png" in names
-    status, out, err = call(inspect_run, folder, "--load-epoch", "1")
+    status, out, err = call(inspect, folder, "--load-epoch", "1")
     assert (status, out) == (1, "") and err.endswith("has no epoch 1: ZeroshotCLIP learns nothing\n")
 
 
@@ -88,7 +88,7 @@ def copy(base_run, tmp_path) -> Path:
 
 
 def refused(call, *words) -> str:
-    status, out, err = call(inspect_run, *words)
+    status, out, err = call(inspect, *words)
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     assert (status, out, len(errors)) == (1, "", 1) and "Traceback" not in err
     return errors[0]
@@ -105,7 +105,7 @@ def test_a_run_that_is_not_finished(call, copy, no_figures):
     line = refused(call, copy)
     assert line.startswith(f"error: the run in {copy} is not finished (its record says running): run it to its end")
     assert not (copy / "inspect").exists()
-    assert call(inspect_run, copy, "--load-epoch", "2", "--points", "20")[0] == 0
+    assert call(inspect, copy, "--load-epoch", "2", "--points", "20")[0] == 0
 
 
 def test_damage_is_named(call, copy):
@@ -147,10 +147,9 @@ def test_a_place_that_is_a_file(call, base_run, tmp_path):
 
 
 @pytest.mark.parametrize("words", [["--split", "all"], ["--points", "1"], ["--points", "many"], []])
-def test_wrong_arguments(words, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["inspect_run.py", *(["run", *words] if words else [])])
+def test_wrong_arguments(words, capsys):
     with pytest.raises(SystemExit) as end:
-        inspect_run.main()
+        inspect.main(["run", *words] if words else [])
     assert end.value.code == 2 and "error: " in capsys.readouterr().err
 
 
@@ -167,6 +166,6 @@ def test_other_data_than_the_runs(call, base_run, tmp_path):
 
 def test_scores_that_are_not_finite(base_run, call, tmp_path, monkeypatch):
     monkeypatch.setattr("trainers.mmrl.MMRLModel.fuse", lambda *args: args[1] * float("nan"))
-    status, out, err = call(inspect_run, base_run, "--out", tmp_path / "out")
+    status, out, err = call(inspect, base_run, "--out", tmp_path / "out")
     assert (status, out) == (1, "") and not (tmp_path / "out").exists()
     assert "error: MMRL gives 271 of 271 images of the test set scores that are NaN or infinite, first " in err

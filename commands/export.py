@@ -1,11 +1,11 @@
 """Write the classifier of a run as a torch.export program and as ONNX, for a fixed list of classes.
 
-    python export.py --model-dir RUN --out FOLDER
-    python export.py --model-dir RUN --out FOLDER --classes "heron,stork,crane" --format onnx
+    python mmrl.py export --model-dir RUN --out FOLDER
+    python mmrl.py export --model-dir RUN --out FOLDER --classes "heron,stork,crane" --format onnx
 
 FOLDER gets classifier.pt2 and classifier.onnx: preprocessed images [batch, 3, H, W] to probabilities [batch, classes],
 in float32; and classifier.json: class names, preprocessing, names of input and output, where the model comes from.
-Each file is run again and compared with PyTorch before it is kept. Classes are as in predict.py.
+Each file is run again and compared with PyTorch before it is kept. Classes are as for predict.
 """
 
 from __future__ import annotations
@@ -14,15 +14,12 @@ import argparse
 import sys
 from contextlib import redirect_stdout
 
-from classify.command import guarded
+from common import commandline
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    summary, _, details = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Read the command line (default: `sys.argv`)."""
+    parser = commandline.parser(__doc__, prog="python mmrl.py export")
     add = parser.add_argument
     add("--model-dir", required=True, metavar="RUN", help="folder of a finished run")
     add("--out", required=True, metavar="FOLDER", help="where the files go; made if missing")
@@ -56,11 +53,7 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def main() -> int:
-    """The command line's whole course, errors included. Returns the exit status."""
-    args = parse_args()
-    return guarded(lambda: export(args))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    args = parse_args(argv)
+    return commandline.run(lambda: export(args))

@@ -1,10 +1,11 @@
-"""Look into a trained run: classes, confusions, alpha at test time, features beside frozen CLIP's (docs/inspect.md).
+"""Look into a trained run: classes, confusions, alpha at test time, features.
 
-    python inspect_run.py RUN
-    python inspect_run.py RUN --split val --out somewhere
+    python mmrl.py inspect RUN
+    python mmrl.py inspect RUN --split val --out somewhere
 
 RUN is the folder of a finished run, or of a test run (its model is then found by the path that its record has). The
 images are those that the run would test; tables and plots go to RUN/inspect/SPLIT, and a summary to stdout.
+Features are shown beside frozen CLIP's. docs/inspect.md explains it.
 """
 
 from __future__ import annotations
@@ -16,17 +17,14 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from classify.command import guarded
+from common import commandline
 
 SPLITS = ("test", "val", "train")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    summary, _, details = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Read the command line (default: `sys.argv`)."""
+    parser = commandline.parser(__doc__, prog="python mmrl.py inspect")
     add = parser.add_argument
     add("run", metavar="RUN", help="folder of a finished run")
     add("--split", choices=SPLITS, default="test", help="images to look at; train: those drawn for training")
@@ -83,11 +81,7 @@ def inspect(args: argparse.Namespace) -> int:
     return 0
 
 
-def main() -> int:
-    """The command line's whole course, errors included. Returns the exit status."""
-    args = parse_args()
-    return guarded(lambda: inspect(args))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    args = parse_args(argv)
+    return commandline.run(lambda: inspect(args))

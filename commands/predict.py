@@ -1,8 +1,8 @@
 """Classify images with the model of a run, or with CLIP alone.
 
-    python predict.py --model-dir RUN photos/ more/*.jpg
-    python predict.py --model-dir RUN --classes "heron,stork,crane" photos/ --csv birds.csv
-    python predict.py --backbone ViT-B/16 --classes "cat,dog" photos/
+    python mmrl.py predict --model-dir RUN photos/ more/*.jpg
+    python mmrl.py predict --model-dir RUN --classes "heron,stork,crane" photos/ --csv birds.csv
+    python mmrl.py predict --backbone ViT-B/16 --classes "cat,dog" photos/
 
 Without --classes the classes are those that the run was trained on. With exactly these, in any order, MMRL scores with
 both of its features; with any other list it scores all of them with the class feature alone, as the paper says.
@@ -20,15 +20,12 @@ from contextlib import redirect_stdout
 from dataclasses import replace
 from typing import Any
 
-from classify.command import guarded
+from common import commandline
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    summary, _, details = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Read the command line (default: `sys.argv`)."""
+    parser = commandline.parser(__doc__, prog="python mmrl.py predict")
     add = parser.add_argument
     add("images", nargs="+", metavar="IMAGES", help="image files, folders (with all below them) or glob patterns")
     source = parser.add_mutually_exclusive_group(required=True)
@@ -130,11 +127,7 @@ def show(args: argparse.Namespace, rows: Any, classifier: Any) -> None:
         print(report.table(rows))
 
 
-def main() -> int:
-    """The command line's whole course, errors included. Returns the exit status."""
-    args = parse_args()
-    return guarded(lambda: predict(args))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    args = parse_args(argv)
+    return commandline.run(lambda: predict(args))

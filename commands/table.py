@@ -1,0 +1,36 @@
+"""Print Base / New / HM of base-to-new runs from their records.
+
+    python mmrl.py table digits MMRL ZeroshotCLIP [--output output]
+
+Only finished runs count; a seed that lacks one half, or whose halves are not of one class list, is named, never
+averaged. HM is that of the two means, as in the papers.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from common import commandline
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line (default: `sys.argv`)."""
+    parser = commandline.parser(__doc__, prog="python mmrl.py table")
+    parser.add_argument("dataset", help="dataset configuration, such as digits")
+    parser.add_argument("trainers", nargs="+", help="methods, one or more rows each")
+    parser.add_argument("--output", default="output", type=Path, help="folder of all runs (default: output)")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    args = parse_args(argv)
+    return commandline.run(lambda: table(args))
+
+
+def table(args: argparse.Namespace) -> int:
+    """Print the table."""
+    from runs import table
+
+    return table.show(args.output, args.dataset, args.trainers)
