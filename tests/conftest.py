@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
-    """``shared(name, make)``: a folder that `make(folder)` fills once for all workers of this test run, to be read only."""
+    """``shared(name, make)``: a folder to read, which `make(folder)` fills once for all workers."""
     from filelock import FileLock
 
     base = tmp_path_factory.getbasetemp()

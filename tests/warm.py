@@ -24,8 +24,8 @@ from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PRELOAD = """torchvision sklearn.metrics scipy.stats open_clip tensorboard matplotlib.figure trainers.mmrl trainers.zsclip
-datasets.digits runs.results runs.record dassl.engine reporting.report""".split()
+PRELOAD = """torchvision sklearn.metrics scipy.stats open_clip tensorboard matplotlib.figure dassl.engine
+trainers.mmrl trainers.zsclip datasets.digits runs.results runs.record reporting.report""".split()
 
 CLIENT = """#!{python} -ISB
 import json, os, signal, socket, sys

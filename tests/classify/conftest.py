@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,11 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 import datasets
-import train
 import trainers
 from dassl.engine import build_trainer
 from runs.open import recorded_cfg
+from tests import calls
 
-CONFIGS = Path(train.__file__).parent / "configs"
 BASE = ["zero", "one", "two", "three", "four"]
 EVALUATED = 40  # images in a batch: two batches, of which the last is not full
 NEW = ["five", "six", "seven", "eight", "nine"]
@@ -28,14 +26,7 @@ def data(digits_root) -> Path:
 
 
 def trained(method: str, folder: Path, data: Path, *options: str) -> Path:
-    words = ["train.py", "--root", data, "--output-dir", folder, "--seed", "1", "--trainer", method]
-    words += ["--dataset-config-file", CONFIGS / "datasets/digits.yaml"]
-    words += ["--config-file", CONFIGS / f"trainers/{method}/embedded.yaml", *options]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [str(word) for word in words])
-        patch.setattr(sys, "stdout", sys.stdout)  # undone at the end: the run's log takes these over
-        patch.setattr(sys, "stderr", sys.stderr)
-        assert train.main() == 0
+    assert calls.call(calls.words(data, folder, *options, method=method)) == 0
     return folder
 
 

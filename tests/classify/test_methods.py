@@ -7,7 +7,8 @@ import torch
 
 import trainers
 from classify import load_classifier
-from tests.classify.conftest import BASE, CONFIGS, NEW, evaluation, trained
+from tests.calls import CONFIGS
+from tests.classify.conftest import BASE, NEW, evaluation, trained
 from tests.often import some_often
 
 # Shown how few-shot learning goes on, not how well: seconds, not minutes.

@@ -7,7 +7,6 @@ import csv
 import re
 import shutil
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -75,7 +74,9 @@ def test_it_writes_every_file_says_what_is_missing_and_does_so_again(report, fil
         assert len(list(csv.DictReader(file))) == 22
     assert report(filled.output, "--out", tmp_path / "again", "--paper", "--seeds", 1, 2).returncode == 0
     files = [path.relative_to(out) for path in out.rglob("*") if path.is_file()]
-    assert len(files) > 20 and all((out / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files)
+    assert len(files) > 20 and all(
+        (out / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files
+    )
 
 
 PLOTS = (

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from classify.inspect.observe import ALPHAS, FROZEN, Observed
-from tests.classify.conftest import call, data, trained  # noqa: F401
+from tests.classify.conftest import call, trained  # noqa: F401
 from tests.trainers.conftest import data_root, make_trainer, single_thread, toy_clip  # noqa: F401
 
 BASE = ["zero", "one", "two", "three", "four"]
