@@ -21,9 +21,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from common.commandline import one_line
+from common.files import write_json
 from common.text import check_folder
 from runs.environment import versions
-from runs.files import write_json
 
 from .classifier import Classifier
 

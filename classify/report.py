@@ -11,7 +11,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from runs.files import write_text
+from common.files import write_text
 
 Top = Sequence[tuple[str, float]]  # classes and probabilities, the likeliest first
 Rows = Sequence[tuple[str, Top]]  # an image's path and its classes

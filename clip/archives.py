@@ -30,7 +30,7 @@ UNREADABLE = (
 
 
 def read_saved(path: PathLike) -> Any:
-    """The content of a file of ``torch.save``, tensors and plain values only, on the CPU. Raises one of UNREADABLE."""
+    """Read a file of ``torch.save``, tensors and plain values only, on the CPU. Raises one of UNREADABLE."""
     check_zip(path)
     with warnings.catch_warnings():  # the outcome is what counts: tensors, or an error
         warnings.simplefilter("ignore")
@@ -38,7 +38,7 @@ def read_saved(path: PathLike) -> Any:
 
 
 def read_torchscript(path: PathLike) -> dict[str, Tensor]:
-    """The tensors of a TorchScript archive, on the CPU. Raises one of UNREADABLE."""
+    """Read the tensors of a TorchScript archive, on the CPU. Raises one of UNREADABLE."""
     check_zip(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -47,7 +47,7 @@ def read_torchscript(path: PathLike) -> dict[str, Tensor]:
 
 
 def is_torchscript(path: PathLike) -> bool:
-    """Whether an archive holds a program beside its tensors. Raises BadZipFile for what is no archive."""
+    """Return whether an archive holds a program beside its tensors. Raises BadZipFile for what is no archive."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     return any("/code/" in name for name in names) and any(name.endswith("/constants.pkl") for name in names)

@@ -21,7 +21,7 @@ __all__ = ["_MODELS", "_download", "available_models", "build_model", "load", "t
 
 
 def available_models() -> list[str]:
-    """Names that ``load`` knows: OpenAI's nine, and the small model in this package."""
+    """Return the names that ``load`` knows: OpenAI's nine, and the small model in this package."""
     return [*_MODELS, EMBEDDED]
 
 
@@ -31,7 +31,7 @@ def load(
     jit: bool = False,
     download_root: str | os.PathLike[str] | None = None,
 ) -> tuple[CLIP, Callable[[Image.Image], Tensor]]:
-    """A CLIP model in evaluation mode and its image preprocessing (PIL image to ``[3, n, n]``).
+    """Load a CLIP model in evaluation mode, and its image preprocessing (PIL image to ``[3, n, n]``).
 
     Args:
         name: one of ``available_models()``, ``open_clip:ARCH/PRETRAINED``, ``open_clip:ARCH:FILE``, ``hf:OWNER/NAME``,
@@ -58,7 +58,7 @@ def load(
 
 
 def tokenize(texts: str | Sequence[str], context_length: int = 77, truncate: bool = False) -> Tensor:
-    """Token ids ``[n, context_length]`` (int32) of n texts: start, text, end, zeros.
+    """Return the token ids ``[n, context_length]`` (int32) of n texts: start, text, end, zeros.
 
     A longer text raises RuntimeError, or with ``truncate`` loses its end (the end token stays).
     """

@@ -36,7 +36,7 @@ class Draw:
     dtype: torch.dtype = field(default=torch.float32, kw_only=True)
 
     def numbers(self) -> int:
-        """How many numbers of 32 bits the generator gives for it, or 0 where only drawing it tells.
+        """Return how many numbers of 32 bits the generator gives for it, or 0 where only drawing it tells.
 
         Few normal values depend on what was drawn before them, and half precision goes its own way.
         """
@@ -50,25 +50,25 @@ class Draw:
         return count if count % VECTORISED == 0 else count + VECTORISED
 
     def values(self) -> Tensor:
-        """The tensor, drawn."""
+        """Draw the tensor."""
         empty = torch.empty(self.shape, dtype=self.dtype)
         return empty.normal_(0, self.scale) if self.kind == "normal" else empty.uniform_(-self.scale, self.scale)
 
 
 def default_bound(fan_in: int) -> float:
-    """Bound of torch's default for weights, ``kaiming_uniform_(a=sqrt(5))``, to the last bit."""
+    """Return the bound of torch's default for weights, ``kaiming_uniform_(a=sqrt(5))``, to the last bit."""
     return math.sqrt(3.0) * (nn.init.calculate_gain("leaky_relu", math.sqrt(5)) / math.sqrt(fan_in))
 
 
 def linear(name: str, shape: tuple[int, ...], bias: bool = True, keep: Iterable[str] = ()) -> list[Draw]:
-    """What ``nn.Linear`` draws for a weight ``[out, in]`` and its bias; modules called ``keep`` start from it."""
+    """Return what ``nn.Linear`` draws for a weight ``[out, in]`` and its bias; modules named ``keep`` start from it."""
     weights, biases = (tuple(f"{module}.{part}" for module in keep) for part in ("weight", "bias"))
     drawn = [Draw(f"{name}.weight", "uniform", shape, default_bound(shape[1]), keep=weights)]
     return drawn + ([Draw(f"{name}.bias", "uniform", shape[:1], 1 / math.sqrt(shape[1]), keep=biases)] if bias else [])
 
 
 def of_clip(tensors: Mapping[str, Tensor], within: Mapping[str, Draw] | None = None) -> Iterator[Draw]:
-    """The draws of building a CLIP with this state dict.
+    """Return the draws of building a CLIP with this state dict.
 
     ``within``: draws of a method's own variant of CLIP, by the name of the tensor that they follow.
     """

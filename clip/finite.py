@@ -19,7 +19,7 @@ def describe_nonfinite(tensors: Mapping[str, Tensor]) -> str:
 
 
 def is_finite(values: Tensor) -> bool:
-    """Whether all values are finite. Waits for a device that they are on."""
+    """Return whether all values are finite. Waits for a device that they are on."""
     if not values.numel() or not values.is_floating_point():
         return True
     if values.element_size() == 1:  # the eight-bit kinds have no arithmetic of their own

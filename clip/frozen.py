@@ -17,7 +17,7 @@ SLOPE = 1.702
 
 
 def frozen_mlp(x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor, b_out: Tensor, quick: bool = True) -> Tensor:
-    """``w_out act(w_in x + b_in) + b_out`` for ``x`` ``[..., d]`` and frozen weights (``[h, d]``, ``[d, h]``).
+    """Return ``w_out act(w_in x + b_in) + b_out`` for ``x`` ``[..., d]``; frozen weights ``[h, d]``, ``[d, h]``.
 
     The activation is QuickGELU, or with ``quick=False`` GELU (the exact one, not its tanh approximation). Computed in
     the weights' dtype. No gradient reaches the weights, so they must not ask for one; a gradient of the gradient

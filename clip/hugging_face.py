@@ -73,7 +73,7 @@ class Location:
     root: Path | None = None
 
     def weights(self) -> Path:
-        """The weights file, downloaded if need be. Raises ValueError where there is none, or only parts."""
+        """Return the weights file, downloaded if need be. Raises ValueError where there is none, or only parts."""
         if self.chosen is not None:
             return self.chosen
         for name in WEIGHTS:
@@ -88,7 +88,7 @@ class Location:
         raise ValueError(f"{self.name} holds neither {' nor '.join(WEIGHTS)}: {ADVICE}")
 
     def model(self) -> Model:
-        """What the configuration files say; of the hub's, they alone are downloaded.
+        """Read the configuration files; of the hub's, they alone are downloaded.
 
         Raises ValueError for a model that is not computed as CLIP is, or files that say nothing.
         """
@@ -140,7 +140,7 @@ class Location:
 
 
 def locate(name: str, root: str | os.PathLike[str] | None = None) -> Location | None:
-    """Where the model of a name (see the module's text) is; None for any other name.
+    """Return where the model of a name (see the module's text) is; None for any other name.
 
     Raises ValueError for ``hf:`` without owner and name.
     """

@@ -38,7 +38,7 @@ _BLOCK = re.compile(r"(text_model|vision_model)\.encoder\.layers\.(\d+)\.(.+)\.(
 
 
 def openai_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors under OpenAI's names, if theirs are Hugging Face's; a name that is not known stays as it is."""
+    """Return tensors under OpenAI's names, if theirs are Hugging Face's; an unknown name stays as it is."""
     if not any(key.startswith(tuple(_TOWERS)) for key in tensors):
         return dict(tensors)
     found: dict[str, Tensor] = {}

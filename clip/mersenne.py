@@ -53,7 +53,7 @@ def _stream(words: np.ndarray, length: int) -> np.ndarray:
 
 @functools.cache
 def characteristic() -> int:
-    """p (appendix A of the paper): with u = x^624 + x^397 and v = u / x, u (v^31 + a_0 v^30 + ... + a_30) + a_31."""
+    """Return p (appendix A): with u = x^624 + x^397 and v = u / x, u (v^31 + a_0 v^30 + ... + a_30) + a_31."""
     value = 1
     for j in range(31):
         value = (value << WORDS - 1) ^ (value << MIDDLE - 1) ^ (TWIST >> j & 1)
@@ -62,7 +62,7 @@ def characteristic() -> int:
 
 @functools.cache
 def power(exponent: int) -> int:
-    """x^exponent mod p, by squaring."""
+    """Return x^exponent mod p, by squaring."""
     low = characteristic() ^ 1 << DEGREE
     terms = np.flatnonzero(_bits(low)).tolist()
     digits = bin(exponent)[2:]

@@ -52,7 +52,7 @@ class VisionTransformer(nn.Module):
         return self.transformer.width
 
     def embed(self, images: Tensor) -> Tensor:
-        """Images ``[B, 3, H, W]`` to the first layer's input ``[B, 1 + M, d_v]``, class token first.
+        """Turn images ``[B, 3, H, W]`` into the first layer's input ``[B, 1 + M, d_v]``, class token first.
 
         Raises ValueError where the image size is not the tower's.
         """
@@ -69,7 +69,7 @@ class VisionTransformer(nn.Module):
             return self.ln_post(tokens) @ self.proj
 
     def forward(self, images: Tensor) -> Tensor:
-        """``[B, 3, H, W] -> [B, d]``; in the last layer only the class token asks."""
+        """Encode images ``[B, 3, H, W]``, ``[B, d]``; the last layer computes the class token's output only."""
         x = self.embed(images)
         blocks = list(self.transformer.resblocks)
         for block in blocks[:-1]:
@@ -132,7 +132,7 @@ class CLIP(nn.Module):
         self.initialize_parameters()
 
     def initialize_parameters(self) -> None:
-        """Initial values for training from scratch (CLIP, section 2.4, and OpenAI's release)."""
+        """Draw initial values for training from scratch (CLIP, section 2.4, and OpenAI's release)."""
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
         width, layers = self.transformer.width, self.transformer.layers
@@ -149,16 +149,16 @@ class CLIP(nn.Module):
         return self.visual.conv1.weight.dtype
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """``[B, 3, H, W] -> [B, d]``, not normalised."""
+        """Encode images ``[B, 3, H, W]``: features ``[B, d]``, not normalised."""
         return self.visual(image.to(self.dtype))
 
     def embed_text(self, text: Tensor, length: int | None = None) -> Tensor:
-        """Token ids ``[B, 77]`` to the first layer's input ``[B, length, d_t]`` (default: all positions)."""
+        """Turn token ids ``[B, 77]`` into the first layer's input ``[B, length, d_t]`` (default: all positions)."""
         length = text.shape[1] if length is None else length
         return self.embed_tokens(text[:, :length], slice(0, length))
 
     def embed_tokens(self, ids: Tensor, positions: Tensor | slice) -> Tensor:
-        """Token embeddings of ``ids`` ``[..., N]`` at ``positions`` (slice or ``[N]``): ``[..., N, d_t]``."""
+        """Return token embeddings of ``ids`` ``[..., N]`` at ``positions`` (slice or ``[N]``): ``[..., N, d_t]``."""
         dtype = stream_dtype(self.dtype, ids.device)
         return self.token_embedding(ids).to(dtype) + self.positional_embedding[positions].to(dtype)
 
@@ -168,7 +168,7 @@ class CLIP(nn.Module):
             return self.ln_final(tokens) @ self.text_projection
 
     def encode_text(self, text: Tensor) -> Tensor:
-        """Token ids ``[B, 77] -> [B, d]``, not normalised. What follows the longest EOT cannot matter, so it is cut."""
+        """Encode token ids ``[B, 77]``: ``[B, d]``, not normalised. What follows the longest EOT is cut off."""
         eot = text.argmax(dim=-1)
         length = int(eot.max()) + 1
         x, mask = self.embed_text(text, length), causal_mask(length, text.device)
@@ -178,7 +178,7 @@ class CLIP(nn.Module):
         return self.text_to_joint_space(blocks[-1](x, rows=eot, mask=mask)[:, 0])
 
     def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits per image ``[B, C]`` and per text ``[C, B]``."""
+        """Return logits per image ``[B, C]`` and per text ``[C, B]``."""
         image_features = nn.functional.normalize(self.encode_image(image), dim=1)
         text_features = nn.functional.normalize(self.encode_text(text), dim=1)
         logits = self.logit_scale.exp() * image_features @ text_features.t()
@@ -210,7 +210,7 @@ def convert_weights(model: nn.Module, dtype: torch.dtype = torch.float16, projec
 def build_model(
     state_dict: Mapping[str, Tensor], dtype: torch.dtype = torch.float16, computation: Computation = OPENAI
 ) -> CLIP:
-    """CLIP from a state dict under OpenAI's names, all sizes inferred, in evaluation mode.
+    """Build CLIP from a state dict under OpenAI's names, all sizes inferred, in evaluation mode.
 
     ``dtype`` is that of convolution, linear and projection weights: half as in OpenAI's own function; float32 keeps
     every value exact. Raises ValueError naming what is missing, unexpected or of the wrong shape.
@@ -231,7 +231,7 @@ def build_model(
 
 
 def check_keys(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Raises ValueError naming the tensors that are missing, unexpected or of the wrong shape for ``model``."""
+    """Raise ValueError naming the tensors that are missing, unexpected or of the wrong shape for ``model``."""
     wanted = model.state_dict()
     problems = [f"{k} is missing" for k in wanted if k not in tensors]
     problems += [f"{k} is unexpected" for k in tensors if k not in wanted]

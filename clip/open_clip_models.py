@@ -52,7 +52,7 @@ class Architecture:
 
 
 def architecture(name: str) -> Architecture:
-    """One of open_clip's architectures.
+    """Return one of open_clip's architectures.
 
     Raises ValueError for a name that open_clip does not know (with the nearest ones), or a model that is not
     computed as CLIP is (with the keys of its configuration that say so).
@@ -81,7 +81,7 @@ def architecture(name: str) -> Architecture:
 def pretrained(
     model: Architecture, tag: str, root: str | os.PathLike[str] | None = None
 ) -> tuple[Path, Computation, Preprocess]:
-    """The file of open_clip's weights ``tag`` of an architecture, downloaded by open_clip if need be, and its use.
+    """Return the file of the weights ``tag`` of an architecture, downloaded by open_clip if need be, and its use.
 
     ``root`` is where downloads are kept, by default where open_clip keeps them. Raises ValueError for an unknown tag
     (with the nearest ones), RuntimeError where a download fails.
@@ -91,7 +91,7 @@ def pretrained(
 
 
 def pretrained_use(model: Architecture, tag: str) -> tuple[Computation, Preprocess, Mapping[str, Any]]:
-    """How weights compute, the images they were trained on, and open_clip's own words; nothing is downloaded."""
+    """Return how weights compute, the images they were trained on, and open_clip's entry; nothing is downloaded."""
     from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
 
     name = model.name
@@ -105,7 +105,7 @@ def pretrained_use(model: Architecture, tag: str) -> tuple[Computation, Preproce
 
 
 def split(name: str) -> tuple[str, str, bool]:
-    """``open_clip:ARCH/PRETRAINED`` or ``open_clip:ARCH:FILE`` to ARCH, the rest, and whether that is a file.
+    """Split ``open_clip:ARCH/PRETRAINED`` or ``open_clip:ARCH:FILE`` into ARCH, the rest, and whether that is a file.
 
     Raises ValueError for anything else.
     """

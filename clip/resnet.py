@@ -113,13 +113,13 @@ class ModifiedResNet(nn.Module):
         self.attnpool = AttentionPool2d(input_resolution // 32, 32 * width, heads, output_dim)
 
     def stem(self, x: Tensor) -> Tensor:
-        """``[B, 3, H, W] -> [B, w, H / 4, W / 4]``."""
+        """Compute the first maps ``[B, w, H / 4, W / 4]`` of images ``[B, 3, H, W]``."""
         for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
             x = self.relu(norm(conv(x)))
         return self.avgpool(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[B, 3, H, W] -> [B, output_dim]``. Raises ValueError where the image size is not the tower's."""
+        """Encode images ``[B, 3, H, W]``: ``[B, output_dim]``. Raises ValueError for another image size."""
         check_images(x, self.input_resolution)
         x = self.stem(x.to(self.conv1.weight.dtype))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):

@@ -39,7 +39,7 @@ OPENAI_IMAGES = Preprocess()
 
 
 def infer_shape(state_dict: Mapping[str, Tensor], computation: Computation = OPENAI) -> dict:
-    """The arguments of ``CLIP`` that a state dict implies. Raises ValueError naming the first key that is missing."""
+    """Return the arguments of ``CLIP`` that a state dict implies. Raises ValueError naming the first missing key."""
     sd = state_dict
     try:
         embed_dim = sd["text_projection"].shape[1]

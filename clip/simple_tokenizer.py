@@ -48,7 +48,7 @@ class SimpleTokenizer:
         return self.cache[token]
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text without start and end token; ftfy, HTML unescaping, single spaces, lower case."""
+        """Return the ids of a text without start and end token; ftfy, HTML unescaping, single spaces, lower case."""
         ids: list[int] = []
         for word in self.pat.findall(self._clean(text)):
             symbols = "".join(self.byte_encoder[b] for b in word.encode("utf-8"))
@@ -56,7 +56,7 @@ class SimpleTokenizer:
         return ids
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """Text of ids; each word is followed by a space, bytes that are no UTF-8 become U+FFFD."""
+        """Return the text of ids; each word is followed by a space, bytes that are no UTF-8 become U+FFFD."""
         symbols = "".join(self.decoder[int(token)] for token in tokens)
         text = bytes(self.byte_decoder[symbol] for symbol in symbols).decode("utf-8", errors="replace")
         return text.replace("</w>", " ")

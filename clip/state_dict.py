@@ -29,7 +29,7 @@ _NO_WEIGHTS = (*METADATA_KEYS, "attn_mask", "text.attn_mask", *BUFFERS)
 
 
 def read_state_dict(path: str | os.PathLike[str], computation: Computation = OPENAI) -> dict[str, Tensor]:
-    """The tensors of a weights file under OpenAI's keys, on the CPU, in the dtypes of the file.
+    """Read the tensors of a weights file under OpenAI's keys, on the CPU, in the dtypes of the file.
 
     Wrappers, prefixes (``unwrap``), open_clip's ``text.`` and entries that are not weights are taken off; a compact
     vocabulary (``token_embedding.ids`` ``[V']`` with ``token_embedding.rows`` ``[V', d]``) is spread over

@@ -24,7 +24,7 @@ _TOWERS = ("visual.", "vision_model.")  # of OpenAI's names, of Hugging Face's
 
 
 def unwrap(content: Any) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors of a file's content under their own names, and what a reader of the file should know, a line each.
+    """Return the tensors of a file's content under their own names, and notes for the file's reader, a line each.
 
     Raises ValueError where there are no weights, or more than one set of them.
     """
@@ -33,7 +33,7 @@ def unwrap(content: Any) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def shown(names: Iterable[str], count: int = 3) -> str:
-    """The first names, and how many more there are."""
+    """List the first names, and say how many more there are."""
     names = list(names)
     return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
 

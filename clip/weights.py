@@ -52,7 +52,7 @@ class Checkpoint:
     shape: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self, dtype: torch.dtype, projections: bool = True) -> CLIP:
-        """CLIP from the file, as ``build_model`` does; ``projections`` as in ``convert_weights``.
+        """Build CLIP from the file, as ``build_model`` does; ``projections`` as in ``convert_weights``.
 
         Raises as ``read_state_dict`` does, and ValueError where the tensors are not those of the architecture, or have
         values beyond the range of ``dtype``.
@@ -73,7 +73,7 @@ class Checkpoint:
 
 
 def find(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Checkpoint:
-    """The checkpoint of a name (see the module's text), downloaded into ``root`` if need be.
+    """Return the checkpoint of a name (see the module's text), downloaded into ``root`` if need be.
 
     Raises FileNotFoundError for a path without a file, ValueError for any other unknown name (with the nearest one)
     or a model that is not computed as CLIP is, RuntimeError or ConnectionError where a download fails.
@@ -125,5 +125,5 @@ def _find_open_clip(name: str, root: str | os.PathLike[str] | None) -> Checkpoin
 
 
 def resolve(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Path:
-    """The file of ``find``."""
+    """Return the file of the checkpoint that ``find`` gives."""
     return find(name, root).path

@@ -35,6 +35,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def compare(args: argparse.Namespace) -> int:
     """Print the table."""
-    from runs import compare
+    from reporting.pairs import print_comparison
 
-    return compare.show(args.output, args.dataset, args.methods, args.seeds, args.to)
+    return print_comparison(args.output, args.dataset, args.methods, args.seeds, args.to)

@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def report(args: argparse.Namespace) -> int:
     """Read, write, and say what came of it."""
-    from reporting.gather import gather
+    from reporting.load.gather import gather
 
     found = gather(args.outputs)
     from reporting import command  # with matplotlib: not before it is known that there are runs

@@ -31,6 +31,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def table(args: argparse.Namespace) -> int:
     """Print the table."""
-    from runs import table
+    from reporting.pairs import print_table
 
-    return table.show(args.output, args.dataset, args.trainers)
+    return print_table(args.output, args.dataset, args.trainers)

@@ -26,12 +26,12 @@ SAVE_IT = "save it as text in UTF-8"
 
 
 def unescape(text: str) -> str:
-    """Text with ``\\udce9`` and the like as the bytes of a file name that they stand for."""
+    """Return text with ``\\udce9`` and the like as the bytes of a file name that they stand for."""
     return ESCAPE.sub(lambda match: chr(0xDC00 + int(match[1], 16)), text)
 
 
 def is_text(name: str) -> bool:
-    """Whether a name is Unicode throughout: a file name that is not UTF-8 is not."""
+    """Return whether a name is Unicode throughout: a file name that is not UTF-8 is not."""
     return not any(0xD800 <= ord(character) <= 0xDFFF for character in name)
 
 
@@ -53,7 +53,7 @@ def print_anything() -> None:
 
 
 def read_users_text(path: str) -> str:
-    """A text file of the user's; lines end in ``\\n``.
+    """Read a text file of the user's; lines end in ``\\n``.
 
     UTF-8 or UTF-16, with a byte order mark or without. What is neither is read as Windows-1252, and that is said in a
     line with the first such text, unless it cannot be right.

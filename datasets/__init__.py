@@ -50,7 +50,7 @@ WRITTEN: tuple[str, ...] = tuple(name for name in NAMES if name.startswith(("Dig
 
 
 def load(name: str) -> Any:
-    """The loader's class, by its registry name."""
+    """Return a loader's class, by its registry name."""
     return getattr(import_module(_module(name)), name)
 
 
@@ -69,12 +69,12 @@ def _module(name: str) -> str:
 
 
 def config_name(name: str) -> str:
-    """Name of the configuration file that comes with a loader, by its registry name; "" for other names."""
+    """Return the name of the configuration file that comes with a loader, by its registry name; "" for other names."""
     return _MODULES.get(name, "")
 
 
 def find_name(name: str) -> str:
-    """Registry name of a dataset called by that or by its configuration's name, in any case.
+    """Return the registry name of a dataset called by that or by its configuration's name, in any case.
 
     Raises:
         ValueError: there is none; the nearest is named.

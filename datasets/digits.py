@@ -27,7 +27,7 @@ class Digits(WrittenLoader):
 
     @classmethod
     def write_images(cls, folder: str) -> None:
-        """All images; see the function of this name."""
+        """Write all images; see the function of this name."""
         write_images(folder)
 
 

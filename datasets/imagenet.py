@@ -37,7 +37,7 @@ class ImageNet(Loader):
         return Splits(list_images(self.image_dir, names, [f"train/{wnid}" for wnid in wnids]), test, test)
 
     def names(self, wnids: list[str]) -> dict[str, str]:
-        """WordNet id -> class name; the file is written first if it is missing."""
+        """Return WordNet id -> class name; the file is written first if it is missing."""
         path = os.path.join(self.dataset_dir, NAMES_FILE)
         if not os.path.isfile(path):
             write_classnames(path, wnids)
@@ -61,7 +61,7 @@ class ImageNetVariant(Loader):
         return splits
 
     def names(self) -> dict[str, str]:
-        """WordNet id -> class name for all of ImageNet; FileNotFoundError if no folder has the file."""
+        """Return WordNet id -> class name for all of ImageNet; FileNotFoundError if no folder has the file."""
         root = os.path.dirname(self.dataset_dir)
         for folder in (self.dataset_dir, os.path.join(root, ImageNet.folder)):
             path = os.path.join(folder, NAMES_FILE)
@@ -74,12 +74,12 @@ class ImageNetVariant(Loader):
 
 
 def test_only(items: list[Item]) -> Splits:
-    """Splits of a dataset that has a test list only."""
+    """Return the splits of a dataset that has a test list only."""
     return Splits(items, [], items)
 
 
 def list_images(image_dir: str, names: dict[str, str], folders: list[str]) -> list[Item]:
-    """All images of folders (paths in ``image_dir`` that end in a WordNet id); the position is the label.
+    """List all images of folders (paths in ``image_dir`` that end in a WordNet id); the position is the label.
 
     Raises:
         ValueError: a folder that is no WordNet id of ``names``.
@@ -102,7 +102,7 @@ def note_count(name: str, found: int, expected: int) -> None:
 
 
 def read_classnames(path: str) -> dict[str, str]:
-    """WordNet id -> class name, in the file's order; ValueError for an id that comes twice."""
+    """Read WordNet id -> class name, in the file's order; ValueError for an id that comes twice."""
     names: dict[str, str] = {}
     for place, (wnid, name) in read_rows(path, "wnid name"):
         if wnid in names:

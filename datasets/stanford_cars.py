@@ -45,6 +45,6 @@ class StanfordCars(SplitLoader):
 
 
 def year_first(name: str) -> str:
-    """``Audi TTS Coupe 2012`` -> ``2012 Audi TTS Coupe``."""
+    """Move the year to the front: ``Audi TTS Coupe 2012`` -> ``2012 Audi TTS Coupe``."""
     model, _, year = str(name).strip().rpartition(" ")
     return f"{year} {model}"

@@ -37,5 +37,5 @@ class SUN397(SplitLoader):
 
 
 def scene_name(folder: str) -> str:
-    """``a/apse/indoor`` -> ``indoor apse``: the initial is dropped, the rest reversed."""
+    """Name a scene by its folder: ``a/apse/indoor`` -> ``indoor apse``, without the initial, in reverse."""
     return " ".join(reversed(folder.split("/")[1:]))

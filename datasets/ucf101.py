@@ -43,5 +43,5 @@ class UCF101(SplitLoader):
 
 
 def spaced(action: str) -> str:
-    """``ApplyEyeMakeup`` -> ``Apply_Eye_Makeup``; folder and class name of an action."""
+    """Return the folder and class name of an action: ``ApplyEyeMakeup`` -> ``Apply_Eye_Makeup``."""
     return "_".join(re.findall("[A-Z][^A-Z]*", action))

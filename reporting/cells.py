@@ -1,107 +1,22 @@
-"""Results over seeds: mean, spread, how many; what is missing is marked, what does not belong together is refused."""
+"""Results by cell of a table: what is missing is marked, what does not belong together is refused."""
 
 from __future__ import annotations
 
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from reporting.result import Key, Result
-from runs.likeness import DAGGER, cautions, unlike_halves, unlike_tests
+from reporting.likeness import cautions, unlike_halves, unlike_tests
+from reporting.load.result import Key, Result
+from reporting.stats import Cell
 from runs.record import differences
-from runs.table import harmonic_mean
 
 # Settings in which the runs of a cell may differ.
 _PER_RUN = ("SEED", "run.model", "run.load_epoch")
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A number of a table.
-
-    Attributes:
-        values: by seed, in percent.
-        wanted: the seeds that should be there.
-        center: what stands for all seeds; None where there is no number.
-        lacks: what else is missing, such as `3 of 11 data sets`.
-        refused: why there is no number although there are results.
-        cautions: lines on why the number means little; it is marked, and they stand below its table.
-    """
-
-    values: Mapping[int, float] = field(default_factory=dict)
-    wanted: tuple[int, ...] = ()
-    center: float | None = None
-    lacks: str = ""
-    refused: str = ""
-    cautions: tuple[str, ...] = ()
-
-    @classmethod
-    def over_seeds(cls, values: Mapping[int, float], wanted: tuple[int, ...], cautions: Iterable[str] = ()) -> Cell:
-        """The mean over the seeds that are there."""
-        return cls(values, wanted, statistics.mean(values.values()) if values else None, cautions=tuple(cautions))
-
-    @property
-    def spread(self) -> float | None:
-        """Standard deviation over seeds (n - 1); None below two."""
-        return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is missing."""
-        return self.center is not None and not self.lacks and len(self.values) == len(self.wanted)
-
-    @property
-    def mark(self) -> str:
-        """What is missing or wrong, ending in `!`; empty where nothing is."""
-        if self.refused:
-            return f"{self.refused}!"
-        if self.lacks:
-            return f"{self.lacks}!"
-        if self.center is not None and len(self.values) < len(self.wanted):
-            return f"{len(self.values)} of {len(self.wanted)}!"
-        return ""
-
-    def text(self, decimals: int = 2) -> str:
-        """Such as `81.20 ± 0.31`, `81.20 ± 0.44 (2 of 3!)`, `9.50 †`, `(mixed settings!)`; a dash where nothing is."""
-        mark = f"({self.mark})" if self.mark else ""
-        if self.center is None:
-            return mark or "-"
-        spread = "" if self.spread is None else f" ± {self.spread:.{decimals}f}"
-        dagger = f" {DAGGER}" if self.cautions else ""
-        return f"{self.center:.{decimals}f}{spread}{dagger} {mark}".strip()
-
-
-def harmonic(base: Cell, new: Cell) -> Cell:
-    """HM of the two means, as in the papers; its spread is that of the seeds' HMs."""
-    refused, lacks = base.refused or new.refused, base.lacks or new.lacks
-    if base.center is None or new.center is None:
-        return Cell(wanted=base.wanted, lacks=lacks, refused=refused)
-    values = {seed: harmonic_mean(base.values[seed], new.values[seed]) for seed in base.values.keys() & new.values}
-    center = harmonic_mean(base.center, new.center)
-    return Cell(dict(sorted(values.items())), base.wanted, center, lacks, refused, _cautions([base, new]))
-
-
-def _cautions(cells: Iterable[Cell]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(line for cell in cells for line in cell.cautions))
-
-
-def average(cells: Sequence[Cell]) -> Cell:
-    """Mean over data sets; no number unless each of them has one. A seed counts where all data sets have it."""
-    having = [cell for cell in cells if cell.center is not None]
-    wanted = cells[0].wanted if cells else ()
-    if len(having) < len(cells) or not cells:
-        return Cell(wanted=wanted, lacks=f"{len(having)} of {len(cells)} data sets")
-    common = set.intersection(*({*cell.values} for cell in cells))
-    values = {seed: statistics.mean(cell.values[seed] for cell in cells) for seed in sorted(common)}
-    center = statistics.mean(cell.center for cell in cells if cell.center is not None)
-    lacks = "" if all(cell.complete for cell in cells) else "seeds missing"
-    return Cell(values, wanted, center, lacks, cautions=_cautions(cells))
-
-
 class Cells:
-    """Results by key, checked.
+    """Results by key, checked against each other.
 
     Attributes:
         refusals: a line for each cell that is refused, with the reason.
@@ -124,11 +39,11 @@ class Cells:
         self._drop_halves_that_are_no_pair()
 
     def keys(self) -> list[Key]:
-        """All keys with results."""
+        """Return all keys with results."""
         return [key for key, some in self._results.items() if some]
 
     def results(self, key: Key) -> list[Result]:
-        """The results of a cell, by seed."""
+        """Return the results of a cell, by seed."""
         return sorted(self._results.get(key, []), key=lambda result: result.seed)
 
     def lend(self, key: Key, some: Sequence[Result]) -> None:
@@ -137,7 +52,7 @@ class Cells:
         self._results[key] += [result for result in some if result.seed not in seeds]
 
     def get(self, key: Key) -> Cell:
-        """The cell of `key`; one without a number where nothing ran."""
+        """Return the cell of `key`; one without a number where nothing ran."""
         if self._refused.get(key):
             return Cell(wanted=self.seeds, refused=self._refused[key])
         some = self.results(key)
@@ -146,18 +61,19 @@ class Cells:
         return Cell.over_seeds({result.seed: result.accuracy for result in some}, self.seeds, said)
 
     def halves(self, key: Key) -> tuple[Cell, Cell]:
-        """Base and new, each over the seeds that have both."""
+        """Return base and new, each over the seeds that have both."""
         base, new = (self.get(key._replace(part=part)) for part in ("base", "new"))
         if base.refused or new.refused:
             return base, new
-        common = base.values.keys() & new.values.keys()
-        return tuple(  # type: ignore[return-value]
-            Cell.over_seeds({s: value for s, value in half.values.items() if s in common}, self.seeds, half.cautions)
+        common = sorted(base.values.keys() & new.values.keys())
+        base, new = (
+            Cell.over_seeds({seed: half.values[seed] for seed in common}, self.seeds, half.cautions)
             for half in (base, new)
         )
+        return base, new
 
     def _check(self, key: Key, some: list[Result], defaults: Mapping[str, Any]) -> str:
-        """Why the results of a key make no cell, or ""."""
+        """Return why the results of a key make no cell, or ""."""
         name = f"{key.row.label} on {key.dataset} ({key.protocol}, {key.part}, {key.shots} shots)"
         first: dict[int, Result] = {}
         for result in some:
@@ -180,8 +96,8 @@ class Cells:
         """Leave out tests of a model where the run that trained it has tested it already, such as on xd's source."""
         for some in self._results.values():
             trained = {r.record.get("run_id"): r for r in some if not r.config.get("run.model")}
-            for result in list(some):
-                first = trained.get(result.config.get("run.model"))
+            for result in [result for result in some if result.config.get("run.model")]:
+                first = trained.get(result.config["run.model"])
                 if first is not None and first.seed == result.seed:
                     some.remove(result)
                     self.notes.append(f"{result.path} tests once more what {first.path} has tested")
@@ -217,7 +133,7 @@ class Cells:
 
 
 def _no_pair(base: Result, new: Result) -> str:
-    """Why two results are not the halves of one model's test, or ""."""
+    """Return why two results are not the halves of one model's test, or ""."""
     tested, trained = new.config.get("run.model"), base.record.get("run_id")
     if tested and trained and tested != trained:
         return "tested another model than the base half has now: test it again"

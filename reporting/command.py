@@ -8,32 +8,30 @@ from pathlib import Path
 
 import trainers
 from reporting.changes import as_json
-from reporting.gather import Gathered
+from reporting.load.gather import Gathered
 from reporting.names import check_names
-from reporting.report import Asked, Report, build
-from reporting.result import PROTOCOLS
+from reporting.report import Report, Request, build
 from reporting.write import write
 from runs.config import flatten, get_cfg_default
-from runs.protocols import dataset_names
+from runs.protocols import PROTOCOLS, dataset_names
 
 SHOWN = 5  # commands on the terminal; all are in the report
 
 
-def asked_of(args: argparse.Namespace, found: Gathered) -> Asked:
-    """What is asked for. Raises ValueError for a name that is unknown, with the nearest, or an entry given twice."""
+def request_of(args: argparse.Namespace, found: Gathered) -> Request:
+    """Return what is asked for. Raises ValueError for a name that is unknown (with the nearest) or given twice."""
     keys = [*(result.key for result in found.results), *found.expected]
-    methods = [trainers.ALIASES.get(name, name) for name in args.methods]
+    to, *methods = (trainers.ALIASES.get(name, name) for name in (args.to, *args.methods))
     known = {*trainers.METHODS, *(key.row.method for key in keys)}
     check_names("protocol", args.protocols, PROTOCOLS)
     check_names("method", methods, known)
-    check_names("method", [trainers.ALIASES.get(args.to, args.to)], known)
+    check_names("method", [to], known)
     check_names("dataset", args.datasets, {*dataset_names(), *(key.dataset for key in keys)})
     seeds = args.seeds or []
     twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
     if twice:
         raise ValueError(f"--seeds: given twice: {', '.join(map(str, twice))}")
-    to = trainers.ALIASES.get(args.to, args.to)
-    return Asked(to, args.paper, args.protocols, methods, args.datasets, seeds, args.title)
+    return Request(to, args.paper, args.protocols, methods, args.datasets, seeds, args.title)
 
 
 def main(args: argparse.Namespace, found: Gathered) -> int:
@@ -44,7 +42,7 @@ def main(args: argparse.Namespace, found: Gathered) -> int:
     Raises:
         ValueError, OSError: bad input, in one line.
     """
-    report = build(found, asked_of(args, found), defaults())
+    report = build(found, request_of(args, found), defaults())
     out = args.out or args.outputs[0] / "report"
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"cannot write into {out}: it is a file")
@@ -60,17 +58,17 @@ def tell(report: Report, out: Path, files: int) -> None:
         print(f"error: {line}", file=sys.stderr)
     for line in [*report.unfinished, *report.notes]:
         print(f"note: {line}", file=sys.stderr)
-    if report.lacks:
+    if report.missing:
         print("Missing; to fill it:")
-        for lack in report.lacks[:SHOWN]:
-            print(f"  {lack.command()}")
-        if len(report.lacks) > SHOWN:
-            print(f"  ... and {len(report.lacks) - SHOWN} more commands, in the report")
+        for runs in report.missing[:SHOWN]:
+            print(f"  {runs.command()}")
+        if len(report.missing) > SHOWN:
+            print(f"  ... and {len(report.missing) - SHOWN} more commands, in the report")
     print(f"{len(report.tables)} tables, {len(report.plots)} plots, {files} files: {out / 'report.html'}")
 
 
 def defaults() -> dict[str, object]:
-    """The value of each setting where nothing sets it."""
+    """Return the value of each setting where nothing sets it."""
     cfg = get_cfg_default()
     trainers.extend_cfg(cfg)
     return dict(as_json(dict(flatten(cfg))))

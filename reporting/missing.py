@@ -1,4 +1,4 @@
-"""What a report lacks, and the commands of the grid that would fill it."""
+"""What a report lacks, and the commands of the grid that would run it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from reporting.cells import Cells
-from reporting.changes import file_of, full_name, hidden, names_other_data, shown, tags_of
-from reporting.names import default_settings, method_order
-from reporting.result import Key, Result, Row
+from reporting.changes import file_of, full_name, hidden, names_other_data, shown
+from reporting.likeness import PLACE
+from reporting.load.result import Key, Result, Row
+from reporting.names import method_order
 from reporting.sweeps import is_ablation, sweeps
 from runs.config import RESOLVED, read_yaml
-from runs.likeness import PLACE
-from runs.protocols import PROTOCOLS, STEPS, dataset_names, method_names
+from runs.protocols import dataset_names, default_config, method_names, parts_of, steps_of
 
 
 @dataclass(frozen=True)
-class Lack:
+class MissingRuns:
     """Runs that are not there: each data set with each method, number of shots and seed.
 
     Attributes:
@@ -49,7 +49,7 @@ class Lack:
     moved: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """In words."""
+        """Return the runs in words."""
         settings = "".join(f", {key} = {' or '.join(values)}" for key, values in self.swept)
         trained = f" trained on {self.source}" if self.source else ""
         seeds = f"seed{'s' * (len(self.seeds) > 1)} {_join(self.seeds)}"
@@ -57,7 +57,7 @@ class Lack:
         return f"{what}: {_join(self.datasets)}, {_join(self.shots)} shots, {seeds}"
 
     def command(self) -> str:
-        """The command that runs them, or why there is none."""
+        """Return the command that runs them, or why there is none."""
         unknown = [name for name in (*self.datasets, self.source) if name and name not in dataset_names()]
         unknown += [name for name in self.methods if name not in method_names()]
         if unknown:
@@ -77,23 +77,22 @@ class Lack:
         return shlex.join(words)
 
 
-def missing(cells: Cells, keys: Sequence[Key]) -> list[Lack]:
-    """Everything that tables of these keys lack, in as few commands as say exactly that."""
-    # By (method, variant), what its runs were made with: cells without a run are to be made likewise.
-    made: dict[Row, list[Result]] = defaultdict(list)
+def missing(cells: Cells, keys: Sequence[Key]) -> list[MissingRuns]:
+    """Return everything that tables of these keys lack, in as few commands as say exactly that."""
+    made: dict[Row, list[Result]] = defaultdict(list)  # what has not run is to be made as what has, by row
     for key in cells.keys():
         made[key.row] += cells.results(key)
     moved = {key.dataset for key in cells.keys() for one in cells.results(key)[:1] if names_other_data(key, one.config)}
-    lacks = []
+    found = []
     for key in dict.fromkeys(_wanted(cells, keys)):
         seeds = _missing_seeds(cells, key)
         if seeds and not key.row.foreign:
-            lacks.append(_lack(key, seeds, made, moved))
-    return _merge(lacks)
+            found.append(_missing_runs(key, seeds, made, moved))
+    return _merge(found)
 
 
 def _wanted(cells: Cells, keys: Sequence[Key]) -> Iterator[Key]:
-    """A key for each cell of the tables; the base half stands for both."""
+    """Yield a key for each cell of the tables; the base half stands for both."""
     blocks: dict[tuple[Any, ...], list[Key]] = defaultdict(list)
     for key in keys:
         if not is_ablation(key):
@@ -104,7 +103,7 @@ def _wanted(cells: Cells, keys: Sequence[Key]) -> Iterator[Key]:
         names = dict.fromkeys(key.dataset for key in some)
         for row, name, shots in itertools.product(rows, names, sorted({key.shots for key in some})):
             key = some[0]._replace(row=row, dataset=name, shots=shots)
-            yield key if protocol == "xd" else key._replace(source=name, part=_first_part(protocol))
+            yield key if protocol == "xd" else key._replace(source=name, part=parts_of(protocol)[0])
     yield from (key._replace(part="base") for key in keys if is_ablation(key))
     for sweep in sweeps(cells, keys):
         for value, name in itertools.product(sweep.values, sweep.datasets):
@@ -112,60 +111,50 @@ def _wanted(cells: Cells, keys: Sequence[Key]) -> Iterator[Key]:
                 yield sweep.key(value, name)
 
 
-def _first_part(protocol: str) -> str:
-    return "base" if protocol == "base2new" else "all"
-
-
 def _missing_seeds(cells: Cells, key: Key) -> tuple[int, ...]:
-    """The seeds without a result; none for a refused cell, which has results of which one must go."""
-    parts = ("base", "new") if key.protocol == "base2new" else (key.part,)
-    found = [cells.get(key._replace(part=part)) for part in parts]
+    """Return the seeds without a result; none for a refused cell, which has results of which one must go."""
+    found = [cells.get(key._replace(part=part)) for part in parts_of(key.protocol)]
     if any(cell.refused for cell in found):
         return ()
     return tuple(seed for seed in cells.seeds if any(seed not in cell.values for cell in found))
 
 
-def _lack(key: Key, seeds: tuple[int, ...], made: dict[Row, list[Result]], moved: set[str]) -> Lack:
-    row = key.row
+def _missing_runs(key: Key, seeds: tuple[int, ...], made: dict[Row, list[Result]], moved: set[str]) -> MissingRuns:
+    row, source = key.row, key.source if key.protocol == "xd" else ""
     alike = [result for result in made.get(row, []) if result.record]
     alike = alike or [r for plain, some in made.items() if plain.method == row.method for r in some if r.record]
     near = sorted(alike, key=lambda r: (r.key.protocol != key.protocol, r.key.dataset != key.dataset))
-    cfg = file_of(key)
-    usual = default_settings(row.method, key.protocol, key.source, key.shots)
     options = hidden(near[0].key, near[0].config) if near else {}
-    names = (key.source, key.dataset) if key.protocol == "xd" else (key.dataset,)
     output, root = places_of(near[0]) if near else ("", "")
-    return Lack(
-        key.protocol,
-        key.backbone,
-        (key.dataset,),
-        (row.method,),
-        (key.shots,),
-        seeds,
-        key.source if key.protocol == "xd" else "",
-        "" if cfg == usual else cfg,
-        tuple(_swept(row, near)),
-        tuple(sorted((name, str(value)) for name, value in options.items() if name not in PLACE)),
-        output,
-        root,
-        tuple(name for name in dict.fromkeys(names) if name in moved),
+    return MissingRuns(
+        protocol=key.protocol,
+        backbone=key.backbone,
+        datasets=(key.dataset,),
+        methods=(row.method,),
+        shots=(key.shots,),
+        seeds=seeds,
+        source=source,
+        cfg="" if file_of(key) == default_config(key.protocol, key.source, row.method, key.shots) else file_of(key),
+        swept=tuple(_swept(row, near)),
+        options=tuple(sorted((name, str(value)) for name, value in options.items() if name not in PLACE)),
+        output=output,
+        root=root,
+        moved=tuple(name for name in dict.fromkeys((source, key.dataset)) if name in moved),
     )
 
 
 def _swept(row: Row, alike: Iterable[Result]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The settings in a row's name, with values as its runs have them: folders' names show some letters otherwise."""
+    """Yield the settings in a row's name with the values of its runs: folders' names show some letters otherwise."""
     values = next((shown(r.key, r.config) for r in alike if r.key.row == row), {})
-    for text in tags_of(row.variant):
-        short, _, value = text.partition("=")
+    for short, value in row.changes.items():
         name = full_name(row.method, short)
         yield name, (str(values.get(name, value)),)
 
 
 def places_of(result: Result) -> tuple[str, str]:
-    """The folders of all runs and of all data sets of a run here; "" where they cannot be told."""
+    """Return the folders of all runs and of all data sets of a run; "" where they cannot be told."""
     output = ""
-    for step in PROTOCOLS[result.key.protocol]:
-        folder = STEPS[step].folder
+    for folder in (step.folder for step in steps_of(result.key.protocol)):
         above = result.path.parents[5 + folder.count("/") :]  # of DATASET/shots_N/METHOD/CFG/seedN
         if above and result.path.is_relative_to(above[0] / folder):
             output = os.fspath(above[0])
@@ -176,29 +165,28 @@ def places_of(result: Result) -> tuple[str, str]:
     return output, root
 
 
-def _merge(lacks: Sequence[Lack]) -> list[Lack]:
+def _merge(found: Sequence[MissingRuns]) -> list[MissingRuns]:
     """Join what differs in one list alone, or in the value of the only setting."""
-    merged = list(lacks)
+    merged = list(found)
     for field in ("datasets", "shots", "methods"):
-        groups: dict[Lack, list[Any]] = {}
-        for lack in merged:
-            entries = groups.setdefault(_with(lack, field, ()), [])
-            entries += [entry for entry in getattr(lack, field) if entry not in entries]
-        merged = [_with(lack, field, tuple(entries)) for lack, entries in groups.items()]
-    by_setting: dict[Lack, list[str]] = defaultdict(list)
-    for lack in merged:
-        (name, values), *others = lack.swept or (("", ()),)
+        groups: dict[MissingRuns, dict[Any, None]] = defaultdict(dict)
+        for runs in merged:
+            groups[_with(runs, field, ())] |= dict.fromkeys(getattr(runs, field))
+        merged = [_with(runs, field, tuple(entries)) for runs, entries in groups.items()]
+    by_setting: dict[MissingRuns, list[str]] = defaultdict(list)
+    for runs in merged:
+        (name, values), *others = runs.swept or (("", ()),)
         alone = name and not others
-        by_setting[replace(lack, swept=((name, ()),)) if alone else lack] += values if alone else ()
+        by_setting[replace(runs, swept=((name, ()),)) if alone else runs] += values if alone else ()
     return [
-        replace(lack, swept=((lack.swept[0][0], tuple(values)),)) if values else lack
-        for lack, values in by_setting.items()
+        replace(runs, swept=((runs.swept[0][0], tuple(values)),)) if values else runs
+        for runs, values in by_setting.items()
     ]
 
 
-def _with(lack: Lack, field: str, value: Any) -> Lack:
+def _with(runs: MissingRuns, field: str, value: Any) -> MissingRuns:
     changes: dict[str, Any] = {field: value}
-    return replace(lack, **changes)
+    return replace(runs, **changes)
 
 
 def _join(entries: Iterable[object]) -> str:

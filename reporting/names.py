@@ -1,16 +1,13 @@
-"""Names that a report speaks of: datasets as their configurations call them, methods, default configurations."""
+"""The names and orders of a report: data sets as their configurations call them, methods, the paper's own lists."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
 
 import datasets
 import trainers
-from runs.environment import PROJECT
-from runs.names import suggest
+from runs.protocols import check_name
 
-CONFIGS = PROJECT / "configs"
 # The methods as the paper's tables call them.
 PAPER_METHODS = {"CLIP": "ZeroshotCLIP", "MMA": "MultiModalAdapter", "MetaPrompt": "Meta_B2N"}
 PAPER_BACKBONE = "ViT-B/16"
@@ -25,7 +22,7 @@ DOMAIN_VARIANTS = {
 
 
 def dataset_name(registry: str, config: str) -> str:
-    """A data set's name in a report: that of the configuration file that its run was given.
+    """Return a data set's name in a report: that of the configuration file that its run was given.
 
     Args:
         registry: the loader, as `DATASET.NAME` has it.
@@ -43,39 +40,35 @@ def dataset_name(registry: str, config: str) -> str:
 
 
 def dataset_order(name: str) -> tuple[int, str]:
-    """Sorts datasets as the paper lists them, others behind by name."""
+    """Return the sort key of a data set: as the paper lists them, others behind by name."""
     listed = [*PAPER_DATASETS, *DOMAIN_VARIANTS["imagenet"]]
     return (listed.index(name) if name in listed else len(listed), name)
 
 
 def is_domain_variant(name: str, source: str) -> bool:
-    """Whether a data set is known to show the classes of `source` in another domain (`imagenet_r`)."""
+    """Return whether a data set is known to show the classes of `source` in another domain (`imagenet_r`)."""
     return name in DOMAIN_VARIANTS.get(source, ())
 
 
+def with_average(names: Sequence[str]) -> list[str]:
+    """Return the names of data sets, behind AVERAGE where there are several."""
+    return [AVERAGE, *names] if len(names) > 1 else list(names)
+
+
+def block_name(name: str, names: Sequence[str]) -> str:
+    """Return what a table calls its lines of a data set, or of the average over `names`."""
+    return f"average of {len(names)}" if name == AVERAGE else name
+
+
 def method_order(method: str) -> tuple[int, int, str]:
-    """Sorts methods: zero-shot CLIP first, MMRL last, the others as `trainers.METHODS` lists them."""
+    """Return the sort key of a method: zero-shot CLIP first, MMRL last, the others as `trainers.METHODS` lists them."""
     place = {"ZeroshotCLIP": -1, "MMRL": 1, "MMRLpp": 1}.get(method, 0)
     known = list(trainers.METHODS)
     return (place, known.index(method) if method in known else len(known), method)
 
 
-def default_settings(method: str, protocol: str, dataset: str, shots: int) -> str:
-    """The configuration that the scripts take where none is given (`configs/trainers/METHOD/protocols`), or ``""``."""
-    path = CONFIGS / "trainers" / method / "protocols"
-    if not path.is_file():
-        return ""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        words = line.split()
-        if words and not line.startswith("#"):
-            *patterns, settings = words
-            if all(map(fnmatchcase, (protocol, dataset, str(shots)), patterns)):
-                return settings
-    return ""
-
-
 def variant_of(settings: str, default: str) -> str:
-    """What `settings`, a run folder's name such as ``vit_b16+ALPHA=0.5``, says beyond the default ``vit_b16``."""
+    """Return what `settings`, a run folder's name such as `vit_b16+ALPHA=0.5`, says beyond the default `vit_b16`."""
     if not settings or settings == default:
         return ""
     return settings[len(default) :] if default and settings.startswith(f"{default}+") else settings
@@ -85,7 +78,6 @@ def check_names(what: str, asked: Sequence[str], known: Iterable[str]) -> None:
     """Raise ValueError on a name that is unknown (with the nearest one) or given twice."""
     choices = list(known)
     for name in asked:
-        if name not in choices:
-            raise ValueError(f"unknown {what} {name}; {suggest(name, choices)}")
+        check_name(what, name, choices)
         if asked.count(name) > 1:
             raise ValueError(f"{what} {name} is given twice")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from reporting.names import PAPER_BACKBONE, PAPER_DATASETS, PAPER_METHODS
-from reporting.result import Key, Row
+from reporting.load.result import Key, Row
+from reporting.names import AVERAGE, PAPER_BACKBONE, PAPER_DATASETS, PAPER_METHODS
 from reporting.sweeps import Sweep
 from runs.environment import PROJECT
 
@@ -27,7 +27,7 @@ REGULARIZERS = {"Cosine": "cos", "L1": "l1", "MSE": "mse"}
 
 
 def read(name: str, folder: Path = FOLDER) -> list[dict[str, str]]:
-    """The rows of a table. Raises FileNotFoundError naming the file."""
+    """Return the rows of a table. Raises FileNotFoundError naming the file."""
     path = folder / f"{name}.csv"
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}: the published numbers come with the project")
@@ -36,17 +36,21 @@ def read(name: str, folder: Path = FOLDER) -> list[dict[str, str]]:
 
 
 def our_name(method: str) -> str:
-    """A method's name here, from its name in the paper."""
+    """Return a method's name here, from its name in the paper."""
     return PAPER_METHODS.get(method, method)
+
+
+def part_of(row: dict[str, str]) -> str:
+    """Return which part of the classes a row is of: base, new (the paper's novel) or hm."""
+    return {"novel": "new"}.get(row["metric"], row["metric"])
 
 
 @cache
 def accuracies() -> dict[tuple[str, str, str, str, int], float]:
-    """Tables 1, 2, 3, 10 and 11: (protocol, method, dataset or `average`, base, new, hm or all, shots) -> percent."""
+    """Return Tables 1, 2, 3, 10, 11: (protocol, method, data set or `average`, part, shots) -> percent."""
     found: dict[tuple[str, str, str, str, int], float] = {}
     for row in read("table1_base_to_novel"):
-        part = {"novel": "new"}.get(row["metric"], row["metric"])
-        found["base2new", our_name(row["method"]), row["dataset"], part, 16] = float(row["value"])
+        found["base2new", our_name(row["method"]), row["dataset"], part_of(row), 16] = float(row["value"])
     for name in ("table2_cross_dataset", "table3_domain_generalization"):
         for row in read(name):
             found.setdefault(("xd", our_name(row["method"]), row["dataset"], "all", 16), float(row["value"]))
@@ -56,7 +60,7 @@ def accuracies() -> dict[tuple[str, str, str, str, int], float]:
 
 
 def published(key: Key, part: str = "") -> float | None:
-    """The published number beside a cell, by default of its own part; None where the paper has none.
+    """Return the published number beside a cell, by default of its own part; None where the paper has none.
 
     The paper's numbers are of ViT-B/16, of methods in their default settings, and of ImageNet as cross-dataset source.
     A log of another repository is taken for one of default settings.
@@ -70,26 +74,25 @@ def published(key: Key, part: str = "") -> float | None:
 
 @cache
 def ablations() -> dict[tuple[str, str, str], dict[str, float]]:
-    """Tables 4, 5, 8, 9 of MMRL: (setting, value as `plain_value` has it, data set or `average`) -> base, new, hm."""
+    """Return Tables 4, 5, 8, 9: (setting, value as `plain_value` has it, data set or `average`) -> base, new, hm."""
     found: dict[tuple[str, str, str], dict[str, float]] = {}
     for name, column, setting, dataset, names in (
-        ("table4_variants", "variant", "VARIANT", "average", VARIANTS),
-        ("table4_rep_dim", "rep_dim", "REP_DIM", "average", {}),
-        ("table5_alpha", "alpha", "ALPHA", "average", {}),
+        ("table4_variants", "variant", "VARIANT", AVERAGE, VARIANTS),
+        ("table4_rep_dim", "rep_dim", "REP_DIM", AVERAGE, {}),
+        ("table5_alpha", "alpha", "ALPHA", AVERAGE, {}),
         ("table5_lambda_imagenet", "lambda", "REG_WEIGHT", "imagenet", {}),
-        ("table9_regularization", "regularization", "REGULARIZER", "average", REGULARIZERS),
+        ("table9_regularization", "regularization", "REGULARIZER", AVERAGE, REGULARIZERS),
     ):
         for row in read(name):
-            part = {"novel": "new"}.get(row["metric"], row["metric"])
             value = plain_value(names.get(row[column], row[column]))
-            found.setdefault((setting, value, dataset), {})[part] = float(row["value"])
+            found.setdefault((setting, value, dataset), {})[part_of(row)] = float(row["value"])
     for row in read("table8_lambda"):
         found.setdefault(("REG_WEIGHT", plain_value(row["lambda"]), row["dataset"]), {})["hm"] = float(row["hm"])
     return found
 
 
 def plain_value(value: str) -> str:
-    """A setting's value so that `2`, `2.0` and `2.00` are one."""
+    """Return a setting's value so that `2`, `2.0` and `2.00` are one."""
     try:
         return f"{float(value):g}"
     except ValueError:
@@ -97,16 +100,16 @@ def plain_value(value: str) -> str:
 
 
 def published_ablation(sweep: Sweep, value: str, dataset: str) -> dict[str, float]:
-    """The published base, new, hm of a setting's value, as far as there are any; the averages are over 11 data sets."""
+    """Return the published base, new, hm of a setting's value, if any (averages: of 11 data sets)."""
     if (sweep.method, sweep.backbone, sweep.shots) != ("MMRL", PAPER_BACKBONE, 16):
         return {}
-    if dataset == "average" and set(sweep.datasets) != set(PAPER_DATASETS):
+    if dataset == AVERAGE and set(sweep.datasets) != set(PAPER_DATASETS):
         return {}
     return ablations().get((sweep.short, plain_value(value), dataset), {})
 
 
 def costs() -> dict[Row, dict[str, str]]:
-    """Table 6 by method; `MMRL*` is MMRL with d_r = 32."""
+    """Return Table 6 by method; `MMRL*` is MMRL with d_r = 32."""
     rows = read("table6_cost")
     return {
         Row(our_name(row["method"].rstrip("*")), "+REP_DIM=32" if row["method"].endswith("*") else ""): row
@@ -115,5 +118,5 @@ def costs() -> dict[Row, dict[str, str]]:
 
 
 def has_published(keys: Sequence[Key]) -> bool:
-    """Whether the paper has a number for any of these cells."""
+    """Return whether the paper has a number for any of these cells."""
     return any(published(key) is not None for key in keys)

@@ -9,9 +9,10 @@ from typing import Any
 
 from reporting.ablations import ablations
 from reporting.cells import Cells
-from reporting.costs import cost_tables, runs_table
-from reporting.gather import Gathered
-from reporting.missing import Lack, missing
+from reporting.likeness import cautions
+from reporting.load.gather import Gathered
+from reporting.load.result import Key, Result
+from reporting.missing import MissingRuns, missing
 from reporting.names import method_order
 from reporting.paper import has_published
 from reporting.plots.cost import cost_plots
@@ -19,17 +20,17 @@ from reporting.plots.curves import ablation_plots, few_shot_plots
 from reporting.plots.radar import radar_plots
 from reporting.plots.style import Plot
 from reporting.plots.training import training_plots
-from reporting.result import Key, Result
-from reporting.table import Table
-from reporting.tables import base_to_new
-from reporting.wide import crossed, few_shot
-from runs.likeness import DAGGER, cautions
+from reporting.stats import DAGGER
+from reporting.tables.base_to_new import base_to_new
+from reporting.tables.costs import cost_tables, runs_table
+from reporting.tables.table import Table
+from reporting.tables.wide import crossed, few_shot
 
 EMBEDDED = "embedded"  # the backbone that comes with the project
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What the command line asks for; empty lists ask for everything that there is."""
 
     to: str = "MMRL"
@@ -53,7 +54,7 @@ class Section:
 
 @dataclass
 class Report:
-    """Everything that is written.
+    """Everything that a report has, before it is written.
 
     Attributes:
         about: lines on what was read.
@@ -66,21 +67,21 @@ class Report:
     sections: list[Section]
     problems: list[str]
     unfinished: list[str]
-    lacks: list[Lack]
+    missing: list[MissingRuns]
     notes: list[str]
 
     @property
     def tables(self) -> list[Table]:
-        """All tables, in order."""
+        """All tables in their order."""
         return [table for section in self.sections for table in section.tables]
 
     @property
     def plots(self) -> list[Plot]:
-        """All plots, in order."""
+        """All plots in their order."""
         return [plot for section in self.sections for plot in section.plots]
 
 
-def build(found: Gathered, asked: Asked, defaults: Mapping[str, Any]) -> Report:
+def build(found: Gathered, request: Request, defaults: Mapping[str, Any]) -> Report:
     """Make the report.
 
     Args:
@@ -89,19 +90,19 @@ def build(found: Gathered, asked: Asked, defaults: Mapping[str, Any]) -> Report:
     Raises:
         ValueError: nothing of what is asked for is there.
     """
-    results = [result for result in found.results if _is_asked(result.key, asked)]
-    expected = [key for key in found.expected if _is_asked(key, asked)]
+    results = [result for result in found.results if _is_asked(result.key, request)]
+    expected = [key for key in found.expected if _is_asked(key, request)]
     if not results and not expected:
         raise ValueError("no run here is of the protocols, methods and data sets that were asked for")
-    seeds = tuple(asked.seeds) or usual_seeds({result.seed for result in results})
+    seeds = tuple(request.seeds) or usual_seeds({result.seed for result in results})
     cells = Cells(results, seeds, defaults)
-    keys = _with_asked([*cells.keys(), *expected], asked)
-    sections = [section for section in _sections(cells, keys, asked) if section.tables or section.plots]
+    keys = _with_asked([*cells.keys(), *expected], request)
+    sections = [section for section in _sections(cells, keys, request) if section.tables or section.plots]
     counted = [result for key in cells.keys() for result in cells.results(key)]
     _give_files_of_their_own(sections)
     sections.append(Section("Runs", [runs_table(sorted(counted, key=lambda r: str(r.path)))], folded=True))
     return Report(
-        asked.title,
+        request.title,
         [
             *_label(results),
             found.summary(len(cells.notes)) + ".",
@@ -111,13 +112,13 @@ def build(found: Gathered, asked: Asked, defaults: Mapping[str, Any]) -> Report:
         [*cells.refusals, *found.damaged],
         list(found.unfinished.values()),
         missing(cells, keys),
-        [*_notes(cells, keys, asked, counted), *cells.notes, *found.notes],
+        [*_notes(cells, keys, request, counted), *cells.notes, *found.notes],
     )
 
 
-def _sections(cells: Cells, keys: Sequence[Key], asked: Asked) -> list[Section]:
-    to, paper = asked.to, asked.paper
-    sections = [
+def _sections(cells: Cells, keys: Sequence[Key], request: Request) -> list[Section]:
+    to, paper = request.to, request.paper
+    return [
         Section("Base to new", list(base_to_new(cells, keys, to, paper)), list(radar_plots(cells, keys))),
         Section("Cross-dataset and domain generalisation", list(crossed(cells, keys, to, paper))),
         Section("Few-shot", list(few_shot(cells, keys, to, paper)), list(few_shot_plots(cells, keys))),
@@ -125,52 +126,49 @@ def _sections(cells: Cells, keys: Sequence[Key], asked: Asked) -> list[Section]:
         Section("Cost", list(cost_tables(cells, keys, paper)), list(cost_plots(cells, keys))),
         Section("Training", [], list(training_plots(cells, keys))),
     ]
-    return sections
 
 
 def _give_files_of_their_own(sections: Sequence[Section]) -> None:
     """Number what would share a file's name with one before it, such as those of data sets `a-b` and `a_b`."""
-    seen: Counter[str] = Counter()
+    tables: Counter[str] = Counter()
+    plots: Counter[str] = Counter()
 
-    def own(name: str) -> str:
+    def own(seen: Counter[str], name: str) -> str:
         seen[name] += 1
-        return name if seen[name] == 1 else own(f"{name}_{seen[name]}")
+        return name if seen[name] == 1 else own(seen, f"{name}_{seen[name]}")
 
     for section in sections:
-        for table in section.tables:
-            table.name = own(table.name)
-    seen.clear()
-    for section in sections:
-        section.plots = [replace(plot, name=own(plot.name)) for plot in section.plots]
+        section.tables = [replace(table, name=own(tables, table.name)) for table in section.tables]
+        section.plots = [replace(plot, name=own(plots, plot.name)) for plot in section.plots]
 
 
 def usual_seeds(found: set[int]) -> tuple[int, ...]:
-    """The seeds that should be there: 1, 2, 3 as in the papers, or all that were found where there are others."""
+    """Return the seeds that should be there: 1, 2, 3 as in the papers, or all that were found if there are others."""
     return tuple(sorted(found)) if found - {1, 2, 3} else (1, 2, 3)
 
 
-def _is_asked(key: Key, asked: Asked) -> bool:
+def _is_asked(key: Key, request: Request) -> bool:
     is_source = key.protocol == "xd" and key.dataset == key.source  # stands beside every target
     return (
-        (not asked.protocols or key.protocol in asked.protocols)
-        and (not asked.methods or key.row.method in asked.methods)
-        and (not asked.datasets or key.dataset in asked.datasets or is_source)
+        (not request.protocols or key.protocol in request.protocols)
+        and (not request.methods or key.row.method in request.methods)
+        and (not request.datasets or key.dataset in request.datasets or is_source)
     )
 
 
-def _with_asked(keys: Sequence[Key], asked: Asked) -> list[Key]:
-    """The keys, and those of methods and data sets that were asked for by name and have not run."""
+def _with_asked(keys: Sequence[Key], request: Request) -> list[Key]:
+    """Return the keys, and those of methods and data sets that were asked for by name and have not run."""
     more = []
     for key in [key for key in keys if not key.row.variant and not key.row.foreign]:
-        for method in asked.methods:
+        for method in request.methods:
             more.append(key._replace(row=key.row._replace(method=method)))
-        for name in asked.datasets:
+        for name in request.datasets:
             more.append(key._replace(dataset=name, source=key.source if key.protocol == "xd" else name))
     return list(dict.fromkeys([*keys, *more]))
 
 
 def _label(results: Sequence[Result]) -> list[str]:
-    """What keeps a reader from taking a demonstration for the paper's experiments."""
+    """Return the line that keeps a reader from taking a demonstration for the paper's experiments."""
     small = sum(result.key.backbone == EMBEDDED for result in results)
     if not small:
         return []
@@ -187,12 +185,12 @@ def _legend(seeds: tuple[int, ...], has_cautions: bool) -> str:
     )
 
 
-def _notes(cells: Cells, keys: Sequence[Key], asked: Asked, counted: Sequence[Result]) -> list[str]:
+def _notes(cells: Cells, keys: Sequence[Key], request: Request, counted: Sequence[Result]) -> list[str]:
     notes = []
     methods = sorted({key.row.method for key in keys}, key=method_order)
-    if asked.to not in methods and len(methods) > 1:
-        notes.append(f"No run of {asked.to} is here, so nothing is compared to it: --to takes {', '.join(methods)}.")
-    if asked.paper and not has_published(keys):
+    if request.to not in methods and len(methods) > 1:
+        notes.append(f"No run of {request.to} is here, so nothing is compared to it: --to takes {', '.join(methods)}.")
+    if request.paper and not has_published(keys):
         notes.append("The paper has no number for any of these cells: it has other data sets, backbones or settings.")
     commits = {(result.record.get("commit") or {}).get("id", "none") for result in counted if result.record}
     if len(commits) > 1:

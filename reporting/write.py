@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from reporting import formats
+from common.files import write_text
 from reporting.page import page
 from reporting.plots.style import save
 from reporting.report import Report
-from runs.files import write_text
+from reporting.tables import formats
 
 FORMATS = {"md": formats.markdown, "csv": formats.comma_separated, "tex": formats.latex}
 
@@ -29,7 +29,7 @@ def write(report: Report, folder: Path) -> list[Path]:
 
 
 def markdown(report: Report) -> str:
-    """The whole report; the table of runs is a file of its own."""
+    """Return the whole report; the table of runs is a file of its own."""
     parts = [f"# {report.title}", *report.about]
     if report.problems:
         parts.append("## Refused or damaged\n\n" + _items(report.problems))
@@ -47,12 +47,12 @@ def markdown(report: Report) -> str:
 
 
 def _missing(report: Report) -> Iterator[str]:
-    if report.lacks or report.unfinished:
+    if report.missing or report.unfinished:
         yield "## Missing"
     if report.unfinished:
         yield "Runs that have not come to their end:\n\n" + _items(report.unfinished)
-    for lack in report.lacks:
-        yield f"{lack.text()}\n\n    {lack.command()}"
+    for runs in report.missing:
+        yield f"{runs.text()}\n\n    {runs.command()}"
 
 
 def _items(lines: list[str]) -> str:

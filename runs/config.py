@@ -1,11 +1,11 @@
 """The configuration of a run, resolved from its sources and checked key by key.
 
 In rising order: Dassl's and the methods' defaults; the dataset's YAML; the method's YAML; the per-dataset
-overrides in `datasets.yaml` beside the method's YAML; for `--eval-only --model-dir D` the method's settings
-recorded in `D/config.yaml` (so that a model is built as it was trained); the command line (`options`). What `INPUT`
-says of the images is the checkpoint's (`trainers.shared.images`), unless the command line says otherwise. How their
-files are read (INPUT.READ) goes by the data: a user's own are turned upright, others stay as the CoOp family reads
-them. No value is out of bounds (`bounds`).
+overrides in `datasets.yaml` beside the method's YAML; for `--eval-only --model-dir D` the method's settings recorded
+in `D/config.yaml` (so that a model is built as it was trained); the command line (`options`). Before each YAML come
+the files that it builds on (`trainers.shared.config_files`). What `INPUT` says of the images is the checkpoint's
+(`trainers.shared.images`), unless the command line says otherwise. How their files are read (INPUT.READ) goes by the
+data: a user's own are turned upright, others stay as the CoOp family reads them. No value is out of bounds (`bounds`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from yacs.config import CfgNode
 
+from common.names import suggest
 from dassl.config import get_cfg_default
 from runs import bounds
-from runs.names import suggest
 from runs.options import coerce, command_line, refuse_two_values
+from trainers.shared.config_files import read_yaml, with_bases
 from trainers.shared.images import follow_checkpoint
 
 OVERRIDES = "datasets.yaml"
@@ -56,7 +56,7 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
     import datasets
     import trainers
 
-    files = [(path, read_yaml(path)) for path in (args.dataset_config_file, args.config_file) if path]
+    files = [file for path in (args.dataset_config_file, args.config_file) if path for file in with_bases(path)]
     given = command_line(args)
     pairs = [(key, value) for key, value, _ in given]
     cfg = default_cfg(dict(pairs).get("TRAINER.NAME") or trainer_named_in(tree for _, tree in files))
@@ -74,10 +74,10 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
 
     if args.config_file and chosen.TASK != "CD":
         # A cross-dataset run has one setting for the source and every target.
-        path = Path(args.config_file).with_name(OVERRIDES)
-        overrides = _overrides(path, chosen.DATASET.NAME, datasets.NAMES)
-        merge(cfg, overrides, f"{path}: {chosen.DATASET.NAME}")
-        files.append((str(path), overrides))
+        beside = Path(args.config_file).with_name(OVERRIDES)
+        for path, overrides in _overrides(beside, chosen.DATASET.NAME, datasets.NAMES):
+            merge(cfg, overrides, f"{path}: {chosen.DATASET.NAME}")
+            files.append((path, overrides))
     if args.eval_only and args.model_dir:
         _merge_recorded(cfg, Path(args.model_dir) / RESOLVED, chosen.TRAINER.NAME)
     merge_pairs(cfg, pairs)
@@ -101,7 +101,7 @@ def reading_of(dataset: str) -> str:
 
 
 def default_cfg(trainer: str = "") -> CfgNode:
-    """Every key with its default, those of a trainer that is not ours included."""
+    """Return every key with its default, those of a trainer that is not ours included."""
     import trainers
 
     cfg = get_cfg_default()
@@ -110,13 +110,13 @@ def default_cfg(trainer: str = "") -> CfgNode:
 
 
 def trainer_named_in(trees: Iterable[dict[str, Any]]) -> str:
-    """The trainer that the last of these configurations names, or ""."""
+    """Return the trainer that the last of these configurations names, or ""."""
     groups = [tree["TRAINER"] for tree in trees if isinstance(tree.get("TRAINER"), dict)]
     return str(next((group["NAME"] for group in reversed(groups) if group.get("NAME")), ""))
 
 
 def get(cfg: CfgNode, key: str) -> Any:
-    """The value of the dotted `key`. Raises KeyError when there is none."""
+    """Return the value of the dotted `key`. Raises KeyError when there is none."""
     node = cfg
     for part in key.split("."):
         node = node[part]
@@ -124,31 +124,12 @@ def get(cfg: CfgNode, key: str) -> Any:
 
 
 def flatten(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """All leaves of a configuration as (dotted key, value)."""
+    """Yield all leaves of a configuration as (dotted key, value)."""
     for key, value in cfg.items():
         if isinstance(value, CfgNode):
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML mapping. Raises FileNotFoundError or ValueError naming the file."""
-    path = Path(path)
-    if not path.is_file():
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"no configuration file {path}: there is no folder {path.parent}")
-        beside = [file.name for file in path.parent.glob("*.yaml")]
-        raise FileNotFoundError(f"no configuration file {path}; {suggest(path.name, beside)}")
-    try:
-        tree = yaml.safe_load(path.read_bytes())  # with a mark UTF-16 is read too
-    except (yaml.YAMLError, ValueError, LookupError, TypeError) as error:  # a bad scalar raises what it likes
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise ValueError(f"{path} must hold a mapping of configuration keys, not {type(tree).__name__}")
-    return tree
 
 
 def merge(
@@ -185,7 +166,7 @@ def merge_pairs(cfg: CfgNode, pairs: Iterable[tuple[str, Any]], source: str = "c
 
 
 def identity(cfg: CfgNode) -> dict[str, Any]:
-    """What makes this run this run: every setting that can change its result, flat and JSON-ready.
+    """Return what makes this run this run: every setting that can change its result, flat and JSON-ready.
 
     Settings of other methods do not count, so a method added later leaves the identity of old runs alone.
     """
@@ -200,7 +181,7 @@ def identity(cfg: CfgNode) -> dict[str, Any]:
 
 
 def identity_defaults(cfg: CfgNode) -> dict[str, Any]:
-    """What the keys of `identity` are where nothing sets them: so much a record says that is older than a key."""
+    """Return the keys of `identity` with their defaults, which hold for a record that is older than a key."""
     defaults = default_cfg(cfg.TRAINER.NAME)
     defaults.TRAINER.NAME = cfg.TRAINER.NAME
     defaults.OFFICIAL_STREAM = False  # so it was before there was a choice
@@ -208,7 +189,7 @@ def identity_defaults(cfg: CfgNode) -> dict[str, Any]:
 
 
 def own_keys(cfg: CfgNode, trainer: str) -> list[str]:
-    """The keys under TRAINER that a trainer reads: its row's node (`TipAdapterF`: `TIPADAPTER`); without a row, any."""
+    """Return the keys under TRAINER that a trainer reads: its row's node (`TipAdapterF`: `TIPADAPTER`), else any."""
     import trainers
 
     if trainer in trainers.METHODS:
@@ -227,17 +208,18 @@ def _check_name(what: str, name: str, known: Iterable[str], argument: str) -> No
         raise ValueError(f"unknown {what} {name}; {suggest(name, known)}")
 
 
-def _overrides(path: Path, dataset: str, known: Iterable[str]) -> dict[str, Any]:
-    """What the file of overrides has for a dataset, nothing where there is no file."""
+def _overrides(path: Path, dataset: str, known: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Return what the file of overrides and its bases have for a dataset, as (path, content), the weakest first."""
     if not path.is_file():
-        return {}
-    overrides = read_yaml(path)
-    for name, tree in overrides.items():
-        if name not in known:
-            raise ValueError(f"{path}: unknown dataset {name}; {suggest(str(name), known)}")
-        if not isinstance(tree, dict):
-            raise ValueError(f"{path}: {name} must hold a mapping of configuration keys")
-    return overrides.get(dataset, {})
+        return []
+    files = with_bases(path)
+    for source, content in files:
+        for name, tree in content.items():
+            if name not in known:
+                raise ValueError(f"{source}: unknown dataset {name}; {suggest(str(name), known)}")
+            if not isinstance(tree, dict):
+                raise ValueError(f"{source}: {name} must hold a mapping of configuration keys")
+    return [(source, content[dataset]) for source, content in files if dataset in content]
 
 
 def _merge_recorded(cfg: CfgNode, path: Path, trainer: str) -> None:

@@ -80,7 +80,7 @@ def compare(
 
 
 def remarks(trainer: Any, cfg: Any) -> dict[str, str]:
-    """What a reader of the result should know of its data, by kind: a half of two classes, a very small test."""
+    """Return what a reader of the result should know of its data, by kind: a half of two classes, a small test."""
     dataset = trainer.dm.dataset
     said = {}
     if cfg.DATASET.SUBSAMPLE_CLASSES != "all" and dataset.num_classes == 2:

@@ -15,7 +15,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "pillow", "scikit-learn", "open_cli
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a result."""
+    """Return the versions of Python and of the packages that decide a result."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -26,13 +26,13 @@ def versions() -> dict[str, str]:
 
 
 def project_version() -> str:
-    """The project's version, from its `pyproject.toml`."""
+    """Return the project's version, from its `pyproject.toml`."""
     found = re.search(r'^version = "(.+)"$', (PROJECT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     return found.group(1) if found else "unknown"
 
 
 def commit() -> dict[str, Any] | None:
-    """The project's commit and whether tracked files differ from it; None outside a checkout or without git."""
+    """Return the project's commit and whether tracked files differ from it; None outside a checkout or without git."""
     head = _git("rev-parse", "HEAD")
     top = _git("rev-parse", "--show-toplevel")
     if head is None or top is None or Path(top).resolve() != PROJECT:
@@ -49,7 +49,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def device_name(device: Any) -> str:
-    """A torch device in words, such as `cuda (NVIDIA H100)`."""
+    """Return a torch device in words, such as `cuda (NVIDIA H100)`."""
     import torch
 
     if torch.device(device).type == "cuda":
@@ -58,7 +58,7 @@ def device_name(device: Any) -> str:
 
 
 def peak_memory(device: Any) -> dict[str, Any] | None:
-    """Peak memory so far: of CUDA's allocator, or the process's largest resident size. None if unknown."""
+    """Return the peak memory so far: of CUDA's allocator, or the process's largest resident size. None if unknown."""
     import torch
 
     if torch.device(device).type == "cuda":

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from common.files import write_json, write_text
 from runs.config import RESOLVED, read_yaml
 from runs.engine import cpu_seconds
-from runs.files import write_json, write_text
 
 RECORD = "record.json"
 LOCK = "run.lock"
@@ -39,7 +39,7 @@ class DataDiffers(ValueError):
 
 
 def read(directory: str | Path) -> dict[str, Any] | None:
-    """The record in `directory`, or None when there is none. Raises DamagedRecord naming the file."""
+    """Read the record in `directory`, or None when there is none. Raises DamagedRecord naming the file."""
     path = Path(directory) / RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -59,12 +59,12 @@ def write(directory: Path, record: dict[str, Any]) -> None:
 
 
 def digest(content: dict[str, Any]) -> str:
-    """SHA-256 over JSON content, whatever the order of its keys; 64 hex digits. ValueError for NaN: JSON has none."""
+    """Return the SHA-256 over JSON content, whatever the order of its keys. ValueError for NaN: JSON has none."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], defaults: Mapping[str, Any] = NONE) -> list[str]:
-    """`key: old -> new` for each setting that differs, by key; what only one side has shows as `(none)`.
+    """List `key: old -> new` for each setting that differs, by key; what only one side has shows as `(none)`.
 
     A key that `old` lacks has its value in `defaults`, if there is one.
     """
@@ -104,7 +104,7 @@ class Run:
         self.started, self.cpu_started = time.monotonic(), cpu_seconds()
 
     def state(self) -> tuple[str, str]:
-        """What stands in the folder: (`none`, `running`, `preempted`, `failed` or `success`, a line to print or "").
+        """Return what stands in the folder: (none, running, preempted, failed or success; a line to print or "").
 
         Reads only.
 

@@ -8,9 +8,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from common.files import write_bytes
 from runs.engine import OURS, macro_f1
 from runs.environment import device_name, peak_memory
-from trainers.shared.atomic import write_bytes
 
 PREDICTIONS = "predictions.npz"
 

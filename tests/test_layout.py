@@ -19,6 +19,7 @@ import mmrl
 import train
 import trainers
 from runs import config
+from tests.runs.resolved import BASES, method_files
 from tests.standin.surface import importable
 
 ROOT = Path(train.__file__).parent
@@ -150,12 +151,6 @@ def test_json_that_is_written_is_json():
     assert not found
 
 
-def method_configs() -> list[Path]:
-    return [
-        path for path in sorted(CONFIGS.rglob("*.yaml")) if path.parent.name != "datasets" and path.stem != "datasets"
-    ]
-
-
 def dataset_configs() -> list[Path]:
     """All but a user's copies of the two for own data."""
     originals = {"ImageFolder": "imagefolder", "Table": "table"}
@@ -172,8 +167,10 @@ def build(dataset: Path, method: Path, *options: str):
 def test_all_configurations_are_seen():
     overrides = set(CONFIGS.rglob("trainers/*/datasets.yaml"))
     copies = set((CONFIGS / "datasets").rglob("*.yaml")) - set(dataset_configs())
-    assert set(CONFIGS.rglob("*.y*ml")) == {*dataset_configs(), *method_configs(), *overrides, *copies}
-    assert {path.parent.name for path in method_configs()} == set(trainers.METHODS)
+    bases = set(BASES.glob("*.yaml"))
+    assert set(CONFIGS.rglob("*.y*ml")) == {*dataset_configs(), *method_files(), *overrides, *copies, *bases}
+    assert len(bases) == 3 and all(path.read_text().startswith("# ") for path in bases)
+    assert {path.parent.name for path in method_files()} == set(trainers.METHODS)
     assert len(dataset_configs()) == len(datasets.NAMES)
 
 
@@ -203,7 +200,7 @@ def test_every_dataset_has_one_configuration():
     assert sorted(named) == sorted(datasets.NAMES)
 
 
-@pytest.mark.parametrize("path", method_configs(), ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize("path", method_files(), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_method_configuration_builds_and_names_a_trainer(path):
     cfg = build(CONFIGS / "datasets/digits.yaml", path)
     assert cfg.TRAINER.NAME == path.parent.name and path.parent.name in trainers.METHODS

@@ -12,7 +12,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from .shared import engine, foreign
+from .shared import config_files, engine, foreign
 
 
 @dataclass(frozen=True)
@@ -209,6 +209,15 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
             cfg.TRAINER[entry.node] = CfgNode(dict(entry.defaults))
     if is_foreign(trainer):
         getattr(foreign.module(trainer), "extend_cfg", lambda _: None)(cfg)
+
+
+def merge_from_file(cfg: Any, path: str) -> None:
+    """Merge a YAML file and those that it builds on (``_BASE_``) into ``cfg``, as ``cfg.merge_from_file`` merges one.
+
+    For train scripts of the CoOp family. Raises as ``config_files.with_bases`` and yacs do.
+    """
+    for _, content in config_files.with_bases(path):
+        cfg.merge_from_other_cfg(CfgNode(content))
 
 
 def is_foreign(name: str) -> bool:

@@ -11,7 +11,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from trainers.shared.atomic import write_bytes
+from common.files import write_bytes
 
 from .measure import Row
 from .observe import Observed

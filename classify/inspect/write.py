@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from runs.files import write_json, write_text
+from common.files import write_json, write_text
 
 from . import class_plots, measure, plots, project
 from .measure import Row

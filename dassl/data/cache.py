@@ -79,5 +79,5 @@ def build_image_cache(
 
 
 def decoded_bytes(size: tuple[int, int]) -> int:
-    """Bytes of a decoded image of this (width, height)."""
+    """Return the bytes of a decoded image of this (width, height)."""
     return size[0] * size[1] * BYTES_PER_PIXEL

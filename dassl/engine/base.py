@@ -76,14 +76,14 @@ class TrainerBase(Resumable):
                 self._scheds[name].step()
 
     def get_current_lr(self, names: Names = None) -> float:
-        """Learning rate of the first parameter group of the first model."""
+        """Return the learning rate of the first parameter group of the first model."""
         name = self.get_model_names(names)[0]
         return self._optims[name].param_groups[0]["lr"]
 
     # One step
 
     def detect_anomaly(self, loss: Tensor) -> None:
-        """FloatingPointError naming epoch and batch if the loss is not finite."""
+        """Raise FloatingPointError naming epoch and batch if the loss is not finite."""
         if not torch.isfinite(loss).all():
             raise FloatingPointError(
                 f"the loss is {loss.detach().float().mean().item()} in epoch {self.epoch + 1}, "
@@ -119,12 +119,7 @@ class TrainerBase(Resumable):
     # Checkpoints
 
     def save_model(
-        self,
-        epoch: int,
-        directory: str,
-        is_best: bool = False,
-        val_result: float | None = None,
-        model_name: str = "",
+        self, epoch: int, directory: str, is_best: bool = False, val_result: float | None = None, model_name: str = ""
     ) -> None:
         """Save each model, optimiser and schedule to `{directory}/{name}/model.pth.tar-{epoch + 1}`."""
         for name in self.get_model_names():
@@ -236,11 +231,11 @@ class TrainerBase(Resumable):
         raise NotImplementedError
 
     def forward_backward(self, batch: Any) -> Any:
-        """One training step; returns a dict of scalars for the log."""
+        """Take one training step; returns a dict of scalars for the log."""
         raise NotImplementedError
 
     def model_inference(self, input: Any) -> Any:
-        """Scores `[B, C]` for a batch of images."""
+        """Return scores `[B, C]` for a batch of images."""
         raise NotImplementedError
 
 

@@ -14,7 +14,4 @@ TRAINER_REGISTRY = Registry("TRAINER")
 
 def build_trainer(cfg: Any) -> Any:
     """Build the trainer that `cfg.TRAINER.NAME` names; ValueError if there is none of that name."""
-    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-    if cfg.VERBOSE:
-        print(f"Loading trainer: {cfg.TRAINER.NAME}")
-    return trainer(cfg)
+    return TRAINER_REGISTRY.build("Loading trainer", cfg.TRAINER.NAME, cfg.VERBOSE, cfg)

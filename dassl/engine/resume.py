@@ -41,23 +41,23 @@ class Resumable:
         self._stop_requested = False
 
     def get_model_names(self, names: Any = None) -> list[str]:
-        """Names of the models."""
+        """Return the names of the models."""
         raise NotImplementedError
 
     def depends_on(self) -> str:
-        """What else a rolling file belongs to, such as a digest of frozen weights; "" for nothing."""
+        """Return what else a rolling file belongs to, such as a digest of frozen weights; "" for nothing."""
         return ""
 
     def data_facts(self) -> dict[str, Any]:
-        """What tells the images that training goes on with from others, as plain values; {} for nothing."""
+        """Return plain values that tell the images of this training from others; {} for nothing."""
         return {}
 
     def data_changes(self, told: dict[str, Any]) -> str:
-        """How the images differ from those of which `data_facts` told this, in one line; "" if they do not."""
+        """Return how the images differ from those of which `data_facts` told this, in one line; "" if they do not."""
         return ""
 
     def extra_state(self) -> dict[str, Any]:
-        """What else decides how training goes on: tensors and plain values, for `load_extra_state`."""
+        """Return what else decides how training goes on, tensors and plain values, for `load_extra_state`."""
         return {}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
@@ -159,7 +159,7 @@ class Resumable:
             raise Preempted
 
     def open_streams(self, *loaders: DataLoader, endless: bool = False) -> tuple[list[BatchStream], int]:
-        """The batches of an epoch, and how many of its steps are done already: 0 unless it is resumed in its middle."""
+        """Return the batches of an epoch, and how many of its steps are done: 0 unless it is resumed in its middle."""
         self._streams = [BatchStream(loader, endless) for loader in loaders]
         state, self._mid_epoch = self._mid_epoch, None
         if state is None:

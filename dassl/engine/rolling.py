@@ -20,7 +20,7 @@ class RollingFile:
         self.previous = Path(directory) / PREVIOUS_FILE
 
     def exists(self) -> bool:
-        """Whether there is either generation."""
+        """Return whether there is either generation."""
         return self.path.is_file() or self.previous.is_file()
 
     def write(self, state: dict[str, Any]) -> None:
@@ -28,7 +28,7 @@ class RollingFile:
         atomic_save(state, self.path, backup=self.previous)
 
     def read(self) -> dict[str, Any]:
-        """The newest state that is whole; says so if that is not the newest file.
+        """Return the newest state that is whole; says so if that is not the newest file.
 
         Raises FileNotFoundError if there is none, ValueError naming the file if none is whole.
         """

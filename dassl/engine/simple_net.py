@@ -40,7 +40,7 @@ class SimpleNet(nn.Module):
         return self._fdim
 
     def forward(self, x: Tensor, return_feature: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Images `[B, 3, H, W]` -> scores `[B, C]`, and with `return_feature` also features `[B, fdim]`."""
+        """Compute scores `[B, C]`, and with `return_feature` also features `[B, fdim]`."""
         features = self.backbone(x)
         if self.head is not None:
             features = self.head(features)

@@ -27,7 +27,7 @@ class Soundness:
         self._sound.append(low.isfinite() & high.isfinite())
 
     def check(self, method: str, split: str) -> None:
-        """FloatingPointError, with the method, the split and the first image, if any score was NaN or infinite."""
+        """Raise FloatingPointError, naming method, split and first image, if any score was NaN or infinite."""
         if not self._sound:
             return
         sound = torch.cat(self._sound).tolist()

@@ -40,7 +40,7 @@ class BatchStream:
         return batch
 
     def place(self) -> dict[str, Any]:
-        """Where the stream stands: the random generators when it (re)started, and the batches taken since."""
+        """Return where the stream stands: the random generators when it (re)started, and the batches taken since."""
         return {"rng": self._rng, "taken": self._taken}
 
     def go_to(self, place: dict[str, Any]) -> None:

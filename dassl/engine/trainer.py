@@ -40,7 +40,7 @@ __getattr__ = names_from(
 
 
 def choose_device(use_cuda: bool) -> torch.device:
-    """CUDA, else Apple's MPS, where present and `use_cuda`; else the CPU."""
+    """Return CUDA, else Apple's MPS, where present and `use_cuda`; else the CPU."""
     if use_cuda and torch.cuda.is_available():
         return torch.device("cuda")
     if use_cuda and torch.backends.mps.is_available():
@@ -73,7 +73,7 @@ class SimpleTrainer(TrainerBase):
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
 
     def check_cfg(self, cfg: Any) -> None:
-        """Hook: raise ValueError if the configuration does not suit the trainer."""
+        """Raise ValueError (a hook) if the configuration does not suit the trainer."""
 
     def build_data_loader(self) -> None:
         """Set `dm`, loaders and facts about the classes; trainers with their own DataManager replace this."""
@@ -175,11 +175,11 @@ class SimpleTrainer(TrainerBase):
         return next(iter(results.values()))
 
     def model_inference(self, input: Any) -> Tensor:
-        """Scores `[B, C]` for images `[B, 3, H, W]`."""
+        """Return scores `[B, C]` for images `[B, 3, H, W]`."""
         return self.model(input)
 
     def parse_batch_test(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Images and labels on the device."""
+        """Return images and labels on the device."""
         return batch["img"].to(self.device), batch["label"].to(self.device)
 
 
@@ -194,11 +194,11 @@ class _EpochLog:
         self.last = time.time()
 
     def loaded(self) -> None:
-        """A batch has arrived."""
+        """Note that a batch has arrived."""
         self.data_time.update(time.time() - self.last)
 
     def stepped(self, summary: dict[str, Any] | None) -> None:
-        """A training step is done."""
+        """Note that a training step is done, and log what is due."""
         t = self.trainer
         self.batch_time.update(time.time() - self.last)
         t.tally.training.seconds += self.batch_time.val
@@ -231,7 +231,7 @@ class TrainerX(SimpleTrainer):
     """Trains on labelled images; a method implements `build_model` and `forward_backward`."""
 
     def run_epoch(self) -> None:
-        """One pass over `train_loader_x`."""
+        """Train on all batches of `train_loader_x` once."""
         self.set_model_mode("train")
         self.num_batches = len(self.train_loader_x)
         (batches,), done = self.open_streams(self.train_loader_x)
@@ -256,7 +256,7 @@ class TrainerX(SimpleTrainer):
         self.model_update(names)
 
     def parse_batch_train(self, batch: Any) -> Any:
-        """Images, labels and domains on the device."""
+        """Return images, labels and domains on the device."""
         return tuple(batch[key].to(self.device) for key in ("img", "label", "domain"))
 
 
@@ -264,7 +264,7 @@ class TrainerXU(SimpleTrainer):
     """Trains on labelled and unlabelled images; a method's `forward_backward` takes a batch of each."""
 
     def run_epoch(self) -> None:
-        """TRAIN.COUNT_ITER (train_x, train_u, smaller_one) sets the steps; the shorter loader starts over."""
+        """Take as many steps as TRAIN.COUNT_ITER (train_x, train_u, smaller_one) says; a shorter loader starts over."""
         if self.train_loader_u is None:
             raise ValueError(f"trainer {type(self).__name__} needs unlabelled images, but the dataset has no train_u")
         self.set_model_mode("train")
@@ -287,13 +287,9 @@ class TrainerXU(SimpleTrainer):
         return counts[rule]
 
     def forward_backward(self, batch_x: Any, batch_u: Any) -> Any:  # type: ignore[override]
-        """One training step; returns a dict of scalars for the log."""
+        """Take one training step; returns a dict of scalars for the log."""
         raise NotImplementedError
 
     def parse_batch_train(self, batch_x: Any, batch_u: Any) -> Any:  # type: ignore[override]
-        """Labelled images, their labels, and unlabelled images, on the device."""
-        return (
-            batch_x["img"].to(self.device),
-            batch_x["label"].to(self.device),
-            batch_u["img"].to(self.device),
-        )
+        """Return labelled images, their labels, and unlabelled images, on the device."""
+        return (batch_x["img"].to(self.device), batch_x["label"].to(self.device), batch_u["img"].to(self.device))

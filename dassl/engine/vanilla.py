@@ -27,5 +27,5 @@ class Vanilla(TrainerX):
         return summary
 
     def parse_batch_train(self, batch: Any) -> Any:
-        """Images and labels on the device."""
+        """Return images and labels on the device."""
         return super().parse_batch_train(batch)[:2]

@@ -14,7 +14,4 @@ EVALUATOR_REGISTRY = Registry("EVALUATOR")
 
 def build_evaluator(cfg: Any, **kwargs: Any) -> Any:
     """Build the evaluator that `cfg.TEST.EVALUATOR` names; ValueError if there is none of that name."""
-    evaluator = EVALUATOR_REGISTRY.get(cfg.TEST.EVALUATOR)
-    if cfg.VERBOSE:
-        print(f"Loading evaluator: {cfg.TEST.EVALUATOR}")
-    return evaluator(cfg, **kwargs)
+    return EVALUATOR_REGISTRY.build("Loading evaluator", cfg.TEST.EVALUATOR, cfg.VERBOSE, cfg, **kwargs)

@@ -18,7 +18,7 @@ __getattr__ = names_from(__name__, {"sklearn.metrics": "confusion_matrix f1_scor
 
 
 def macro_f1(true: Sequence[int], predicted: Sequence[int]) -> float:
-    """The mean F1 in percent over the classes that occur in ``true``: 2 hits / (occurrences + predictions).
+    """Return the mean F1 in percent over the classes that occur in ``true``: 2 hits / (occurrences + predictions).
 
     As scikit-learn has it, whose import would be a tenth of the start-up of every run.
     """
@@ -70,7 +70,7 @@ class Classification(EvaluatorBase):
         self._y_pred: list[int] = []
 
     def process(self, mo: Tensor, gt: Tensor) -> None:
-        """mo: scores `[B, C]`; gt: labels `[B]`."""
+        """Take in scores `mo` `[B, C]` and labels `gt` `[B]`."""
         pairs = torch.stack((mo.argmax(1), gt)).cpu()  # one transfer per batch
         self._correct += int((pairs[0] == pairs[1]).sum())
         self._total += pairs.shape[1]
@@ -78,7 +78,7 @@ class Classification(EvaluatorBase):
         self._y_true.extend(pairs[1].tolist())
 
     def per_class_counts(self) -> dict[int, tuple[int, int]]:
-        """Label -> (correct, total), for the labels that occurred, in rising order."""
+        """Return label -> (correct, total), for the labels that occurred, in rising order."""
         counts = {label: (0, 0) for label in sorted(set(self._y_true))}
         for label, prediction in zip(self._y_true, self._y_pred, strict=True):
             correct, total = counts[label]
@@ -96,7 +96,7 @@ class Classification(EvaluatorBase):
         return matches
 
     def evaluate(self) -> OrderedDict[str, float]:
-        """Raises ValueError if nothing was processed."""
+        """Print and return the results; raises ValueError if nothing was processed."""
         if self._total == 0:
             raise ValueError("nothing to evaluate: the evaluator has seen no image")
         accuracy = 100.0 * self._correct / self._total

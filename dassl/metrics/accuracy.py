@@ -10,7 +10,7 @@ from torch import Tensor
 
 @torch.no_grad()
 def compute_accuracy(output: Tensor | Sequence[Tensor], target: Tensor, topk: Sequence[int] = (1,)) -> list[Tensor]:
-    """Percentage of samples whose label is among the k highest scores, for each k.
+    """Return the percentage of samples whose label is among the k highest scores, for each k.
 
     output: scores `[B, C]` (of a tuple or list, the first); target: labels `[B]`. Returns a `[1]` tensor per
     k.

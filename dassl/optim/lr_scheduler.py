@@ -34,7 +34,7 @@ class _BaseWarmupScheduler(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def warmup_lrs(self) -> list[float]:
-        """Rates of the parameter groups at `self.last_epoch < self.warmup_epoch`."""
+        """Return the rates of the parameter groups at `self.last_epoch < self.warmup_epoch`."""
         raise NotImplementedError
 
     def get_lr(self) -> list[Any]:
@@ -53,11 +53,11 @@ class _BaseWarmupScheduler(LRScheduler):
                     print(f"Adjusting learning rate of group {number} to {rate:.4e}.")
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values only: the successor is stored as its own state."""
+        """Return plain values only: the successor is stored as its own state."""
         return {**super().state_dict(), "successor": self.successor.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Raises ValueError for a state of the public Dassl, which holds objects instead of values."""
+        """Take back such a state; raises ValueError for the public Dassl's, which holds objects instead of values."""
         own = dict(state_dict)
         successor = own.pop("successor", None)
         if not isinstance(successor, dict):

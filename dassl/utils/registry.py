@@ -55,6 +55,13 @@ class Registry:
             raise ValueError(f"unknown {self._name} '{name}'{nearest(name, self._obj_map)}")
         return self._obj_map[name]
 
+    def build(self, what: str, name: str, verbose: bool, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the object called `name`, and say so first if `verbose`; ValueError as `get`."""
+        make = self.get(name)
+        if verbose:
+            print(f"{what}: {name}")
+        return make(*args, **kwargs)
+
     def registered_names(self) -> list[str]:
         """Return the names in the order in which they were registered."""
         return list(self._obj_map)

@@ -51,7 +51,7 @@ def write_json(obj: Any, fpath: str | os.PathLike[str]) -> None:
 
 
 def listdir_nohidden(path: str | os.PathLike[str], sort: bool = False) -> list[str]:
-    """Names in a folder that do not start with a dot."""
+    """Return the names in a folder that do not start with a dot."""
     names = [name for name in os.listdir(path) if not name.startswith(".")]
     return sorted(names) if sort else names
 
@@ -114,9 +114,5 @@ def collect_env_info() -> str:
         lines += [f"GPU {i}: {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
     elif torch.backends.mps.is_available():
         lines.append("GPU: Apple (MPS)")
-    lines += [
-        f"CPU threads: {torch.get_num_threads()}",
-        f"NumPy: {np.__version__}",
-        f"Pillow: {PIL.__version__}",
-    ]
+    lines += [f"CPU threads: {torch.get_num_threads()}", f"NumPy: {np.__version__}", f"Pillow: {PIL.__version__}"]
     return "\n".join(lines)

@@ -76,7 +76,7 @@ def _reading_dassl_pickles() -> Iterator[None]:
 
 
 def atomic_save(state: Any, path: PathLike, backup: PathLike | None = None) -> None:
-    """`torch.save` that leaves the old file or the complete new one under `path`, after a kill or a power cut.
+    """Save like `torch.save`, and leave the old file or the complete new one under `path`, after a kill or a power cut.
 
     The old file becomes `backup`, if one is named; killed right then, only `backup` is there. Raises OSError naming
     `path`, such as for a full disk; the old file is then as it was.
@@ -217,7 +217,7 @@ def open_specified_layers(model: nn.Module, open_layers: str | list[str]) -> Non
 
 
 def count_num_param(model: nn.Module | None = None, params: Any = None) -> int:
-    """Number of parameters of `model`, or of `params` (tensors, or a group `{"params": tensors}`)."""
+    """Return the number of parameters of `model`, or of `params` (tensors, or a group `{"params": tensors}`)."""
     if model is not None:
         return sum(p.numel() for p in model.parameters())
     if params is not None:

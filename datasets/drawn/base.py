@@ -50,7 +50,7 @@ class DrawnLoader(WrittenLoader):
 
     @classmethod
     def made(cls, folder: str) -> dict[str, Any]:
-        """The version, the SHA-256 of the grey values, and what drew them."""
+        """Return the version, the SHA-256 of the grey values, and what drew them."""
         drawn_by = f"Pillow {Image.__version__}, FreeType {features.version('freetype2')}"
         return {"version": VERSION, "pixels": pixels_digest(folder, cls.classes), "drawn_by": drawn_by}
 
@@ -85,7 +85,7 @@ class DrawnVariant(DrawnLoader):
         return test_only(self.check(self.derive(random.Random()), self.image_dir).test)
 
     def check(self, splits: Splits, source: str) -> Splits:
-        """The test list alone, as `SplitLoader.check` does for all three."""
+        """Check the test list alone, as `SplitLoader.check` does for all three."""
         return super().check(test_only(splits.test), source)
 
     def select(self, splits: Splits, shots: int, seed: int) -> Splits:
@@ -93,12 +93,12 @@ class DrawnVariant(DrawnLoader):
 
 
 def seed_of(*words: object) -> int:
-    """A seed for one picture, of the version and these words."""
+    """Return a seed for one picture, of the version and these words."""
     return int.from_bytes(hashlib.sha256(repr((VERSION, *words)).encode()).digest()[:4], "little")
 
 
 def pixels_digest(folder: str, classes: Iterable[str]) -> str:
-    """SHA-256 over the grey values of all pictures, whatever the PNG files' compression."""
+    """Return the SHA-256 over the grey values of all pictures, whatever the PNG files' compression."""
     digest = hashlib.sha256()
     for name in classes:
         for file in class_files(os.path.join(folder, name)):
@@ -108,5 +108,5 @@ def pixels_digest(folder: str, classes: Iterable[str]) -> str:
 
 
 def chars_of(fonts: tuple[str, ...], chars: str) -> tuple[Char, ...]:
-    """Every character in every font."""
+    """Pair every character with every font."""
     return tuple((font, char) for font in fonts for char in chars)

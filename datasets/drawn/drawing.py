@@ -69,7 +69,7 @@ class Look:
 
 
 def draw(char: Char, look: Look, rng: np.random.RandomState) -> Image.Image:
-    """An RGB picture of a character, 32 x 32."""
+    """Draw an RGB picture of a character, 32 x 32."""
     ink = _bend(_thickened(char, round(rng.uniform(*look.stroke)), look.outline), look, rng)
     for _ in range(rng.randint(look.strokes + 1)):
         _cross(ink, rng)

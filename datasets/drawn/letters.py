@@ -17,7 +17,7 @@ LOOK = Look(turn=6, slant=0.2, flat=0.55, stroke=(0, 5))
 
 
 def class_of(letter: str) -> str:
-    """The class name, as in the captions of the embedded CLIP."""
+    """Return the class name, as in the captions of the embedded CLIP."""
     return f"capital_{letter.lower()}"
 
 

@@ -15,7 +15,7 @@ ELSEWHERE = {0x1D53F: "ℍ", 0x1D548: "ℚ", 0x1D549: "ℝ"}  # letters that Uni
 
 
 def renditions(letter: str) -> str:
-    """The letter in each of the alphabets."""
+    """Return the letter in each of the alphabets."""
     codes = [start + ord(letter) - ord("A") for start in ALPHABETS]
     return "".join(ELSEWHERE.get(code, chr(code)) for code in codes)
 

@@ -54,11 +54,11 @@ class OwnLoader(Loader):
             raise FileNotFoundError(f"{self.name}: DATASET.FOLDER {self.image_dir} not found: put your images there")
 
     def inside(self, path: str) -> str:
-        """A path that is relative to the dataset's folder unless it is absolute."""
+        """Complete a path that is relative to the dataset's folder unless it is absolute."""
         return os.path.normpath(os.path.join(self.dataset_dir, os.path.expanduser(path)))
 
     def class_names(self) -> dict[str, str] | None:
-        """Class names by key in the file's order, or None if there is no file of them; ``named_by`` is its path."""
+        """Return class names by key in their file's order, None without a file of them; ``named_by`` is its path."""
         folders = dict.fromkeys((self.given_dir, self.dataset_dir))
         paths = [os.path.join(folder, name) for folder in folders for name in NAMES_FILES]
         found = [path for path in paths if os.path.isfile(path)]
@@ -73,7 +73,7 @@ class OwnLoader(Loader):
         return read_names(path)
 
     def select(self, splits: Splits, shots: int, seed: int) -> Splits:
-        """As elsewhere; of images for testing only nothing is drawn."""
+        """Draw as every loader does; nothing is drawn of images for testing only."""
         return super().select(splits, -1 if splits.train is splits.test else shots, seed)
 
     def tell_apart(self, classes: Iterable[tuple[str, str, str]]) -> None:
@@ -82,7 +82,7 @@ class OwnLoader(Loader):
         tell_apart(self.name, named)
 
     def complete(self, parts: dict[str, list[Item]]) -> Splits:
-        """The three lists from those that are given (module's docstring), checked; what was made is said.
+        """Make the three lists from those that are given (module's docstring), check them, and say what was made.
 
         Raises:
             ValueError: another combination, one class only, or labels that do not fit together.
@@ -121,5 +121,5 @@ class OwnLoader(Loader):
 
 
 def no_image(name: str) -> str:
-    """Why a file is not read."""
+    """Say why a file is not read."""
     return f"not an image that can be read ({os.path.splitext(name)[1] or 'no suffix'})"

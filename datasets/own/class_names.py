@@ -17,7 +17,7 @@ INVISIBLE = frozenset(map(chr, (*VARIATION_SELECTORS, 0x034F, 0x115F, 0x1160, 0x
 
 
 def name_key(name: str) -> str:
-    """What is left of a class name once case, Unicode form, underscores, spaces and what cannot be seen are evened out.
+    """Return a class name with case, Unicode form, underscores, spaces and what cannot be seen evened out.
 
     Names with equal keys are one class: their prompts read alike.
     """
@@ -68,7 +68,7 @@ def _look_alike(texts: Iterable[str]) -> bool:
 
 
 def number_classes(keys: Iterable[str], names: dict[str, str] | None, source: str) -> dict[str, tuple[int, str]]:
-    """Label and name of each class key (folder, or class name of a table).
+    """Return label and name of each class key (folder, or class name of a table).
 
     Without a file of names the order is that of the sorted keys, underscores in a name become spaces; with one it is
     the file's, and names that no key has are left out. The Unicode form of keys does not matter: file systems differ.
@@ -88,7 +88,7 @@ def number_classes(keys: Iterable[str], names: dict[str, str] | None, source: st
 
 
 def read_names(path: str) -> dict[str, str]:
-    """Class names by key (folder, class or label, in NFC), in the file's order.
+    """Read class names by key (folder, class or label, in NFC), in the file's order.
 
     A text file has a key and a name per line, as ImageNet's classnames.txt of CoOp. A ``.json`` file has an object, or
     a list of names in the order of labels.

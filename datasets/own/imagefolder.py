@@ -58,7 +58,7 @@ class ImageFolder(OwnLoader):
         return self.complete({part: self.list_images(parts[part], classes[part], numbers) for part in parts})
 
     def parts(self, folders: Iterable[str]) -> dict[str, str]:
-        """Part -> its folder in the dataset's; class folders directly in it are one part without a folder.
+        """Return part -> its folder in the dataset's; class folders directly in it are one part without a folder.
 
         Raises:
             ValueError: two folders for one part.
@@ -87,7 +87,7 @@ class ImageFolder(OwnLoader):
         return found or {"train": ""}
 
     def only_folder(self, place: str) -> str:
-        """The one folder of folders that a folder holds, if it holds no images and no other folder; else ``""``."""
+        """Return the one folder of folders that a folder holds if it holds no images or other folders, else ``""``."""
         folders, files = self.look_into(place)
         if len(folders) != 1 or self.images_of(place, files):
             return ""
@@ -96,28 +96,28 @@ class ImageFolder(OwnLoader):
         return folders[0] if inner and not self.images_of(inside, files) else ""
 
     def follow(self, folder: str, inner: str) -> str:
-        """Path of a folder in one that holds nothing else, and say that it is read."""
+        """Return the path of a folder in one that holds nothing else, and say that it is read."""
         print(f"{self.name}: {folder} holds no other folder than {inner}: that is read")
         return os.path.join(folder, inner)
 
     def at(self, *places: str) -> str:
-        """Path of a place in the dataset's folder."""
+        """Return the path of a place in the dataset's folder."""
         return os.path.normpath(os.path.join(self.dataset_dir, *places))
 
     def look_into(self, place: str) -> tuple[list[str], list[str]]:
-        """Sorted names of the folders and of the files in a folder, without hidden ones, the system's and our own."""
+        """Return sorted names of a folder's folders and files, without hidden ones, the system's and our own."""
         with os.scandir(os.path.join(self.dataset_dir, place)) as found:
             entries = sorted((e.name, e.is_dir()) for e in found if not is_system_name(e.name))
         folders = [name for name, is_folder in entries if is_folder and (place or name != fewshot.FOLDER)]
         return folders, [name for name, is_folder in entries if not is_folder]
 
     def images_of(self, place: str, files: Iterable[str]) -> list[str]:
-        """Those of the files in a folder that are images."""
+        """Return those of the files in a folder that are images."""
         folder = os.path.join(self.dataset_dir, place, "")
         return [file for file in files if is_image_file(folder + file)]
 
     def list_images(self, place: str, classes: list[str], numbers: dict[str, tuple[int, str]]) -> list[Item]:
-        """All images of the class folders in a folder, in the order of labels; ``numbers`` by the keys' NFC form.
+        """List all images of a folder's class folders in the order of labels; ``numbers`` by the keys' NFC form.
 
         Raises:
             FileNotFoundError: an empty folder.
@@ -142,7 +142,7 @@ class ImageFolder(OwnLoader):
         return items
 
     def holder(self, folder: str) -> str:
-        """Where the images of a class folder are: in it, or in the one folder that is all it holds.
+        """Return where the images of a class folder are: in it, or in the one folder that is all it holds.
 
         Raises:
             ValueError: both, or other folders; the message says what to do about them.
@@ -171,5 +171,5 @@ class ImageFolder(OwnLoader):
 
 
 def listed(names: list[str]) -> str:
-    """The first names, and how many more there are."""
+    """List the first names, and say how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

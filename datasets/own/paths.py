@@ -24,7 +24,7 @@ class Finder:
         self._said = False
 
     def find(self, place: str, written: str) -> str:
-        """The path as the folder spells it; where there is no such file, as it is written, in its usual form.
+        """Return the path as the folder spells it; without such a file as it is written, in its usual form.
 
         Tried in turn, in any Unicode form: the path; with the escapes of `text` undone; with ``/`` for backslashes,
         which is said once.

@@ -18,7 +18,7 @@ Row = tuple[str, dict[str, Any]]
 
 
 def read_table(path: str) -> list[Row]:
-    """The rows of a CSV (``.csv``, ``.tsv``, ``.txt``) or JSON lines (``.jsonl``) file; all have the same columns.
+    """Read the rows of a CSV (``.csv``, ``.tsv``, ``.txt``) or JSON lines (``.jsonl``) file; all have the same columns.
 
     Raises:
         FileNotFoundError: there is none.
@@ -55,7 +55,7 @@ def read_table(path: str) -> list[Row]:
 
 
 def separator(text: str) -> str:
-    """What stands between the columns, as the header line tells: that which shows most columns that there are."""
+    """Return what stands between the columns: the mark at which the header line shows most known columns."""
     header = text.partition("\n")[0]
 
     def known(mark: str) -> int:
@@ -65,7 +65,7 @@ def separator(text: str) -> str:
 
 
 def csv_rows(path: str, text: str) -> Iterator[Row]:
-    """Rows of a CSV file with a header line; lines of empty values, as spreadsheets add, are blank lines."""
+    """Read the rows of a CSV file with a header line; lines of empty values, as spreadsheets add, are blank lines."""
     reader = csv.DictReader(io.StringIO(text), strict=True, delimiter=separator(text))
     try:
         columns = [column.strip().lower() for column in reader.fieldnames or ()]
@@ -84,7 +84,7 @@ def csv_rows(path: str, text: str) -> Iterator[Row]:
 
 
 def json_rows(path: str, text: str) -> Iterator[Row]:
-    """One JSON object per line."""
+    """Read the rows of a file with one JSON object per line."""
     for number, line in enumerate(text.split("\n"), start=1):
         place = f"{path}, line {number}"
         if not line.strip():

@@ -21,7 +21,7 @@ def split_by_path(groups: Iterable[list[Item]]) -> Splits:
 
 
 def boundaries(count: int) -> tuple[int, int]:
-    """Where validation and test begin among ``count`` images: half (rounded half to even), 70% (half down).
+    """Return where validation and test begin among ``count`` images: half (rounded half to even), 70% (half down).
 
     CoOp rounds 20% by itself, so that its second boundary can move by two when one image comes (from 17 to 18).
     """
@@ -29,7 +29,7 @@ def boundaries(count: int) -> tuple[int, int]:
 
 
 def rank(path: str) -> tuple[bytes, str]:
-    """What a path with ``/``, relative to the images' folder, is sorted by; the same in all Unicode forms of it.
+    """Return what a path (with ``/``, in the images' folder) is sorted by, whatever its Unicode form.
 
     The folder is hashed too, so that equal file names in two classes do not share their fate.
     """

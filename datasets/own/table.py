@@ -32,7 +32,7 @@ class Table(OwnLoader):
         self.table = self.inside(cfg.DATASET.TABLE)
 
     def fewshot_path(self, shots: int, seed: int) -> str:
-        """In a folder of the table's name, since several tables may share their images."""
+        """Return a path in a folder of the table's name, since several tables may share their images."""
         folder = os.path.join(self.dataset_dir, fewshot.FOLDER, os.path.basename(self.table))
         return os.path.join(folder, fewshot.file_name(shots, seed))
 
@@ -61,7 +61,7 @@ class Table(OwnLoader):
         return self.check(splits, self.table)
 
     def image_path(self, place: str, written: str) -> str:
-        """Path relative to the folder; ValueError for one outside or of a file that cannot be read."""
+        """Return the path relative to the folder; ValueError for one outside, or of a file that cannot be read."""
         full = os.path.normpath(os.path.join(self.dataset_dir, self.finder.find(place, written)))
         inside = os.path.join(self.dataset_dir, "")
         if not full.startswith(inside):
@@ -71,7 +71,7 @@ class Table(OwnLoader):
         return full[len(inside) :].replace(os.sep, "/")
 
     def classes(self, rows: list[Row]) -> Any:
-        """A function from place and row to label and class name.
+        """Return a function from place and row to label and class name.
 
         Raises:
             ValueError: no names for labels, names twice, or a label with two names.
@@ -100,7 +100,7 @@ class Table(OwnLoader):
         return lambda place, row: (label_of(place, row), row["classname"])
 
     def name_of(self, place: str, row: dict[str, Any], names: dict[str, str]) -> str:
-        """The name of a row's label; ValueError if the file of names has none."""
+        """Return the name of a row's label; ValueError if the file of names has none."""
         label = str(label_of(place, row))
         if label not in names:
             raise ValueError(f"{place}: the file of class names has no line for label {label}: add it")
@@ -108,7 +108,7 @@ class Table(OwnLoader):
 
 
 def label_of(place: str, row: dict[str, Any]) -> int:
-    """A row's label; ValueError if it is not a whole number from 0."""
+    """Return a row's label; ValueError if it is not a whole number from 0."""
     label = row["label"]
     if isinstance(label, str) and label.isascii() and label.isdecimal():
         return int(label)

@@ -15,14 +15,14 @@ from .sources import Source
 
 
 def require(path: Path, source: Source) -> None:
-    """ValueError unless the file has the size and the hash of the table."""
+    """Raise ValueError unless the file has the size and the hash of the table."""
     problem = mismatch(path, source)
     if problem:
         raise ValueError(f"{path} {problem}: it is damaged or another version; move it away and fetch it again")
 
 
 def mismatch(path: Path, source: Source) -> str | None:
-    """What is wrong with a file, in words; None if nothing is, as far as the table knows."""
+    """Say what is wrong with a file; None if nothing is, as far as the table knows."""
     size = path.stat().st_size
     if source.size is not None and size != source.size:
         return f"has {size} bytes instead of {source.size}"
@@ -34,7 +34,7 @@ def mismatch(path: Path, source: Source) -> str | None:
 
 
 def digest(path: Path, kind: str) -> str:
-    """Hexadecimal sha256, md5 or git blob id of a file."""
+    """Return the hexadecimal sha256, md5 or git blob id of a file."""
     size = path.stat().st_size
     sums = {"sha256": hashlib.sha256, "md5": hashlib.md5, "blob": hashlib.sha1}[kind]()
     if kind == "blob":
@@ -47,12 +47,12 @@ def digest(path: Path, kind: str) -> str:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the file looks like a zip or tar archive, whatever its name says."""
+    """Return whether the file looks like a zip or tar archive, whatever its name says."""
     return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
 
 
 def byte_bar(label: str, total: int | None, initial: int = 0, delay: float = 0) -> tqdm:
-    """A progress bar over bytes."""
+    """Make a progress bar over bytes."""
     return tqdm(
         total=total, initial=initial, desc=label, delay=delay, unit="B", unit_scale=True, unit_divisor=1024, leave=False
     )

@@ -56,7 +56,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_pickle(path: str) -> dict[str, list[Row]]:
-    """The lists of a few-shot pickle of CoOp, in their order.
+    """Read the lists of a few-shot pickle of CoOp, in their order.
 
     Raises:
         FileNotFoundError: there is none.
@@ -79,7 +79,7 @@ def read_pickle(path: str) -> dict[str, list[Row]]:
 
 
 def to_records(path: str, lists: dict[str, list[Row]], belonging: Belonging, full: Splits) -> list[dict[str, Any]]:
-    """The records of the images that CoOp's rows mean: those whose path ends in the same way.
+    """Return the records of the images that CoOp's rows mean: those whose path ends in the same way.
 
     Args:
         path: the pickle, for messages.

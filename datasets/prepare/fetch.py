@@ -25,11 +25,7 @@ TIMEOUT_SECONDS = 30
 RETRIES = 2
 RETRY_SECONDS = 2.0
 # GitHub's interface for contents by their id gives the bytes themselves if asked so; other servers ignore it.
-HEADERS = {
-    "User-Agent": "datasets.prepare",
-    "Accept": "application/vnd.github.raw, */*",
-    "Accept-Encoding": "identity",
-}
+HEADERS = {"User-Agent": "datasets.prepare", "Accept": "application/vnd.github.raw, */*", "Accept-Encoding": "identity"}
 
 
 class Interrupted(ConnectionError):
@@ -37,7 +33,7 @@ class Interrupted(ConnectionError):
 
 
 def fetch(source: Source, folder: Path) -> Path:
-    """``folder/source.file``, downloaded unless it is there and right.
+    """Return ``folder/source.file``, downloaded unless it is there and right.
 
     Args:
         source: its URLs are tried in order. With a known hash, a download goes on at another URL where it stopped.

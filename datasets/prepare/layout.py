@@ -15,7 +15,7 @@ from ..shared.folders import is_system_name
 
 
 def find(folder: Path, names: Sequence[str]) -> Path | None:
-    """The shallowest file or folder of the first of these names that occurs; hidden folders are not searched.
+    """Return the shallowest file or folder of the first of these names that occurs; hidden folders are not searched.
 
     A folder that holds only a folder of its own name stands for that one.
     """

@@ -48,7 +48,7 @@ def prepare(entry: Entry, root: Path, table: Table, archives: list[Path]) -> lis
 
 
 def prepare_weights(source: Source, folder: Path) -> Path:
-    """CLIP's weights in the folder where ``clip.load`` looks for them; raises as ``fetch.fetch`` does."""
+    """Fetch CLIP's weights into the folder where ``clip.load`` looks for them; raises as ``fetch.fetch`` does."""
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder / f".{source.file}.lock", source.file):
         return fetch.fetch(source, folder)
@@ -161,7 +161,7 @@ class _Job:
         return None
 
     def get(self, source: Source) -> Path:
-        """The user's copy, or a download."""
+        """Return the user's copy, or a download."""
         if source.file in self.own:
             return self.own[source.file]
         if not source.urls and not (self.store / source.file).is_file():
@@ -216,7 +216,7 @@ class _Job:
             load(self.entry.name).write_once(str(self.folder))
 
     def classnames(self) -> None:
-        """The published class names: ImageNet's sorted WordNet ids beside open_clip's names of the same classes."""
+        """Write the published class names: ImageNet's sorted WordNet ids beside open_clip's names of the classes."""
         from open_clip import IMAGENET_CLASSNAMES
 
         target = self.folder / NAMES_FILE

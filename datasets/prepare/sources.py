@@ -82,7 +82,7 @@ class Entry:
         return {source.file: source for source in (*sources, *self.whole)}
 
     def part_of(self, path: str) -> str | None:
-        """The entry of ``gives`` that ``path`` (in the dataset's folder) belongs to."""
+        """Return the entry of ``gives`` that ``path`` (in the dataset's folder) belongs to."""
         given = [give for part in self.parts for give in part.gives]
         return next((give for give in given if path == give or path.startswith(f"{give}/")), None)
 
@@ -97,7 +97,7 @@ class Table:
     wnids: dict[str, str] = field(default_factory=dict)
 
     def marked(self, mark: str = "") -> list[str]:
-        """Sorted WordNet ids with the mark (``A``, ``R``), or all."""
+        """Return the sorted WordNet ids with the mark (``A``, ``R``), or all."""
         return sorted(wnid for wnid, marks in self.wnids.items() if mark in marks)
 
 

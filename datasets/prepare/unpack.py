@@ -158,7 +158,7 @@ class _Unpacking:
 
 
 def inside(name: str, base: PurePosixPath | None = None, shown: str | None = None) -> PurePosixPath:
-    """A member's path, or a link's target seen from ``base``, if it stays within the archive."""
+    """Return a member's path, or a link's target seen from ``base``, if it stays within the archive."""
     shown = repr(shown or name)
     if name.startswith("/") or "\\" in name or "\0" in name or name[1:2] == ":":
         raise _Refused(f"{shown} is an absolute or foreign path")

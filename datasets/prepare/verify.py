@@ -39,7 +39,7 @@ class Problem:
 
 
 def verify(entry: Entry, root: Path, table: Table) -> list[Problem]:
-    """All that is missing, empty, too much or different in ``root``'s copy of a dataset."""
+    """List all that is missing, empty, too much or different in ``root``'s copy of a dataset."""
     return _Check(entry, root, table).run()
 
 
@@ -65,7 +65,7 @@ class _Check:
         self.problems.append(Problem(text, advice or self.again, place, harmless))
 
     def missing_parts(self) -> bool:
-        """Whether something that every use needs is not there at all."""
+        """Add what is missing; return whether something that every use needs is not there at all."""
         missing = [give for part in self.entry.parts if not part.spare for give in part.gives if not self.has(give)]
         for give in missing:
             without = " (a run would derive another, not comparable one)" if give == self.split_name else ""
@@ -80,7 +80,7 @@ class _Check:
         return self.entry.split.file if self.entry.split else ""
 
     def split(self) -> None:
-        """A dataset with a split file, which alone decides if it is there."""
+        """Check a dataset with a split file, which alone decides if it is there."""
         if not self.has(self.split_name):
             spare = [give for part in self.entry.parts if part.spare for give in part.gives]
             for give in spare:
@@ -102,7 +102,7 @@ class _Check:
         self.listed(splits)
 
     def aircraft(self) -> None:
-        """The official lists."""
+        """Check the official lists."""
         try:
             variants = [variant for _, (variant,) in read_rows(str(self.folder / "variants.txt"), "variant")]
             parts = []
@@ -117,7 +117,7 @@ class _Check:
         self.listed(splits)
 
     def lists(self, splits: Splits, source: str, advice: str) -> None:
-        """Sizes, labels, names and overlaps."""
+        """Check sizes, labels, names and overlaps."""
         for part, items, count in zip(Splits._fields, splits, self.entry.counts, strict=True):
             if len(items) != count:
                 self.add(f"{source} lists {len(items)} {part} images instead of {count}", advice)
@@ -131,7 +131,7 @@ class _Check:
             self.add(f"{source} lists {some(repeated, 'image')} more than once", advice)
 
     def listed(self, splits: Splits) -> None:
-        """Every listed image is there and not empty; what is beside them is told."""
+        """Check that every listed image is there and not empty; tell what is beside them."""
         wanted = {item.impath for item in chain(*splits)}
         found = sizes(self.images, {path.rpartition("/")[0] for path in wanted})
         for state, paths in (
@@ -158,20 +158,20 @@ class _Check:
             )
 
     def imagenet(self) -> None:
-        """Class folders of both parts, images per class where it is known, and the names."""
+        """Check the class folders of both parts, images per class where it is known, and the names."""
         train, _, test = self.entry.counts
         self.class_folders("images/train", self.table.marked(), train)
         self.class_folders("images/val", self.table.marked(), test, self.entry.per_class)
         self.classnames(self.folder)
 
     def variant(self) -> None:
-        """ImageNet's classes, or those of A or R."""
+        """Check ImageNet's classes, or those of A or R."""
         mark = {"ImageNetA": "A", "ImageNetR": "R"}.get(self.entry.name, "")
         self.class_folders(self.entry.images, self.table.marked(mark), self.entry.counts[2])
         self.classnames(self.folder, self.root / IMAGENET)
 
     def numbered(self) -> None:
-        """ImageNetV2's folders, named by label."""
+        """Check ImageNetV2's folders, named by label."""
         labels = [str(label) for label in range(self.entry.classes)]
         self.class_folders(self.entry.images, labels, self.entry.counts[2], self.entry.per_class)
         self.classnames(self.folder, self.root / IMAGENET)
@@ -210,14 +210,14 @@ class _Check:
             self.add(f"{path} is not the published one, names or order differ", f"move it away and {self.again}")
 
     def written(self) -> None:
-        """The manifest that was written with the images."""
+        """Check the manifest that was written with the images."""
         loader = load(self.entry.name)
         problem = loader.problem(str(self.folder))
         if problem:
             self.add(f"{problem}{self.unlike_new(loader)}", f"move {self.folder} away and {self.again}")
 
     def unlike_new(self, loader: Any) -> str:
-        """Which images are missing or too much, compared with those that would be written now; "" if none is."""
+        """Say which images are missing or too much against those that would be written now; "" if none is."""
         with tempfile.TemporaryDirectory() as folder:
             loader.write_images(f"{folder}/{loader.images}")
             wanted = set(sizes(Path(folder, loader.images), loader.classes))
@@ -228,19 +228,19 @@ class _Check:
 
 
 def names_digest(names: Iterable[str]) -> str:
-    """First 16 digits of the SHA-256 over class names as JSON, in the order of labels."""
+    """Return the first 16 digits of the SHA-256 over class names as JSON, in the order of labels."""
     return hashlib.sha256(json.dumps(list(names), separators=(",", ":"), allow_nan=False).encode()).hexdigest()[:16]
 
 
 def some(names: list[str], what: str) -> str:
-    """``2 images (a.jpg, b.jpg)``; of many names the first."""
+    """Return ``2 images (a.jpg, b.jpg)``; of many names the first."""
     plural = what if len(names) == 1 else f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
     rest = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return f"{len(names)} {plural} ({', '.join(names[:SHOWN])}{rest})"
 
 
 def sizes(root: Path, folders: Iterable[str]) -> dict[str, int]:
-    """Files directly in these folders, hidden ones left out: path in ``root`` -> bytes."""
+    """Return path in ``root`` -> bytes of the files directly in these folders, hidden ones left out."""
     found = {}
     for folder in folders:
         path = root / folder
@@ -254,7 +254,7 @@ def sizes(root: Path, folders: Iterable[str]) -> dict[str, int]:
 
 
 def subfolders(path: Path) -> set[str]:
-    """Names of the folders in a folder, hidden ones left out."""
+    """Return the names of the folders in a folder, hidden ones left out."""
     if not path.is_dir():
         return set()
     with os.scandir(path) as entries:

@@ -95,7 +95,7 @@ class Loader(DatasetBase):
             )
 
     def annotation(self, *names: str) -> str:
-        """Path of the first of these files that is in the dataset's folder; FileNotFoundError if none is."""
+        """Return the path of the first of these files that the dataset's folder has; FileNotFoundError if none."""
         paths = [os.path.join(self.dataset_dir, name) for name in names]
         for path in paths:
             if os.path.isfile(path):
@@ -113,11 +113,11 @@ class Loader(DatasetBase):
         return f"run {self.command}, or unpack them again"
 
     def read(self) -> Splits:
-        """The full lists, checked."""
+        """Read the full lists, and check them."""
         raise NotImplementedError
 
     def select(self, splits: Splits, shots: int, seed: int) -> Splits:
-        """Few-shot draw (``shots`` < 1: none), which base, new and all classes share.
+        """Draw ``shots`` images per class (< 1: all), which base, new and all classes share.
 
         An imported file takes the draw's place; see `fewshot`.
         """
@@ -127,16 +127,16 @@ class Loader(DatasetBase):
         return fewshot.choose(self.fewshot_path(shots, seed), belongs, splits, self.draw(splits, shots, seed))
 
     def fewshot_path(self, shots: int, seed: int) -> str:
-        """Where this few-shot split is saved, or was imported to: beside CoOp's pickle of it."""
+        """Return where this few-shot split is saved, or was imported to: beside CoOp's pickle of it."""
         return os.path.join(self.dataset_dir, fewshot.FOLDER, fewshot.file_name(shots, seed))
 
     def belonging(self, splits: Splits, shots: int, seed: int) -> fewshot.Belonging:
-        """What a few-shot split must have been drawn from to be one of these full lists."""
+        """Return what a few-shot split must have been drawn from to be one of these full lists."""
         source, digest = self.source_of(splits)
         return fewshot.Belonging(self.name, shots, seed, source, digest, self.all_classnames, self.images)
 
     def source_of(self, splits: Splits) -> tuple[str, str]:
-        """What decides the full lists, for a few-shot split's header: its name and its SHA-256."""
+        """Return name and SHA-256 of what decides the full lists, for a few-shot split's header."""
         return "lists", fewshot.lists_digest(splits)
 
     def draw(self, splits: Splits, shots: int, seed: int) -> Splits:
@@ -160,7 +160,7 @@ class Loader(DatasetBase):
         return self.generate_fewshot_dataset(items, num_shots=shots)
 
     def check(self, splits: Splits, source: str) -> Splits:
-        """The same lists, if their labels fit together and every image is there (each folder is listed once).
+        """Return the lists, if their labels fit together and every image is there (each folder is listed once).
 
         Raises:
             ValueError: an empty list, a gap in the labels, or two names for a label, in ``source``.
@@ -247,7 +247,7 @@ class SplitLoader(Loader):
         return os.path.basename(self.split_path), sha256(self.split_path)
 
     def derive(self, rng: random.Random) -> Splits:
-        """Lists from the original annotations, drawing from ``rng`` only."""
+        """Make the lists from the original annotations, drawing from ``rng`` only."""
         raise NotImplementedError
 
 
@@ -260,7 +260,7 @@ class FolderLoader(SplitLoader):
     """Folder name -> class name, where they differ."""
 
     def class_folders(self) -> Sequence[str]:
-        """Class folders; the position is the label."""
+        """Return the class folders; the position is the label."""
         return [name for name in class_folders(self.image_dir) if name not in self.ignored]
 
     def derive(self, rng: random.Random) -> Splits:
@@ -273,13 +273,13 @@ class FolderLoader(SplitLoader):
 
 
 def classnames_of(splits: Splits) -> tuple[str, ...]:
-    """Class names of the training list, in the order of their labels."""
+    """Return the class names of the training list, in the order of their labels."""
     names = {item.label: item.classname for item in splits.train}
     return tuple(names[label] for label in sorted(names))
 
 
 def find_root(root: str) -> str:
-    """Absolute path of the folder that holds the datasets.
+    """Return the absolute path of the folder that holds the datasets.
 
     Raises:
         ValueError: ``root`` is empty.

@@ -50,7 +50,7 @@ class Belonging:
     images: str = ""
 
     def header(self, source: str) -> dict[str, Any]:
-        """The header without its checksum, of a split from the ``source`` draw or coop-pickle."""
+        """Return the header of a split from the ``source`` draw or coop-pickle, without its checksum."""
         return {
             "format": FORMAT,
             "dataset": self.dataset,
@@ -64,7 +64,7 @@ class Belonging:
         }
 
     def records(self, train: Sequence[Item], val: Sequence[Item]) -> list[dict[str, Any]]:
-        """One JSON object per image."""
+        """Return one JSON object per image."""
         return [
             {"path": self.path(item), "label": item.label, "classname": item.classname, "part": part}
             for part, items in (("train", train), ("val", val))
@@ -72,7 +72,7 @@ class Belonging:
         ]
 
     def path(self, item: Item) -> str:
-        """Path relative to the dataset's folder."""
+        """Return the path relative to the dataset's folder."""
         return f"{self.images}/{item.impath}" if self.images else item.impath
 
 
@@ -84,12 +84,12 @@ class Selection(NamedTuple):
 
 
 def file_name(shots: int, seed: int) -> str:
-    """CoOp's name with our suffix."""
+    """Return CoOp's name with our suffix."""
     return f"shot_{shots}-seed_{seed}.jsonl"
 
 
 def lists_digest(splits: Splits) -> str:
-    """SHA-256 over the lists that are drawn from: train, and val unless it is the test list and stays whole."""
+    """Return the SHA-256 over the lists that are drawn from: train, and val unless it is the test list."""
     drawn = splits[:1] if splits.val is splits.test else splits[:2]
     digest = hashlib.sha256()
     for items in drawn:
@@ -98,7 +98,7 @@ def lists_digest(splits: Splits) -> str:
 
 
 def choose(path: str, belonging: Belonging, full: Splits, drawn: Splits) -> Splits:
-    """The selection to train on: that of an imported file, otherwise ``drawn``. Says which in one line.
+    """Choose the selection to train on: an imported file's, otherwise ``drawn``. Says which in one line.
 
     A missing file is written. One of ours that is stale or damaged is written anew, one of another dataset, shots or
     seed is left as it is; neither is used.
@@ -157,7 +157,7 @@ def _record_draw(
 
 
 def difference(found: dict[str, Any], wanted: dict[str, Any], keys: Sequence[str] = ()) -> str:
-    """How one header differs from another in these keys (or all), ``""`` if it does not."""
+    """Say how one header differs from another in these keys (or all), ``""`` if it does not."""
     for key in keys or wanted:
         if found.get(key) != wanted[key]:
             long = key in ("classnames", "split_sha256")

@@ -29,7 +29,7 @@ class Splits(NamedTuple):
 
 
 def class_folders(folder: str) -> list[str]:
-    """Names of the sub-folders, hidden ones and the system's left out, sorted by code point.
+    """Return the names of the sub-folders, hidden ones and the system's left out, sorted by code point.
 
     Raises:
         FileNotFoundError: no such folder, or no sub-folders in it.
@@ -44,7 +44,7 @@ def class_folders(folder: str) -> list[str]:
 
 
 def class_files(folder: str) -> list[str]:
-    """Names in a class folder without hidden ones and the system's, sorted so that no draw depends on the file system.
+    """List a class folder without hidden and system files, sorted so that no draw depends on the file system.
 
     Raises:
         FileNotFoundError: the folder is missing or empty.
@@ -56,7 +56,7 @@ def class_files(folder: str) -> list[str]:
 
 
 def folder_names(folder: str) -> set[str]:
-    """All names in a folder, empty if there is no such folder."""
+    """Return all names in a folder, empty if there is no such folder."""
     try:
         return set(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
@@ -64,7 +64,7 @@ def folder_names(folder: str) -> set[str]:
 
 
 def read_text(path: str) -> str:
-    """A UTF-8 text file, with or without its mark, as one string; ValueError if it is not one."""
+    """Read a UTF-8 text file, with or without its mark, as one string; ValueError if it is not one."""
     try:
         with open(path, encoding="utf-8-sig") as file:
             return file.read()
@@ -73,7 +73,7 @@ def read_text(path: str) -> str:
 
 
 def read_rows(path: str, form: str, read: Callable[[str], str] = read_text) -> Iterator[tuple[str, list[str]]]:
-    """Lines of an annotation file, cut at white space into the fields that ``form`` names.
+    """Read the lines of an annotation file, cut at white space into the fields that ``form`` names.
 
     Args:
         path: the file; blank lines are passed over.
@@ -97,21 +97,21 @@ def read_rows(path: str, form: str, read: Callable[[str], str] = read_text) -> I
 
 
 def label_from(text: str, place: str) -> int:
-    """Label from 0 of a class number from 1; ValueError naming the place otherwise."""
+    """Return the label from 0 of a class number from 1; ValueError naming the place otherwise."""
     if not text.isdecimal() or int(text) < 1:
         raise ValueError(f"{place}: expected a class number from 1, got {text!r}")
     return int(text) - 1
 
 
 def look_up(table: Mapping[str, Any], key: str, place: str) -> Any:
-    """``table[key]``, or ValueError naming the place."""
+    """Return ``table[key]``, or raise ValueError naming the place."""
     if key not in table:
         raise ValueError(f"{place}: unknown class {key!r}")
     return table[key]
 
 
 def read_mat(path: str, key: str) -> Any:
-    """Variable ``key`` of a MATLAB file as a numpy array with its unit dimensions dropped.
+    """Read the variable ``key`` of a MATLAB file as a numpy array with its unit dimensions dropped.
 
     Raises:
         ValueError: not a MATLAB file, or no such variable in it.
@@ -131,7 +131,7 @@ def read_mat(path: str, key: str) -> Any:
 
 
 def read_json_object(path: str) -> dict[str, Any]:
-    """A JSON file that holds one object; ValueError naming file and line otherwise."""
+    """Read a JSON file that holds one object; ValueError naming file and line otherwise."""
     try:
         data = json.loads(read_text(path))
     except json.JSONDecodeError as error:
@@ -142,7 +142,7 @@ def read_json_object(path: str) -> dict[str, Any]:
 
 
 def read_split(path: str) -> Splits:
-    """A split file: an object with lists ``train``, ``val``, ``test`` of ``[path, label, class name]``.
+    """Read a split file: an object with lists ``train``, ``val``, ``test`` of ``[path, label, class name]``.
 
     Raises:
         ValueError: another form; the message names the list and the position in it.

@@ -31,10 +31,10 @@ PARTS = {
 
 
 def is_system_name(name: str) -> bool:
-    """Whether a file or folder is hidden (``.DS_Store``, ``.ipynb_checkpoints``, ``._photo.jpg``) or a system's."""
+    """Return whether a file or folder is hidden (``.DS_Store``, ``._photo.jpg``) or a system's."""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
 def part_of(name: str) -> str | None:
-    """The part of the split that a folder or a table's value stands for: train, val, test or None."""
+    """Return the part of the split that a folder or a table's value stands for: train, val, test or None."""
     return PARTS.get(name.strip().lower().replace("-", "_").replace(" ", "_"))

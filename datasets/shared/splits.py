@@ -12,7 +12,7 @@ TRAIN_SHARE, VAL_SHARE = 0.5, 0.2
 
 
 def group_by_label(items: Iterable[Item]) -> list[list[Item]]:
-    """Items of each class, classes in order of first appearance."""
+    """Return the items of each class, classes in order of first appearance."""
     groups: dict[int, list[Item]] = defaultdict(list)
     for item in items:
         groups[item.label].append(item)
@@ -20,7 +20,7 @@ def group_by_label(items: Iterable[Item]) -> list[list[Item]]:
 
 
 def shuffled(items: list[Item], rng: random.Random) -> list[Item]:
-    """A shuffled copy."""
+    """Return a shuffled copy."""
     items = list(items)
     rng.shuffle(items)
     return items
@@ -65,7 +65,7 @@ def split_classes(groups: Iterable[list[Item]], rng: random.Random) -> Splits:
 
 
 def split_trainval(trainval: Iterable[Item], rng: random.Random) -> tuple[list[Item], list[Item]]:
-    """CoOp's split of an official trainval list: of each shuffled class 20% validation, the rest train.
+    """Split an official trainval list as CoOp does: of each shuffled class 20% validation, the rest train.
 
     Raises:
         ValueError: a class too small to appear in both.

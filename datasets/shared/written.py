@@ -35,12 +35,12 @@ class WrittenLoader(FolderLoader):
 
     @classmethod
     def made(cls, folder: str) -> dict[str, Any]:
-        """What the manifest says of how the images in ``folder`` were made."""
+        """Return what the manifest says of how the images in ``folder`` were made."""
         return {}
 
     @classmethod
     def complaint(cls, manifest: dict[str, Any]) -> str:
-        """What is wrong with how the images were made, by their manifest; ``""``: nothing."""
+        """Say what is wrong with how the images were made, by their manifest; ``""``: nothing."""
         return ""
 
     def class_folders(self) -> Sequence[str]:
@@ -77,7 +77,7 @@ class WrittenLoader(FolderLoader):
 
     @classmethod
     def problem(cls, folder: str) -> str:
-        """Why the images in the data set's ``folder`` cannot be used; ``""``: they can."""
+        """Say why the images in the data set's ``folder`` cannot be used; ``""``: they can."""
         path, images = os.path.join(folder, MANIFEST), os.path.join(folder, cls.images)
         found = read_json_object(path) if os.path.isfile(path) else {}
         # Another version first: its files differ too, and that is the reason.
@@ -89,7 +89,7 @@ class WrittenLoader(FolderLoader):
 
 
 def describe(folder: str, classes: Iterable[str]) -> dict[str, Any]:
-    """Number of images under the class folders, and one SHA-256 over their names and bytes."""
+    """Return the number of images under the class folders, and one SHA-256 over their names and bytes."""
     digest = hashlib.sha256()
     count = 0
     for name in classes:

@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from reporting.cells import Cell
 from reporting.plots.style import Plot, image
 from reporting.report import Report, Section
-from reporting.table import Entry, Table, number, text
+from reporting.stats import Cell
+from reporting.tables.table import Entry, Table, number, text
 
 _HERE = Path(__file__).parent
 _NUMBER = re.compile(r"^[+-]?\d+(\.\d+)?")
 
 
 def page(report: Report) -> str:
-    """The page: no file and no address outside it is loaded."""
+    """Return the page: no file and no address outside it is loaded."""
     style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", "sort.js"))
     return "\n".join(
         [
@@ -42,7 +42,7 @@ def _anchor(heading: str) -> str:
 
 
 def _contents(report: Report) -> Iterator[str]:
-    headings = [section.heading for section in report.sections] + (["Missing"] if report.lacks else []) + ["Notes"]
+    headings = [section.heading for section in report.sections] + (["Missing"] if report.missing else []) + ["Notes"]
     links = (f'<a href="#{_anchor(heading)}">{escape(heading)}</a>' for heading in headings)
     yield f"<nav>{''.join(links)}</nav>"
 
@@ -114,13 +114,13 @@ def _cell(entry: Entry, decimals: int, is_text: bool) -> str:
 
 
 def _missing(report: Report) -> Iterator[str]:
-    if report.lacks or report.unfinished:
+    if report.missing or report.unfinished:
         yield '<section><h2 id="missing">Missing</h2>'
         if report.unfinished:
             items = "".join(f"<li>{escape(line)}</li>" for line in report.unfinished)
             yield f"<p>Runs that have not come to their end:</p><ul>{items}</ul>"
-        for lack in report.lacks:
-            yield f"<p>{escape(lack.text())}</p><pre>{escape(lack.command())}</pre>"
+        for runs in report.missing:
+            yield f"<p>{escape(runs.text())}</p><pre>{escape(runs.command())}</pre>"
         yield "</section>"
 
 

@@ -11,13 +11,12 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from reporting.cells import Cells
-from reporting.costs import MEASURES, Cost, costs
+from reporting.load.result import Key, Row
 from reporting.plots.style import Plot, hollow, styled
-from reporting.result import Key, Row
-from reporting.sweeps import mean_of
-from reporting.table import slug
+from reporting.stats import average_triple
+from reporting.tables.costs import MEASURES, Cost, costs
+from reporting.tables.table import slug
 
-AXES = ("Learned values (M)", "ms per training image", "Test images/s", "Peak memory (GiB)")
 FILES = dict(zip(MEASURES, ("learned_values", "training_time", "test_speed", "memory"), strict=True))
 
 
@@ -31,12 +30,12 @@ class Point(NamedTuple):
 
 
 def cost_plots(cells: Cells, keys: Sequence[Key]) -> Iterator[Plot]:
-    """A figure for each measure, backbone, number of shots and device; none with fewer than two methods."""
+    """Yield a figure for each measure, backbone, number of shots and device; none with fewer than two methods."""
     for some in costs(cells, keys):
         key = some[0].key
         for device in sorted({cost.device for cost in some}):
             here = [cost for cost in some if cost.device == device]
-            for measure in AXES:
+            for measure in MEASURES:
                 names, points = points_of(here, measure)
                 if len(points) > 1:
                     where = names[0] if len(names) == 1 else f"mean of {len(names)} data sets"
@@ -46,7 +45,7 @@ def cost_plots(cells: Cells, keys: Sequence[Key]) -> Iterator[Plot]:
 
 
 def points_of(some: Sequence[Cost], measure: str) -> tuple[list[str], list[Point]]:
-    """The data sets with any costs, and the rows that have cost and HM on each of them."""
+    """Return the data sets with any costs, and the rows that have cost and HM on each of them."""
     names = list(dict.fromkeys(cost.key.dataset for cost in some))
     by_row: dict[Row, list[Cost]] = defaultdict(list)
     for cost in some:
@@ -55,15 +54,17 @@ def points_of(some: Sequence[Cost], measure: str) -> tuple[list[str], list[Point
     for row, mine in by_row.items():
         spent = [cost.measures[measure].center for cost in mine]
         there = [value for value in spent if value is not None]
-        hm = (mean_of([cost.accuracy for cost in mine]) if len(mine) > 1 else mine[0].accuracy)[2]
+        hm = (average_triple([cost.accuracy for cost in mine]) if len(mine) > 1 else mine[0].accuracy).hm
         if len(there) == len(names) and hm.center is not None:
-            points.append(Point(row, statistics.mean(there), hm.center, all(cost.hm.complete for cost in mine)))
+            points.append(
+                Point(row, statistics.mean(there), hm.center, all(cost.accuracy.hm.complete for cost in mine))
+            )
     return names, points
 
 
 @styled
 def cost_figure(points: Sequence[Point], label: str, title: str) -> Figure:
-    """A mark for each method, hollow where seeds are missing; costs that differ much stand on a logarithmic axis."""
+    """Draw a mark for each method, hollow where seeds are missing; costs that differ much are on a logarithmic axis."""
     figure = Figure(figsize=(5, 3.6 + 0.2 * (len(points) // 3)))
     axis = figure.subplots()
     for place, point in enumerate(points):

@@ -8,27 +8,27 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reporting.ablations import block_of, blocks
-from reporting.cells import Cell, Cells
-from reporting.plots.style import Plot, hollow, look, styled
-from reporting.result import Key, Row
-from reporting.sweeps import Sweep, Triple, as_number, sweeps
-from reporting.table import slug
-from reporting.tables import block_name, datasets_of, groups
-from reporting.wide import few_shot_cells
+from reporting.cells import Cells
+from reporting.load.result import Key, Row
+from reporting.names import block_name, with_average
+from reporting.plots.style import Plot, hollow, legend_below, look, styled
+from reporting.stats import Cell, Triple
+from reporting.sweeps import Sweep, as_number, sweeps
+from reporting.tables.base_to_new import datasets_of, groups
+from reporting.tables.table import slug
+from reporting.tables.wide import few_shot_cells
 
 PARTS = ("Base", "New", "HM")
 Curves = Mapping[Row, Mapping[int, Cell]]  # by number of shots
 
 
 def few_shot_plots(cells: Cells, keys: Sequence[Key]) -> Iterator[Plot]:
-    """A figure for each data set and their average, and one of all as in the paper; none below two numbers of shots."""
+    """Yield a figure for each data set and their average, and one of all; none below two numbers of shots."""
     for backbone, some in groups(keys, "fewshot"):
-        names, shots = datasets_of(some), sorted({key.shots for key in some})
-        if len(shots) < 2:
+        if len({key.shots for key in some}) < 2:
             continue
-        found = few_shot_cells(cells, some, names, shots)
-        titles = {name: block_name(name, names) for name in found}
+        found = few_shot_cells(cells, some)
+        titles = {name: block_name(name, datasets_of(some)) for name in found}
         for name, curves in found.items():
             title = f"Few-shot, {titles[name]}, {backbone}"
             yield Plot(slug("few_shot", backbone, name), title, shots_figure({titles[name]: curves}))
@@ -39,7 +39,7 @@ def few_shot_plots(cells: Cells, keys: Sequence[Key]) -> Iterator[Plot]:
 
 @styled
 def shots_figure(panels: Mapping[str, Curves]) -> Figure:
-    """Accuracy over shots: a panel for each data set, a line for each method, the standard deviation as bars."""
+    """Draw accuracy over shots: a panel for each data set, a line for each method, the standard deviation as bars."""
     across = min(4, len(panels))
     down = math.ceil(len(panels) / across)
     rows = len(next(iter(panels.values())))
@@ -56,12 +56,12 @@ def shots_figure(panels: Mapping[str, Curves]) -> Figure:
         axis.set(title=name, xlabel="shots per class", ylabel="accuracy, %")
     for axis in list(axes)[len(panels) :]:
         axis.remove()
-    _legend_below(figure)
+    legend_below(figure)
     return figure
 
 
 def _line(axis: Any, x: Sequence[float], cells: Sequence[Cell], label: str, place: int) -> None:
-    """A line with bars of one standard deviation; hollow markers where seeds are missing."""
+    """Draw a line with bars of one standard deviation; hollow markers where seeds are missing."""
     y = [cell.center for cell in cells]
     spread = [cell.spread or 0.0 for cell in cells]
     style = look(place)
@@ -71,21 +71,15 @@ def _line(axis: Any, x: Sequence[float], cells: Sequence[Cell], label: str, plac
         axis.plot(*zip(*lacking, strict=True), **hollow(place))
 
 
-def _legend_below(figure: Figure) -> None:
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), handlelength=3.2)
-
-
 def ablation_plots(cells: Cells, keys: Sequence[Key]) -> Iterator[Plot]:
-    """Base, new and HM over each setting that has numbers, or lists by their first: on average and by data set."""
+    """Yield base, new and HM over each setting of numbers, or of lists (by their first), on average and by data set."""
     for sweep in sweeps(cells, keys):
         if len(sweep.values) < 2 or any(as_number(value) is None for value in sweep.values):
             continue
-        first, label = blocks(sweep)[0], axis_label(sweep)
-        for name in (name for name in blocks(sweep) if name not in sweep.own):
-            at = block_of(cells, sweep, name)
-            triples = {value: at(value) for value in sweep.values}
+        first, *others = with_average(sweep.datasets)
+        label = axis_label(sweep)
+        for name in (first, *(name for name in others if name not in sweep.own)):
+            triples = {value: sweep.triple(cells, value, name) for value in sweep.values}
             where = block_name(name, sweep.datasets)
             title = f"{sweep.method}: {label}, {where}, {sweep.backbone}"
             file = slug("ablation", sweep.method, sweep.short, sweep.backbone, name)
@@ -93,14 +87,14 @@ def ablation_plots(cells: Cells, keys: Sequence[Key]) -> Iterator[Plot]:
 
 
 def axis_label(sweep: Sweep) -> str:
-    """What the horizontal axis of a sweep shows."""
+    """Return what the horizontal axis of a sweep shows."""
     is_list = any("," in value for value in sweep.values)
     return f"first layer of {sweep.short}" if is_list else sweep.short
 
 
 @styled
 def sweep_figure(triples: Mapping[str, Triple], label: str, title: str) -> Figure:
-    """Base, new and HM by a setting's value; values stand at equal distances, as they often grow by factors."""
+    """Draw base, new and HM by a setting's value; values stand at equal distances, as they often grow by factors."""
     figure = Figure(figsize=(5, 3.6))
     axis = figure.subplots()
     ticks = [f"{as_number(value):g}" for value in triples]
@@ -110,5 +104,5 @@ def sweep_figure(triples: Mapping[str, Triple], label: str, title: str) -> Figur
         _line(axis, [x for x, _ in there], [cell for _, cell in there], part, place)
     axis.set_xticks(range(len(ticks)), ticks)
     axis.set(title=title, xlabel=label, ylabel="accuracy, %")
-    _legend_below(figure)
+    legend_below(figure)
     return figure

@@ -7,38 +7,35 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from reporting.cells import Cell, Cells
+from reporting.cells import Cells
+from reporting.load.result import Key, Row
 from reporting.names import AVERAGE
-from reporting.plots.style import Plot, hollow, look, styled
-from reporting.result import Key, Row
-from reporting.sweeps import is_ablation
-from reporting.table import slug
-from reporting.tables import base_to_new_cells, datasets_of, groups, rows_of
+from reporting.plots.style import Plot, hollow, legend_below, look, styled
+from reporting.stats import Cell
+from reporting.tables.base_to_new import blocks_of, groups
+from reporting.tables.table import of_shots, slug
 
 FEWEST = 3  # data sets: fewer have no area
 
 
 def radar_plots(cells: Cells, keys: Sequence[Key]) -> Iterator[Plot]:
-    """A figure for each backbone and number of shots with three or more data sets."""
-    for backbone, all_keys in groups(keys, "base2new"):
-        some = [key for key in all_keys if not is_ablation(key)]
-        names = datasets_of(some)
-        for shots in sorted({key.shots for key in some}):
-            found = base_to_new_cells(cells, some, rows_of(some), names, shots)
+    """Yield a figure for each backbone and number of shots with three or more data sets."""
+    for backbone, some in groups(keys, "base2new"):
+        for _, *blocks in (found for found in blocks_of(cells, some) if found[0].name == AVERAGE):
+            shots = blocks[0].shots
+            by_row = {row: {block.name: block.rows[row].hm for block in blocks} for row in blocks[0].rows}
             hm = {
-                row: {name: found[name][row][1][2] for name in names}
-                for row in rows_of(some)
-                if all(found[name][row][1][2].center is not None for name in found if name != AVERAGE)
+                row: cells for row, cells in by_row.items() if all(cell.center is not None for cell in cells.values())
             }
-            if len(names) >= FEWEST and hm:
+            if len(blocks) >= FEWEST and hm:
                 title = f"HM by data set, {shots} shots, {backbone}: points below the best on each"
-                name = slug("radar", backbone, "" if shots == 16 else f"{shots}_shots")
+                name = slug("radar", backbone, of_shots(shots))
                 yield Plot(name, title, radar_figure(hm))
 
 
 @styled
 def radar_figure(hm: Mapping[Row, Mapping[str, Cell]]) -> Figure:
-    """How many points each method's HM is below the best of a data set: that is the rim, with its HM beside it.
+    """Draw by how many points each method's HM is below the best one of a data set, which is the rim.
 
     All axes have the same scale, so that distances compare. A hollow mark lacks seeds.
     """
@@ -64,5 +61,5 @@ def radar_figure(hm: Mapping[Row, Mapping[str, Cell]]) -> Figure:
         label.set_horizontalalignment("center" if abs(side) < 0.3 else "left" if side > 0 else "right")
     axis.set_rlabel_position(180 / len(names))  # type: ignore[attr-defined]
     axis.spines["polar"].set_visible(True)
-    figure.legend(loc="outside lower center", ncols=3, handlelength=3.2)
+    legend_below(figure)
     return figure

@@ -13,7 +13,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from trainers.shared.atomic import write_bytes
+from common.files import write_bytes
 
 # Okabe and Ito's palette, its yellow darkened to be seen on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A7A00")
@@ -48,7 +48,7 @@ class Plot:
 
 
 def look(place: int) -> dict[str, Any]:
-    """How the series at a place is drawn: colour, marker and dashes go round with different periods."""
+    """Return how the series at a place is drawn: colour, marker and dashes go round with different periods."""
     return {
         "color": COLOURS[place % len(COLOURS)],
         "marker": MARKERS[place % len(MARKERS)],
@@ -59,20 +59,19 @@ def look(place: int) -> dict[str, Any]:
 
 
 def hollow(place: int) -> dict[str, Any]:
-    """How a series' marks are drawn where seeds are missing."""
-    style = look(place)
-    return {
-        "color": style["color"],
-        "marker": style["marker"],
-        "markersize": style["markersize"],
-        "linestyle": "",
-        "markerfacecolor": "white",
-        "zorder": 3,
-    }
+    """Return how a series' marks are drawn where seeds are missing."""
+    return {**look(place), "linestyle": "", "markerfacecolor": "white", "zorder": 3}
+
+
+def legend_below(figure: Figure) -> None:
+    """Name the series of a figure's first axes below it."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, handlelength=3.2)
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Have a function that draws a figure draw it in the report's style."""
+    """Return a function that draws a figure as one that draws it in the report's style."""
 
     def wrapped(*args: Any, **options: Any) -> Figure:
         with rc_context(STYLE):
@@ -85,7 +84,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 @cache
 def image(figure: Figure, kind: str) -> bytes:
-    """A figure as `png` or `svg`; equal figures give equal bytes."""
+    """Return a figure as `png` or `svg`; equal figures give equal bytes."""
     options: dict[str, Any] = {"dpi": 150} if kind == "png" else {"metadata": {"Date": None}}
     content = io.BytesIO()
     with rc_context(STYLE):

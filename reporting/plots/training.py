@@ -12,21 +12,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reporting.cells import Cells
+from reporting.load.result import Key, Result, Row
 from reporting.names import dataset_order
-from reporting.plots.style import Plot, look, styled
-from reporting.result import Key, Result, Row
+from reporting.plots.style import Plot, legend_below, look, styled
 from reporting.sweeps import is_ablation
-from reporting.table import slug
-from reporting.tables import rows_of
+from reporting.tables.base_to_new import rows_of
+from reporting.tables.table import slug
+from runs.protocols import parts_of
 
 # `epoch [2/10] batch [20/24] ... loss 0.9 (1.2) ...`; older Dassl: `epoch [2/10][20/24] ... loss 0.9 (1.2) ...`.
 _LINE = re.compile(r"^epoch \[(\d+)/\d+\].*?\bloss(?:_x)?:? (\S+) \((\S+?)\)")
-PARTS = {"base2new": "base", "xd": "all", "fewshot": "all"}
 Losses = dict[int, float]  # by epoch, from 1
 
 
 def losses_of_log(path: Path) -> Losses:
-    """The mean loss of each epoch: what the last line of the epoch has in brackets. Empty without such lines."""
+    """Return the mean loss of each epoch, which its last line has in brackets. Empty without such lines."""
     found: Losses = {}
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -40,7 +40,7 @@ def losses_of_log(path: Path) -> Losses:
 
 
 def losses_of_events(folder: Path) -> Losses:
-    """The same from TensorBoard's files, whose `train/loss` is the mean since the epoch began, by step."""
+    """Return the losses in TensorBoard's files, whose `train/loss` is the mean since the epoch began, by step."""
     if not folder.is_dir():
         return {}
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -54,17 +54,17 @@ def losses_of_events(folder: Path) -> Losses:
 
 
 def losses(result: Result) -> tuple[str, Losses]:
-    """What the horizontal axis is (epoch or step), and the losses of a run; empty where it left none."""
+    """Return what the horizontal axis is (epoch or step), and the losses of a run; empty where it left none."""
     folder = result.path if result.record else result.path.parent
     found = losses_of_log(folder / "log.txt" if result.record else result.path)
     return ("epoch", found) if found else ("step", losses_of_events(folder / "tensorboard"))
 
 
 def training_plots(cells: Cells, keys: Sequence[Key]) -> Iterator[Plot]:
-    """A figure for each protocol, data set and backbone, at its largest number of shots, of training runs' losses."""
+    """Yield the losses of training runs by protocol, data set and backbone, at the largest number of shots."""
     groups: dict[tuple[str, str, str], list[Key]] = defaultdict(list)
     for key in keys:
-        if key.part == PARTS[key.protocol] and key.dataset == key.source and not is_ablation(key):
+        if key.part == parts_of(key.protocol)[0] and key.dataset == key.source and not is_ablation(key):
             groups[key.protocol, key.backbone, key.dataset].append(key)
     for protocol, backbone, name in sorted(groups, key=lambda g: (g[0], g[1], dataset_order(g[2]))):
         some = groups[protocol, backbone, name]
@@ -77,7 +77,7 @@ def training_plots(cells: Cells, keys: Sequence[Key]) -> Iterator[Plot]:
 
 
 def _by_row(cells: Cells, keys: Sequence[Key]) -> tuple[str, dict[Row, dict[int, Losses]]]:
-    """Losses by row and seed, and their axis; epochs and steps do not mix: epochs have it."""
+    """Return losses by row and seed, and their axis. Epochs and steps do not mix: epochs go first."""
     kinds: dict[str, dict[Row, dict[int, Losses]]] = {"epoch": {}, "step": {}}
     for row in rows_of(keys):
         for key in (key for key in keys if key.row == row):
@@ -91,7 +91,7 @@ def _by_row(cells: Cells, keys: Sequence[Key]) -> tuple[str, dict[Row, dict[int,
 
 @styled
 def training_figure(found: Mapping[Row, Mapping[int, Losses]], label: str, title: str) -> Figure:
-    """The mean over seeds as a line, their range as a band; methods' losses are not of one kind."""
+    """Draw the mean over seeds as a line, their range as a band; losses of different methods do not compare."""
     figure = Figure(figsize=(5, 3.6 + 0.2 * (len(found) // 3)))
     axis = figure.subplots()
     for place, (row, by_seed) in enumerate(found.items()):
@@ -104,5 +104,5 @@ def training_figure(found: Mapping[Row, Mapping[int, Losses]], label: str, title
         )
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set(title=title, xlabel=label, ylabel="loss of the epoch" if label == "epoch" else "loss")
-    figure.legend(loc="outside lower center", ncols=3, handlelength=3.2)
+    legend_below(figure)
     return figure

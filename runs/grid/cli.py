@@ -73,7 +73,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def grids_of(args: argparse.Namespace) -> list[Grid]:
-    """The grids that the command line asks for. Raises ValueError naming what is wrong."""
+    """Return the grids that the command line asks for. Raises ValueError naming what is wrong."""
     given = {
         key: value
         for key in ("datasets", "methods", "shots", "seeds", "source", "cfg")
@@ -97,7 +97,7 @@ def grids_of(args: argparse.Namespace) -> list[Grid]:
 
 
 def part_of(text: str | None, environment: Any) -> tuple[int, int] | None:
-    """Which part to take: `I/N`, or the place of this task in its Slurm array; None: everything.
+    """Return which part to take: `I/N`, or the place of this task in its Slurm array; None: everything.
 
     Raises:
         ValueError: not of that form, or an array with gaps, or one whose size is not known.
@@ -122,7 +122,7 @@ def part_of(text: str | None, environment: Any) -> tuple[int, int] | None:
 
 
 def print_states(states: dict[Run, tuple[str, str]], folders: Folders) -> None:
-    """A line for each run, and how many there are of each state."""
+    """Print a line for each run, and how many there are of each state."""
     for run, (state, detail) in states.items():
         print(f"{state:<8} {run.name}{f'  ({detail})' if detail else ''}")
     counts = Counter(state for state, _ in states.values())

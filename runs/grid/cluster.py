@@ -92,7 +92,7 @@ class Job:
         return DelayedSubmission(Job(self.runs, self.folders, self.program, self.outcomes, self.beside))
 
     def read(self) -> list[Outcome] | None:
-        """What came of the runs, or None while the job has not said."""
+        """Return what came of the runs, or None while the job has not said."""
         if not self.outcomes.is_file():
             return None
         found = json.loads(self.outcomes.read_text(encoding="utf-8"))
@@ -141,7 +141,7 @@ class _Slurm:
             raise ValueError(f"sbatch refused: {' '.join(str(error).split())}") from error
 
     def alive(self, handles: Sequence[Any]) -> set[str]:
-        """The ids of those that are not over. While Slurm does not answer, all count."""
+        """Return the ids of the jobs that are not over. While Slurm does not answer, all count."""
         done = subprocess.run(["squeue", "--noheader", "--array", "--format=%i"], capture_output=True, text=True)
         known = set(done.stdout.split())
         return {handle.job_id for handle in handles if done.returncode or handle.job_id in known}
@@ -180,7 +180,7 @@ class _Local:
         return handles
 
     def alive(self, handles: Sequence[Any]) -> set[str]:
-        """The ids of those that are not over."""
+        """Return the ids of the jobs that are not over."""
         return {handle.job_id for handle in handles if not handle.done()}
 
     def interrupt(self) -> str:
@@ -238,7 +238,7 @@ def _silent(job: Job, handle: Any) -> list[Outcome]:
 
 
 def minutes(text: str) -> int:
-    """A time, `H:MM:SS`, `MM:SS` or minutes, in whole minutes, at least 1. Raises ValueError for anything else."""
+    """Read a time, `H:MM:SS`, `MM:SS` or minutes, as whole minutes, at least 1. Raises ValueError otherwise."""
     if not re.fullmatch(r"\d+(:\d+){0,2}", text):
         raise ValueError(f"--time takes H:MM:SS or minutes, not {text}")
     parts = [int(part) for part in text.split(":")]

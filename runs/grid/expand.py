@@ -94,7 +94,7 @@ class Grid:
 
 
 def expand(grids: Iterable[Grid]) -> list[Run]:
-    """All runs of the grids, each once, a training run right before its tests.
+    """Return all runs of the grids, each once, a training run right before its tests.
 
     Raises:
         ValueError: a grid is wrong (see `Grid.check`), an unknown setting or a value of the wrong type, or two runs
@@ -114,7 +114,7 @@ def expand(grids: Iterable[Grid]) -> list[Run]:
 
 
 def chains_of(runs: Iterable[Run]) -> list[Chain]:
-    """Training runs with their tests, in the order of `runs`."""
+    """Return training runs with their tests, in the order of `runs`."""
     chains: dict[str, Chain] = {}
     for run in runs:
         chains.setdefault((run.model or run).name, []).append(run)
@@ -122,7 +122,7 @@ def chains_of(runs: Iterable[Run]) -> list[Chain]:
 
 
 def shard(runs: Iterable[Run], index: int, count: int) -> list[Run]:
-    """The runs of part `index` (from 1) of `count`: a training run and its tests are in the same part.
+    """Return the runs of part `index` (from 1) of `count`: a training run and its tests are in the same part.
 
     Raises:
         ValueError: `index` is not in 1..count.
@@ -133,7 +133,7 @@ def shard(runs: Iterable[Run], index: int, count: int) -> list[Run]:
 
 
 def split_values(text: str) -> list[str]:
-    """`32,128` as two values; commas within brackets or quotes belong to a value, as in `[1, 2],[3]`."""
+    """Split `32,128` into two values; commas within brackets or quotes belong to a value, as in `[1, 2],[3]`."""
     values, depth, quote = [""], 0, ""
     for letter in text:
         if quote:
@@ -188,7 +188,7 @@ def _combinations(grid: Grid, dataset: str, method: str, cfg: str) -> list[tuple
 
 @cache
 def resolved(dataset: str, method: str, cfg: str, task: str, options: tuple[str, ...]) -> CfgNode:
-    """The configuration of a training run. Raises ValueError for an unknown key or a value of the wrong type."""
+    """Resolve the configuration of a training run. Raises ValueError for an unknown key or a wrong value."""
     args = argparse.Namespace(**dict.fromkeys(NAMED))
     args.trainer, args.eval_only, args.model_dir = method, False, ""
     args.dataset_config_file, args.config_file = str(dataset_file(dataset)), str(method_file(method, cfg))

@@ -43,11 +43,11 @@ class Folders:
     output: str
 
     def folder(self, run: Run) -> Path:
-        """Where the run lies."""
+        """Return where the run lies."""
         return Path(self.output) / run.name
 
     def arguments(self, run: Run) -> list[str]:
-        """Its arguments of `train.py`."""
+        """Return the run's arguments of `train.py`."""
         return run.arguments(self.root, self.output)
 
 
@@ -152,7 +152,7 @@ class Pool:
 
 
 def last_line(console: Path, status: int) -> str:
-    """Why a run ended with `status`: the last `error:` line of what it printed, else the last line, else the signal."""
+    """Say why a run ended with `status`: the last `error:` line that it printed, else its last line or the signal."""
     text = console.read_text(encoding="utf-8", errors="replace") if console.is_file() else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error: ")]
@@ -162,7 +162,7 @@ def last_line(console: Path, status: int) -> str:
 
 
 def gpus() -> list[str]:
-    """The GPUs that may be used: those of CUDA_VISIBLE_DEVICES if it is set, else all that nvidia-smi lists."""
+    """Return the GPUs that may be used: those of CUDA_VISIBLE_DEVICES if it is set, else all that nvidia-smi lists."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None and shutil.which("nvidia-smi"):
         command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
@@ -172,7 +172,7 @@ def gpus() -> list[str]:
 
 
 def slots_for(jobs: int | None) -> list[str | None]:
-    """`jobs` places for runs, GPUs in turn; by default one for each GPU, or one."""
+    """Return `jobs` slots for runs, GPUs in turn; by default one for each GPU, or one."""
     found = gpus()
     count = jobs or len(found) or 1
     return [found[i % len(found)] if found else None for i in range(count)]

@@ -15,7 +15,7 @@ Plan = Callable[[list[str]], record.Run]  # what train.py would make of these ar
 
 
 def look(folder: Path, arguments: list[str], plan: Plan) -> tuple[str, str]:
-    """The state of a run (one of STATES) and what there is to say about it, or "".
+    """Return the state of a run (one of STATES) and what there is to say about it, or "".
 
     `done` is only what `train.py` with these arguments would find done.
     """
@@ -44,7 +44,7 @@ def look(folder: Path, arguments: list[str], plan: Plan) -> tuple[str, str]:
 
 
 def holder_of(folder: Path) -> str:
-    """The process that has the run, such as `process 17 on node3`, or "" where it is known to live no more."""
+    """Return the process that has the run, such as `process 17 on node3`, "" where it is known to be gone."""
     try:
         text = (folder / record.LOCK).read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):

@@ -16,7 +16,7 @@ KEYS = ("protocol", *LISTS, "source", "cfg", "set", "options", "own")
 
 
 def read_suite(path: Path, instead: Mapping[str, Any]) -> list[Grid]:
-    """The grids of a suite; what `instead` has replaces each grid's own.
+    """Read the grids of a suite; what `instead` has replaces each grid's own.
 
     Raises:
         FileNotFoundError, ValueError: no such file, or it is not a list of grids; names file, grid and key.
@@ -41,7 +41,7 @@ def read_suite(path: Path, instead: Mapping[str, Any]) -> list[Grid]:
 
 
 def make_grid(entry: Mapping[str, Any]) -> Grid:
-    """A checked grid from lists of names and numbers, as a suite or the command line has them.
+    """Make a checked grid from lists of names and numbers, as a suite or the command line has them.
 
     Raises:
         ValueError: a key is missing, or has a value of the wrong kind.

@@ -11,10 +11,9 @@ import pytest
 from reporting.cells import Cells
 from reporting.changes import plain
 from reporting.command import defaults
-from reporting.gather import gather
-from reporting.names import default_settings
+from reporting.load.gather import gather
 from runs import record
-from runs.protocols import STEPS, Run
+from runs.protocols import STEPS, Run, default_config
 
 TASKS = {"base2new": "B2N", "xd": "CD", "fewshot": "FS"}
 
@@ -51,7 +50,7 @@ class Runs:
             "xd": "xd_train" if dataset == source else "xd_test",
             "fewshot": "fewshot",
         }[protocol]
-        cfg = default_settings(method, protocol, source, shots)
+        cfg = default_config(protocol, source, method, shots)
         swept = tuple(sorted((key, str(value)) for key, value in (changes or {}).items()))
         run = Run(step, dataset, method, cfg, shots, seed, swept)
         settings = plain(method, dataset, cfg, protocol)

@@ -8,9 +8,9 @@ import pytest
 
 from reporting.ablations import ablations
 from reporting.command import defaults
-from reporting.gather import gather
-from reporting.report import Asked, build
-from reporting.result import Key, Row
+from reporting.load.gather import gather
+from reporting.load.result import Key, Row
+from reporting.report import Request, build
 from runs import record
 
 DTD = Key("base2new", "ViT-B/16", Row("MMRL"), "dtd", "dtd", "base", 16)
@@ -85,7 +85,7 @@ def test_seeds_that_are_not_asked_for_are_left_out_and_named(runs):
 def test_which_seeds_should_be_there_unless_the_user_says_so(runs, seeds, expected):
     for seed in seeds:
         runs.add("base2new", "dtd", "base", 80.0, seed=seed)
-    report = build(gather([runs.output]), Asked(), defaults())
+    report = build(gather([runs.output]), Request(), defaults())
     assert f"over seeds {expected};" in report.about[1]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from reporting.costs import cost_tables, runs_table
 from reporting.names import PAPER_DATASETS
-from reporting.table import Table
+from reporting.tables.costs import cost_tables, runs_table
+from reporting.tables.table import Table
 
 COST = {
     "learned_parameters": 4_992_256,

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from reporting import logs
-from reporting.gather import gather
-from reporting.result import Row
+from reporting.cells import Cells
+from reporting.load import logs
+from reporting.load.gather import gather
+from reporting.load.result import Row
 
 # The beginning of such a log: arguments, then the configuration as yacs prints it, then what the machine is.
 HEAD = """\
@@ -158,6 +159,16 @@ def test_maple_cross_dataset_takes_shots_and_source_from_the_model(tmp_path):
     path = tmp_path / f"imagenet/MaPLe/{cfg}_16shots/seed2"
     found = logs.read_result(write(path, head(**facts) + TRAINING + result(35_000, 50_000)))
     assert (found.key.source, found.key.dataset, found.accuracy) == ("imagenet", "imagenet", 70.0)
+
+
+def test_every_seed_of_logs_counts(tmp_path):
+    """Logs have no ids of runs, by which a second test of a model is known."""
+    for seed in (1, 2, 3):
+        folder = tmp_path / f"few_shot/dtd/shots_2/MMRL/vit_b16_few_shot/seed{seed}"
+        write(folder, TRAINING + result(seed, 10))
+    cells = Cells(gather([tmp_path]).results, (1, 2, 3), {})
+    (key,) = cells.keys()
+    assert dict(cells.get(key).values) == {1: 10.0, 2: 20.0, 3: 30.0} and not cells.notes
 
 
 def test_a_log_without_its_beginning_is_known_by_its_folder(tmp_path):

@@ -8,9 +8,9 @@ import pytest
 
 from commands import grid
 from reporting.command import defaults
-from reporting.gather import gather
+from reporting.load.gather import gather
 from reporting.missing import missing
-from reporting.report import Asked, build
+from reporting.report import Request, build
 from runs.config import RESOLVED
 from runs.grid import cli
 from runs.grid.expand import expand
@@ -125,8 +125,8 @@ def test_a_configuration_that_names_other_data_gives_no_command(runs):
 
 def test_where_one_data_set_lies_is_not_carried_over_to_another(runs):
     runs.add("fewshot", "imagefolder", "all", 80.0, hidden={"DATASET.FOLDER": "animals", "OPTIM.MAX_EPOCH": 2})
-    report = build(gather([runs.output]), Asked(datasets=["imagefolder", "dtd"], seeds=(1,)), defaults())
-    (lack,) = report.lacks
+    report = build(gather([runs.output]), Request(datasets=["imagefolder", "dtd"], seeds=(1,)), defaults())
+    (lack,) = report.missing
     assert (lack.datasets, lack.options) == (("dtd",), (("OPTIM.MAX_EPOCH", "2"),))
 
 
@@ -134,17 +134,17 @@ def test_where_one_data_set_lies_is_not_carried_over_to_another(runs):
 def test_an_unfinished_run_is_named_with_why_and_is_missing(runs, facts):
     folder = runs.add("fewshot", "dtd", "all", 80.0, method="CoOp", **facts)
     runs.add("fewshot", "dtd", "all", 80.0)
-    report = build(gather([runs.output]), Asked(seeds=(1,)), defaults())
+    report = build(gather([runs.output]), Request(seeds=(1,)), defaults())
     why = f"{facts['status']}: {facts['error']}" if "error" in facts else facts["status"]
     assert report.unfinished == [f"{folder} is not finished ({why})"]
-    assert [lack.methods for lack in report.lacks] == [("CoOp",)]
+    assert [lack.methods for lack in report.missing] == [("CoOp",)]
     (table,) = [table for table in report.tables if table.name == "few_shot_vit_b_16"]
     assert table.texts()[0] == ["dtd", "CoOp", "0", "-"]
 
 
 def test_what_is_asked_for_by_name_and_has_not_run_is_missing(runs):
     runs.add("fewshot", "dtd", "all", 80.0)
-    asked = Asked(methods=["MMRL", "CoOp"], datasets=["dtd", "eurosat"], seeds=(1,))
+    asked = Request(methods=["MMRL", "CoOp"], datasets=["dtd", "eurosat"], seeds=(1,))
     report = build(gather([runs.output]), asked, defaults())
-    names = sorted(name for lack in report.lacks for name in names_of(lack.command()))
+    names = sorted(name for lack in report.missing for name in names_of(lack.command()))
     assert [name.split("/")[1:4:2] for name in names] == [["dtd", "CoOp"], ["eurosat", "CoOp"], ["eurosat", "MMRL"]]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reporting import command
-from reporting.gather import gather
+from reporting.load.gather import gather
 from reporting.names import dataset_name, is_domain_variant
 from runs import record
 
@@ -45,7 +45,7 @@ def of_own_data(folder: Path, name: str) -> Path:
 
 def test_own_data_named_as_published_ones_are_not_compared_with_the_paper(runs):
     of_own_data(runs.add("fewshot", "dtd", "all", 50.0, shots=1), "dtd")
-    report = command.build(gather([runs.output]), command.Asked(paper=True, seeds=(1,)), command.defaults())
+    report = command.build(gather([runs.output]), command.Request(paper=True, seeds=(1,)), command.defaults())
     (found,) = [one for one in report.tables if one.name == "few_shot_vit_b_16"]
     assert found.texts() == [["dtd (own)", "MMRL", "1", "50.00"]]
 
@@ -53,6 +53,6 @@ def test_own_data_named_as_published_ones_are_not_compared_with_the_paper(runs):
 def test_names_that_make_one_file_name_keep_their_files(runs):
     for name in ("my-data", "my_data"):
         of_own_data(runs.add("xd", "dtd", "all", 50.0, folder=name), name)
-    report = command.build(gather([runs.output]), command.Asked(seeds=(1,)), command.defaults())
+    report = command.build(gather([runs.output]), command.Request(seeds=(1,)), command.defaults())
     names = [one.name for one in report.tables]
     assert names == ["cross_dataset_my_data_vit_b_16", "cross_dataset_my_data_vit_b_16_2", "runs"]

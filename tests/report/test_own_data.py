@@ -13,10 +13,10 @@ import yaml
 import train
 from commands import compare, grid, table
 from reporting import changes, command
-from reporting.formats import comma_separated
-from reporting.gather import gather
-from reporting.missing import Lack
-from reporting.table import Table
+from reporting.load.gather import gather
+from reporting.missing import MissingRuns
+from reporting.tables.formats import comma_separated
+from reporting.tables.table import Table
 from runs import config, plan, protocols, record
 from runs.grid import cli, expand
 from runs.grid.suite import make_grid
@@ -146,7 +146,7 @@ def hm(base: float, new: float) -> float:
 
 
 def test_every_number_of_all_protocols_is_that_of_its_run(filled):
-    report = command.build(gather([filled]), command.Asked(seeds=(1, 2)), command.defaults())
+    report = command.build(gather([filled]), command.Request(seeds=(1, 2)), command.defaults())
     assert not report.problems and not report.notes
     tables = {table.name: rows(table) for table in report.tables}
     assert {name for name in tables if "difference" not in name} == {
@@ -192,12 +192,12 @@ def test_every_number_of_all_protocols_is_that_of_its_run(filled):
         "HM by data set, 16 shots, ViT-B/16: points below the best on each",
         *(f"Few-shot, {name}, ViT-B/16" for name in ("average of 3", *OWN)),
     }
-    (lack,) = report.lacks
+    (lack,) = report.missing
     (run,) = runs_of_command(lack)
     assert (run.step, run.dataset, run.method, run.shots, run.seed) == MISSING
 
 
-def runs_of_command(lack: Lack) -> list[Run]:
+def runs_of_command(lack: MissingRuns) -> list[Run]:
     """What the grid makes of a command."""
     return expand.expand(cli.grids_of(grid.parse_args(shlex.split(lack.command())[3:])))
 
@@ -221,8 +221,8 @@ def test_a_missing_cross_dataset_target_has_its_own_data(configs, tmp_path):
         if (run.dataset, run.method, run.seed) != ("mytable", "CoOp", 2):
             put(run, tmp_path / "output")
     found = gather([tmp_path / "output"])
-    report = command.build(found, command.Asked(seeds=(1, 2)), command.defaults())
-    (lack,) = report.lacks
+    report = command.build(found, command.Request(seeds=(1, 2)), command.defaults())
+    (lack,) = report.missing
     assert (lack.source, lack.datasets, lack.options) == ("textile", ("mytable",), ())
     run = runs_of_command(lack)[-1]
     assert (run.step, run.dataset, run.method, run.seed) == ("xd_test", "mytable", "CoOp", 2)

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from reporting import paper
+from reporting.load.result import Key, Row
 from reporting.names import PAPER_DATASETS
-from reporting.result import Key, Row
-from runs.table import harmonic_mean
+from reporting.stats import harmonic_mean
 
 Deviation = tuple[str, str, float, float]  # table, row, printed, computed
 

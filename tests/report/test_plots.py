@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from reporting.cells import Cell
+from reporting.load.result import Row
 from reporting.plots import training
 from reporting.plots.cost import cost_plots
 from reporting.plots.curves import ablation_plots, few_shot_plots
 from reporting.plots.radar import radar_figure, radar_plots
 from reporting.plots.style import COLOURS, DASHES, MARKERS, Plot, look, save
 from reporting.plots.training import losses_of_events, losses_of_log, training_plots
-from reporting.result import Row
+from reporting.stats import Cell
 
 LOG = """\
 epoch [1/2] batch [5/10] time 0.1 (0.1) data 0.0 (0.0) loss 9.0000 (8.0000) lr 1.0000e-05 eta 0:00:12

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from reporting import formats
-from reporting.cells import Cell, average, harmonic
 from reporting.command import defaults
-from reporting.gather import gather
+from reporting.load.gather import gather
 from reporting.page import page
-from reporting.report import Asked, build
-from reporting.table import Table
-from reporting.tables import base_to_new
-from reporting.wide import crossed, few_shot
+from reporting.report import Request, build
+from reporting.stats import Cell, average, harmonic
+from reporting.tables import formats
+from reporting.tables.base_to_new import base_to_new
+from reporting.tables.table import Table
+from reporting.tables.wide import crossed, few_shot
 
 MARKDOWN = """\
 **Base to new, 16 shots, ViT-B/16: accuracy in percent**
@@ -186,7 +186,7 @@ def test_numbers_that_mean_little_are_marked_in_every_format(runs):
     )
     text = formats.latex(table)
     assert r"50.00 $\dagger$" in text and r"\par\footnotesize $\dagger$ eurosat, new: 12 images" in text
-    report = build(gather([runs.output]), Asked(seeds=(1,)), defaults())
+    report = build(gather([runs.output]), Request(seeds=(1,)), defaults())
     html = page(report)
     assert '<td class="mark" data-v="50" title="seed 1: 50.00">50.00 †</td>' in html
     assert "<li>† eurosat, new: 12 images are tested</li>" in html and "† marks one" in report.about[-1]

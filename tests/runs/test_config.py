@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import train
+from common.names import suggest
 from runs import config, record
-from runs.names import suggest
 
 CONFIGS = Path(train.__file__).parent / "configs"
 EUROSAT = ["--dataset-config-file", str(CONFIGS / "datasets/eurosat.yaml")]

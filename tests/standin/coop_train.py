@@ -1,4 +1,4 @@
-"""A `train.py` as in a checkout of CoOp, with the five lines of docs/coming-from-coop.md."""
+"""A `train.py` as in a checkout of CoOp, with the six lines of docs/coming-from-coop.md."""
 
 import argparse
 
@@ -25,7 +25,7 @@ def setup_cfg(args):
     cfg = get_cfg_default()
     extend_cfg(cfg)
     cfg.merge_from_file(args.dataset_config_file)
-    cfg.merge_from_file(args.config_file)
+    trainers.merge_from_file(cfg, args.config_file)  # instead of cfg.merge_from_file(args.config_file)
     cfg.DATASET.ROOT, cfg.OUTPUT_DIR, cfg.SEED, cfg.TRAINER.NAME = args.root, args.output_dir, args.seed, args.trainer
     cfg.merge_from_list(args.opts)
     cfg.freeze()

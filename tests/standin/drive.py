@@ -25,8 +25,8 @@ QUICK = {
 def setup_cfg(method, root, output):
     cfg = get_cfg_default()
     trainers.extend_cfg(cfg)
-    cfg.merge_from_file("configs/datasets/digits.yaml")
-    cfg.merge_from_file(f"configs/trainers/{method}/embedded.yaml")
+    trainers.merge_from_file(cfg, "configs/datasets/digits.yaml")
+    trainers.merge_from_file(cfg, f"configs/trainers/{method}/embedded.yaml")
     words = f"{FEW} {QUICK.get(method, '')} TRAINER.NAME {method} DATASET.ROOT {root} OUTPUT_DIR {output}/{method}"
     cfg.merge_from_list(words.split())
     cfg.freeze()

@@ -14,6 +14,7 @@ import pytest
 
 import trainers
 from runs import engine
+from tests.runs.resolved import method_files
 from tests.standin import behaviour, drive, install, surface, workplace
 from tests.standin.behaviour import config
 from trainers.shared.engine import ELSEWHERE, LOST
@@ -81,15 +82,13 @@ def test_what_is_not_listed_does_not_exist():
         install.StandInModule("dassl.config").clean_cfg(cfg, "MMRL")
 
 
-METHOD_CONFIGS = sorted(path for path in (ROOT / "configs/trainers").rglob("*.yaml") if path.stem != "datasets")
-
-
 def test_every_configuration_loads_into_the_public_defaults():
     """By yacs's own merge, which takes no integer for a float."""
-    for path in METHOD_CONFIGS:
+    assert len(files := method_files()) > 90
+    for path in files:
         cfg = config.get_cfg_default()
         trainers.extend_cfg(cfg)
-        cfg.merge_from_file(str(path))
+        trainers.merge_from_file(cfg, str(path))
         assert cfg.INPUT.READ == "stored" and cfg.DATALOADER.CACHE_GB == 0.0
 
 

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import train
+from common.files import write_bytes
 from dassl.engine.resume import Resumable
 from tests.damage import damages
 from trainers.mmrl.settings import Settings
 from trainers.mmrl.variants import RepresentationLearner, RepresentationProjection
 from trainers.shared import checkpoints
-from trainers.shared.atomic import write_bytes
 from trainers.tipadapter.method import read_tensor
 
 ABOUT = {"method": "M", "epoch": 3, "classnames": ["Žluťásek", "cat"], "val_result": 100 / 3, "settings": {"A": [1, 2]}}

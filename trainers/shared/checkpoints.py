@@ -23,10 +23,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
+from common.files import write_bytes
 from common.text import is_text
 from dassl.utils import load_checkpoint
-
-from .atomic import write_bytes
 
 FORMAT = 1
 SUFFIX = ".safetensors"

@@ -6,7 +6,7 @@ resolve.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,17 @@ def follow_checkpoint(cfg: Any, given: Collection[str], files: Sequence[tuple[st
 
     Keys in ``given`` (dotted) stay: where they do not fit, building the model refuses them. So do all where the name
     tells nothing, as a bare file's. ``files`` are (path, content) of the YAML files that ``cfg`` is made of, the
-    strongest last. Where they describe the images of the backbone that they name (ViT-B/16's if none), and the command
-    line has another, its images count. Raises ValueError for anything else that a file says against the checkpoint, and
-    for a name that open_clip or the hub does not know, OSError where the hub cannot be reached.
+    strongest last. Where one describes the images of the backbone that it names itself (or else of the one that they
+    name, or ViT-B/16's), and the run has another, that one's images count. Raises ValueError for anything else that a
+    file says against the checkpoint, and for a name that open_clip or the hub does not know, OSError where the hub
+    cannot be reached.
     """
     name = cfg.MODEL.BACKBONE.NAME
     for key, value in images_of(name).items():
         if f"INPUT.{key}" in given or same(cfg.INPUT[key], value):
             continue
-        path, _ = _said(files, "INPUT", key)
-        if path and not _fits(cfg.INPUT[key], key, _said(files, "MODEL", "BACKBONE", "NAME")[1] or USUAL):
+        path, content = next((file for file in reversed(files) if _said(file[1], "INPUT", key) is not None), ("", {}))
+        if path and not _fits(cfg.INPUT[key], key, _backbone([content]) or _backbone(c for _, c in reversed(files))):
             raise ValueError(
                 f"{path}: INPUT.{key} is {cfg.INPUT[key]}, but {name} was trained with {value}: take it out of the "
                 "file, or name the weights that it fits in MODEL.BACKBONE.NAME"
@@ -43,19 +44,21 @@ def follow_checkpoint(cfg: Any, given: Collection[str], files: Sequence[tuple[st
 
 
 def _fits(value: Any, key: str, name: str) -> bool:
-    images = images_of(name)
+    images = images_of(name or USUAL)
     return key in images and same(value, images[key])
 
 
-def _said(files: Sequence[tuple[str, Mapping[str, Any]]], *keys: str) -> tuple[str, Any]:
-    """The strongest file with a key, and its value; empty if there is none."""
-    for path, tree in reversed(files):
-        value: Any = tree
-        for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        if value is not None:
-            return path, value
-    return "", None
+def _backbone(contents: Iterable[Mapping[str, Any]]) -> str:
+    """Return the name of the backbone that the first of these YAML files says, or ""."""
+    return next((name for content in contents if (name := _said(content, "MODEL", "BACKBONE", "NAME"))), "")
+
+
+def _said(content: Mapping[str, Any], *keys: str) -> Any:
+    """Return what a YAML file says under these keys, one within the other, or None."""
+    value: Any = content
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def images_of(name: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .atomic import write_bytes
+from common.files import write_bytes
 
 FILE = "data.json.gz"
 PARTS = ("train", "val", "test")

@@ -116,7 +116,7 @@ class DatasetBase:
 
     @staticmethod
     def get_num_classes(data_source: Sequence[Datum]) -> int:
-        """Highest label + 1."""
+        """Return the highest label + 1."""
         return max(item.label for item in data_source) + 1
 
     @staticmethod
@@ -127,12 +127,12 @@ class DatasetBase:
         return mapping, list(mapping.values())
 
     def check_input_domains(self, source_domains: Sequence[str], target_domains: Sequence[str]) -> None:
-        """ValueError if a domain is not one of the dataset's."""
+        """Raise ValueError if a domain is not one of the dataset's."""
         self.is_input_domain_valid(source_domains)
         self.is_input_domain_valid(target_domains)
 
     def is_input_domain_valid(self, input_domains: Sequence[str]) -> None:
-        """ValueError if one of `input_domains` is not one of the dataset's."""
+        """Raise ValueError if one of `input_domains` is not one of the dataset's."""
         for domain in input_domains:
             utils.check_availability(domain, self.domains)
 
@@ -182,11 +182,11 @@ class DatasetBase:
         return chosen
 
     def split_dataset_by_label(self, data_source: Sequence[Datum]) -> dict[int, list[Datum]]:
-        """Label -> its images, labels in order of first appearance."""
+        """Return label -> its images, labels in order of first appearance."""
         return _grouped(data_source, "label")
 
     def split_dataset_by_domain(self, data_source: Sequence[Datum]) -> dict[int, list[Datum]]:
-        """Domain -> its images, domains in order of first appearance."""
+        """Return domain -> its images, domains in order of first appearance."""
         return _grouped(data_source, "domain")
 
 

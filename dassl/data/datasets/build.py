@@ -14,7 +14,4 @@ DATASET_REGISTRY = Registry("DATASET")
 
 def build_dataset(cfg: Any) -> Any:
     """Build the dataset that `cfg.DATASET.NAME` names; ValueError if there is none of that name."""
-    dataset = DATASET_REGISTRY.get(cfg.DATASET.NAME)
-    if cfg.VERBOSE:
-        print(f"Loading dataset: {cfg.DATASET.NAME}")
-    return dataset(cfg)
+    return DATASET_REGISTRY.build("Loading dataset", cfg.DATASET.NAME, cfg.VERBOSE, cfg)

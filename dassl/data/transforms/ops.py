@@ -12,7 +12,7 @@ from torchvision.transforms import functional as F
 
 
 def random_index(high: int) -> int:
-    """A random integer in [0, high) from torch's generator, which loaders seed per worker."""
+    """Return a random integer in [0, high) from torch's generator, which loaders seed per worker."""
     return int(torch.randint(high, ()))
 
 
@@ -23,11 +23,7 @@ class Random2DTranslation:
     """
 
     def __init__(
-        self,
-        height: int,
-        width: int,
-        p: float = 0.5,
-        interpolation: T.InterpolationMode = T.InterpolationMode.BILINEAR,
+        self, height: int, width: int, p: float = 0.5, interpolation: T.InterpolationMode = T.InterpolationMode.BILINEAR
     ) -> None:
         self.height = height
         self.width = width

@@ -14,7 +14,4 @@ BACKBONE_REGISTRY = Registry("BACKBONE")
 
 def build_backbone(name: str, verbose: bool = True, **kwargs: Any) -> Any:
     """Build the backbone `name`; ValueError if there is none of that name."""
-    backbone = BACKBONE_REGISTRY.get(name)
-    if verbose:
-        print(f"Backbone: {name}")
-    return backbone(**kwargs)
+    return BACKBONE_REGISTRY.build("Backbone", name, verbose, **kwargs)

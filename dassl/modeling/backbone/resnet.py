@@ -21,35 +21,35 @@ class TorchvisionResNet(Backbone):
         self.net.fc = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images `[B, 3, H, W]` -> features `[B, out_features]`."""
+        """Map images `[B, 3, H, W]` to features `[B, out_features]`."""
         return self.net(x)
 
 
 @BACKBONE_REGISTRY.register()
 def resnet18(pretrained: bool = True, **kwargs: Any) -> TorchvisionResNet:
-    """ResNet-18, 512 features."""
+    """Build a ResNet-18, 512 features."""
     return TorchvisionResNet("resnet18", pretrained)
 
 
 @BACKBONE_REGISTRY.register()
 def resnet34(pretrained: bool = True, **kwargs: Any) -> TorchvisionResNet:
-    """ResNet-34, 512 features."""
+    """Build a ResNet-34, 512 features."""
     return TorchvisionResNet("resnet34", pretrained)
 
 
 @BACKBONE_REGISTRY.register()
 def resnet50(pretrained: bool = True, **kwargs: Any) -> TorchvisionResNet:
-    """ResNet-50, 2048 features."""
+    """Build a ResNet-50, 2048 features."""
     return TorchvisionResNet("resnet50", pretrained)
 
 
 @BACKBONE_REGISTRY.register()
 def resnet101(pretrained: bool = True, **kwargs: Any) -> TorchvisionResNet:
-    """ResNet-101, 2048 features."""
+    """Build a ResNet-101, 2048 features."""
     return TorchvisionResNet("resnet101", pretrained)
 
 
 @BACKBONE_REGISTRY.register()
 def resnet152(pretrained: bool = True, **kwargs: Any) -> TorchvisionResNet:
-    """ResNet-152, 2048 features."""
+    """Build a ResNet-152, 2048 features."""
     return TorchvisionResNet("resnet152", pretrained)

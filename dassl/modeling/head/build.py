@@ -14,7 +14,4 @@ HEAD_REGISTRY = Registry("HEAD")
 
 def build_head(name: str, verbose: bool = True, **kwargs: Any) -> Any:
     """Build the head `name`; ValueError if there is none of that name."""
-    head = HEAD_REGISTRY.get(name)
-    if verbose:
-        print(f"Head: {name}")
-    return head(**kwargs)
+    return HEAD_REGISTRY.build("Head", name, verbose, **kwargs)

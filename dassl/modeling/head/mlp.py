@@ -49,11 +49,11 @@ class MLP(nn.Module):
         self.out_features = width
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features `[B, in_features]` -> `[B, out_features]`."""
+        """Map features `[B, in_features]` to `[B, out_features]`."""
         return self.mlp(x)
 
 
 @HEAD_REGISTRY.register()
 def mlp(**kwargs: Any) -> MLP:
-    """See MLP."""
+    """Build an MLP."""
     return MLP(**kwargs)

@@ -14,7 +14,4 @@ NETWORK_REGISTRY = Registry("NETWORK")
 
 def build_network(name: str, verbose: bool = True, **kwargs: Any) -> Any:
     """Build the network `name`; ValueError if there is none of that name."""
-    network = NETWORK_REGISTRY.get(name)
-    if verbose:
-        print(f"Network: {name}")
-    return network(**kwargs)
+    return NETWORK_REGISTRY.build("Network", name, verbose, **kwargs)

@@ -40,7 +40,7 @@ class Mixing(nn.Module):
         self.mix = mix
 
     def forward(self, x: Tensor) -> Tensor:
-        """Feature maps `[B, C, H, W]` -> the same, or mixed ones."""
+        """Return feature maps `[B, C, H, W]` as they are, or mixed."""
         if not self.training or not self._activated or random.random() > self.p:
             return x
         weight = self.beta.sample((len(x), 1, 1, 1)).to(x.device)

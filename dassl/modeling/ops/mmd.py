@@ -25,21 +25,21 @@ class MaximumMeanDiscrepancy(nn.Module):
         self.normalize = normalize
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Features `[M, D]` and `[N, D]` -> a scalar."""
+        """Return the discrepancy of features `[M, D]` and `[N, D]`, a scalar."""
         if self.normalize:
             x, y = F.normalize(x, dim=1), F.normalize(y, dim=1)
         return getattr(self, f"{self.kernel_type}_mmd")(x, y)
 
     def linear_mmd(self, x: Tensor, y: Tensor) -> Tensor:
-        """Kernel x y."""
+        """Return the discrepancy under the kernel x y."""
         return self._of_kernels(x @ x.T, y @ y.T, x @ y.T)
 
     def poly_mmd(self, x: Tensor, y: Tensor, alpha: float = 1.0, c: float = 2.0, d: float = 2) -> Tensor:
-        """Kernel (alpha x y + c)^d."""
+        """Return the discrepancy under the kernel (alpha x y + c)^d."""
         return self._of_kernels(*((alpha * a @ b.T + c).pow(d) for a, b in ((x, x), (y, y), (x, y))))
 
     def rbf_mmd(self, x: Tensor, y: Tensor) -> Tensor:
-        """Kernel of `rbf_kernel_mixture`."""
+        """Return the discrepancy under the kernel of `rbf_kernel_mixture`."""
         pairs = ((x, x), (y, y), (x, y))
         return self._of_kernels(*(self.rbf_kernel_mixture(self.euclidean_squared_distance(a, b)) for a, b in pairs))
 
@@ -60,5 +60,5 @@ class MaximumMeanDiscrepancy(nn.Module):
 
     @staticmethod
     def euclidean_squared_distance(x: Tensor, y: Tensor) -> Tensor:
-        """See `dassl.metrics`."""
+        """Return the distances `[M, N]` of `dassl.metrics`."""
         return euclidean_squared_distance(x, y)

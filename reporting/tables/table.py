@@ -1,19 +1,19 @@
-"""A table before it is written in some format."""
+"""What a table is: headers, entries and notes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from reporting.cells import Cell
-from runs.likeness import DAGGER
+from reporting.stats import DAGGER, Cell
+from runs.protocols import SHOTS
 
 Entry = str | float | Cell | None  # None: nothing to say
 
 
 @dataclass
 class Table:
-    """A table.
+    """A table, before it is written in some format.
 
     Attributes:
         name: of its file, such as `base_to_new`.
@@ -32,19 +32,19 @@ class Table:
     decimals: dict[str, int] = field(default_factory=dict)
 
     def texts(self) -> list[list[str]]:
-        """All entries as readers see them."""
+        """Return all entries as readers see them."""
         digits = [self.decimals.get(header, 2) for header in self.headers]
         return [[text(entry, count) for entry, count in zip(row, digits, strict=True)] for row in self.rows]
 
     def footnotes(self) -> list[str]:
-        """The lines below it: its notes, and why marked numbers mean little, once each."""
+        """Return the lines below it: its notes, and why marked numbers mean little, once each."""
         cells = (entry for row in self.rows for entry in row if isinstance(entry, Cell) and entry.center is not None)
         said = dict.fromkeys(f"{DAGGER} {line}" for cell in cells for line in cell.cautions)
         return [*self.notes, *said]
 
 
 def text(entry: Entry, decimals: int = 2) -> str:
-    """An entry as readers see it."""
+    """Return an entry as readers see it."""
     if entry is None:
         return ""
     if isinstance(entry, Cell):
@@ -53,18 +53,23 @@ def text(entry: Entry, decimals: int = 2) -> str:
 
 
 def slug(*words: str) -> str:
-    """A file name from words."""
+    """Return a file name made of words."""
     text = "_".join(word for word in words if word).lower()
     return "".join(letter if letter.isalnum() else "_" for letter in text)
 
 
+def of_shots(shots: int) -> str:
+    """Return what a file name says of the number of shots: nothing of the usual one."""
+    return "" if shots == SHOTS else f"{shots}_shots"
+
+
 def number(entry: Entry) -> float | None:
-    """What an entry sorts by; None for text."""
+    """Return what an entry sorts by; None for text."""
     return entry.center if isinstance(entry, Cell) else entry if isinstance(entry, float) else None
 
 
 def gap(cell: Cell, paper: float | None) -> str | None:
-    """Ours less the published number; marked where ours is incomplete."""
+    """Return our number less the published one; marked where ours is incomplete."""
     if paper is None or cell.center is None:
         return None
     return f"{cell.center - paper:+.2f}{'' if cell.complete else ' !'}"

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reporting import logs, records
-from reporting.result import Key, Result
+from reporting.load import logs, records
+from reporting.load.result import Key, Result
 from runs.record import RECORD, DamagedRecord
 
 
@@ -29,7 +29,7 @@ class Gathered:
     notes: list[str] = field(default_factory=list)
 
     def summary(self, left_out: int = 0) -> str:
-        """How many runs were read and skipped, in one line; `left_out`: more that no table has."""
+        """Return how many runs were read and skipped, in one line; `left_out`: how many more no table has."""
         read = sum(not result.key.row.foreign for result in self.results)
         return (
             f"Read {read} records and {len(self.results) - read} logs of other repositories; {len(self.unfinished)} "
@@ -77,7 +77,7 @@ def _read(path: Path, found: Gathered) -> Result | None:
 
 
 def _places(outputs: Iterable[Path]) -> Iterable[Path]:
-    """Records, and logs in folders that hold none; each once, in order."""
+    """Yield records, and logs in folders that hold none; each once, in order."""
     known: set[Path] = set()
     for output in outputs:
         if not output.is_dir():
@@ -90,7 +90,7 @@ def _places(outputs: Iterable[Path]) -> Iterable[Path]:
 
 
 def _belongs_to_record(folder: Path, output: Path) -> bool:
-    """Whether the folder or one above it, up to `output`, has a record: a stage of a run keeps its own log."""
+    """Return whether the folder or one above it, up to `output`, has a record: a stage of a run keeps its own log."""
     while True:
         if (folder / RECORD).exists():
             return True

@@ -8,8 +8,8 @@ import statistics
 import pytest
 
 from commands import compare
+from reporting.stats import paired_difference
 from runs import record
-from runs.compare import paired_difference
 
 
 def put(output, half, seed, accuracy, trainer="MMRL"):

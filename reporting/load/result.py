@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-PROTOCOLS = ("base2new", "xd", "fewshot")
-
 
 class Row(NamedTuple):
     """What a table compares: a method under one configuration, run here or read from another repository's log."""
@@ -19,18 +17,23 @@ class Row(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The row's name in a table, such as ``MMRL [+ALPHA=0.5]``."""
+        """The row's name in a table, such as `MMRL [+ALPHA=0.5]`."""
         return self.method + (f" [{self.variant}]" if self.variant else "") + (" (log)" if self.foreign else "")
+
+    @property
+    def changes(self) -> dict[str, str]:
+        """The changed settings that the variant shows: `+ALPHA=0.5+REP_DIM=32` has two."""
+        return {text.partition("=")[0]: text.partition("=")[2] for text in self.variant.split("+")[1:]}
 
 
 class Key(NamedTuple):
     """What a cell holds; results of one key differ by their seed alone."""
 
-    protocol: str  # one of PROTOCOLS
+    protocol: str  # a key of runs.protocols.PROTOCOLS
     backbone: str  # such as ViT-B/16
     row: Row
-    source: str  # the dataset trained on, named as its configuration
-    dataset: str  # the dataset tested
+    source: str  # the data set trained on, named as its configuration
+    dataset: str  # the data set tested
     part: str  # of its classes: base, new or all
     shots: int
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from commands import compare, table
-from runs import likeness, record
+from reporting import likeness
+from runs import record
 
 
 def counted(names: str, total: int = 20) -> dict:

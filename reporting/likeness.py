@@ -1,4 +1,4 @@
-"""Which results may stand side by side, by what their records say of the data: nothing else is averaged or compared."""
+"""Which results may be averaged or compared, by what their records say of the data."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ import datasets
 
 Record = Mapping[str, Any]
 CAUTIONS = ("small_half", "small_test")  # kinds of notes in a record that say how little its number means
-DAGGER = "†"  # marks such a number
 # Settings that say where own data are.
 PLACE = ("DATASET.NAME", "DATASET.FOLDER", "DATASET.TABLE", "DATASET.CLASSNAMES")
 
 
 def cautions(record: Record) -> list[str]:
-    """What a reader must know beside the number of a record."""
+    """Return the lines that a reader must know beside the number of a record."""
     notes = record.get("notes") or {}
     return [notes[kind] for kind in CAUTIONS if kind in notes]
 
 
 def unlike_halves(base: Record, new: Record) -> str:
-    """Why two results are not of the two halves of one class list, or "".
+    """Return why two results are not of the two halves of one class list, or "".
 
     A record of an older run may name no classes: then nothing speaks against it.
     """
@@ -40,7 +39,7 @@ def unlike_halves(base: Record, new: Record) -> str:
 
 
 def unlike_tests(one: Record, other: Record) -> str:
-    """Why two tests of one part of a data set were not of the same images, or "" where nothing speaks for that."""
+    """Return why two tests of one part of a data set were not of the same images, or ""."""
     tests = [_data(record).get("test") or {} for record in (one, other)]
     if all(test.get("digest") for test in tests):
         sizes = " and ".join(str(test.get("images", "?")) for test in tests)
@@ -67,7 +66,7 @@ def _data(record: Record) -> Record:
 
 
 def _classes(record: Record) -> list[str]:
-    """Names of the classes that were scored; none where an older record does not have them."""
+    """Return the names of the classes that were scored; none where an older record does not have them."""
     return _data(record).get("classnames") or [entry["class"] for entry in record.get("per_class") or []]
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import trainers
-from reporting.names import PAPER_BACKBONE, dataset_name, default_settings, variant_of
-from reporting.result import Key, Result, Row
-from runs.protocols import dataset_in_path, dataset_names
+from reporting.load.result import Key, Result, Row
+from reporting.names import PAPER_BACKBONE, dataset_name, variant_of
+from reporting.seed_means import TRAINED
+from runs.protocols import dataset_in_path, dataset_names, default_config
 
-TRAINED = ("Finish training", "Finished training")
 _COUNTS = re.compile(r"^\* (total|correct): ([\d,]+)\s*$")
 _ARGUMENT = re.compile(r"^(config_file|dataset_config_file|eval_only|model_dir|output_dir|seed|trainer): ?(.*)$")
 _SHOTS = re.compile(r"^shots_(\d+)$|_(\d+)shots$")
@@ -38,7 +38,7 @@ class Facts(NamedTuple):
 
 
 def read_facts(path: Path) -> Facts:
-    """Read a log's arguments, configuration, and the counts of its last test."""
+    """Read a log's arguments and configuration, and the counts of its last test."""
     arguments: dict[str, str] = {}
     counts: dict[str, int] = {}
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -55,7 +55,7 @@ def read_facts(path: Path) -> Facts:
 
 
 def _settings(lines: list[str]) -> dict[str, str]:
-    """The leaves of the configuration that Dassl prints under `** Config **`, indented by two spaces a level."""
+    """Return the leaves of the configuration that Dassl prints under `** Config **`, indented by two spaces a level."""
     found: dict[str, str] = {}
     place: list[str] = []
     try:
@@ -75,7 +75,7 @@ def _settings(lines: list[str]) -> dict[str, str]:
 
 
 def read_result(path: Path) -> Result:
-    """The last test's result in a folder's logs: public Dassl starts `log.txt-DATE` where it finds a `log.txt`.
+    """Return the last test's result in a folder's logs: public Dassl starts `log.txt-DATE` where it finds a `log.txt`.
 
     Args:
         path: the folder's `log.txt`.
@@ -128,7 +128,7 @@ def _key(path: Path, facts: Facts) -> Key:
     if not source:
         model = facts.arguments["model_dir"]
         raise DamagedLog(f"{path} does not say on which data its model was trained: {model} names no known data set")
-    variant = variant_of(settings, default_settings(method, protocol, source, int(shots)))
+    variant = variant_of(settings, default_config(protocol, source, method, int(shots)))
     backbone = facts.settings.get("MODEL.BACKBONE.NAME", PAPER_BACKBONE)
     return Key(protocol, backbone, Row(method, variant, True), source, dataset, part, int(shots))
 
@@ -142,7 +142,7 @@ def _shots(parts: tuple[str, ...]) -> str:
 
 
 def _protocol(parts: tuple[str, ...], dataset: str, settings: str, facts: Facts) -> tuple[str, str, str]:
-    """Protocol, dataset trained on ("": unknown), classes tested.
+    """Return protocol, data set trained on ("": unknown) and classes tested.
 
     MMRL's release keeps cross-dataset runs under `base2new`.
     """

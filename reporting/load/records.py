@@ -9,17 +9,10 @@ from typing import Any
 import datasets
 import trainers
 from reporting.changes import variant_by_settings
-from reporting.names import dataset_name, default_settings, variant_of
-from reporting.result import Key, Result, Row
+from reporting.load.result import Key, Result, Row
+from reporting.names import dataset_name, variant_of
 from runs import record
-from runs.protocols import dataset_in_path
-
-_PROTOCOLS = {
-    ("B2N", "base"): "base2new",
-    ("B2N", "new"): "base2new",
-    ("CD", "all"): "xd",
-    ("FS", "all"): "fewshot",
-}
+from runs.protocols import dataset_in_path, default_config, protocol_of
 
 
 class NoResult(ValueError):
@@ -35,16 +28,16 @@ class Unfinished(NoResult):
 
 
 def key_of(folder: Path, content: Mapping[str, Any]) -> Key:
-    """The cell that a record belongs to. Raises NoResult for a run of no protocol, or of data without a name."""
+    """Return the cell that a record belongs to. Raises NoResult for a run of no protocol, or of data without a name."""
     subsample = content["subsample"]
-    protocol = _PROTOCOLS.get((content["protocol"], subsample))
-    if protocol is None:
+    protocol = protocol_of(content["protocol"], subsample)
+    if not protocol:
         raise NoResult(f"{folder} belongs to no table: protocol {content['protocol']} with {subsample} classes")
     config = content["config"]
     dataset = _dataset(folder, content)
     method, shots = content["method"], content["shots"]
     source = _source(folder, content) or dataset if protocol == "xd" else dataset
-    default = default_settings(method, protocol, source, shots)
+    default = default_config(protocol, source, method, shots)
     named = _name_in_layout(folder, content)
     variant = variant_of(named or content.get("settings") or "", default)
     key = Key(protocol, config["MODEL.BACKBONE.NAME"], Row(method, variant), source, dataset, subsample, shots)
@@ -52,7 +45,7 @@ def key_of(folder: Path, content: Mapping[str, Any]) -> Key:
 
 
 def _dataset(folder: Path, content: Mapping[str, Any]) -> str:
-    """The data set tested; older records of own data have its name where the scripts put them, or are refused."""
+    """Return the data set tested. Raises NoResult for own data that neither record nor folder names."""
     name = _name(content["dataset"], content.get("dataset_config"), folder)
     if not name:
         raise NoResult(
@@ -63,7 +56,7 @@ def _dataset(folder: Path, content: Mapping[str, Any]) -> str:
 
 
 def _source(folder: Path, content: Mapping[str, Any]) -> str:
-    """The data set that a cross-dataset run's model was trained on; "" for an older run that tests its own model."""
+    """Return the data set that a cross-dataset run's model was trained on; "" for an older run of its own model."""
     model, loader = content.get("model_dir"), content.get("source")
     if not model and not loader:
         return ""
@@ -79,19 +72,19 @@ def _source(folder: Path, content: Mapping[str, Any]) -> str:
 
 
 def _name(loader: str, config: str | None, folder: Path) -> str:
-    """A data set's name; of own data whose record does not say it, what the scripts' folders do."""
+    """Return a data set's name; for own data whose record does not say it, the one in the scripts' folders."""
     return dataset_name(loader, config or (dataset_in_path(folder) if loader in datasets.OWN else ""))
 
 
 def _name_in_layout(folder: Path, content: Mapping[str, Any]) -> str:
-    """What `shots_16/METHOD/CFG/seed1` calls the configuration, or "" for a folder of another kind."""
+    """Return CFG of a folder `shots_16/METHOD/CFG/seed1`, or "" for a folder of another kind."""
     settings, method, shots = (parent.name for parent in [*folder.parents, Path(), Path(), Path()][:3])
     here = (folder.name, trainers.ALIASES.get(method, method), shots)
     return settings if here == (f"seed{content['seed']}", content["method"], f"shots_{content['shots']}") else ""
 
 
 def read_result(folder: Path) -> Result:
-    """The result in a run's folder.
+    """Return the result in a run's folder.
 
     Raises:
         record.DamagedRecord: the record cannot be read as one.

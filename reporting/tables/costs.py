@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from dassl.busy import BUSY
-from reporting.cells import Cell, Cells
-from reporting.changes import tags_of
+from reporting.cells import Cells
+from reporting.likeness import cautions
+from reporting.load.result import Key, Result, Row
 from reporting.names import PAPER_BACKBONE, dataset_order, method_order
 from reporting.paper import costs as published_costs
-from reporting.result import Key, Result, Row
-from reporting.sweeps import COST_ONLY, Triple, is_ablation, triple
-from reporting.table import Entry, Table, drop_empty, slug
-from reporting.tables import groups
-from runs.likeness import cautions
+from reporting.stats import Cell, Triple
+from reporting.sweeps import COST_ONLY, is_ablation, triple
+from reporting.tables.base_to_new import groups
+from reporting.tables.table import Entry, Table, drop_empty, of_shots, slug
 
 Record = Mapping[str, Any]
 # Header and what it is in a record of a training run; None where the record does not have it.
@@ -25,7 +25,7 @@ MEASURES: dict[str, Callable[[Record], float | None]] = {
     "Test images/s": lambda r: r.get("test_images_per_second"),
     "Peak memory (GiB)": lambda r: r["peak_memory"]["bytes"] / 2**30 if r.get("peak_memory") else None,
 }
-# Measures that are times, and the name in a record's `waited` of the stretch that they were measured in.
+# Measures that are times, and the entry of a record's `waited` that is of the time they were taken in.
 TIMED = {"ms per training image": "training", "Test images/s": "last_test"}
 PUBLISHED = {
     "Published values (M)": "params_millions",
@@ -38,10 +38,12 @@ DECIMALS = {"Learned values (M)": 3, "Published values (M)": 3, "Test images/s":
 
 @dataclass(frozen=True)
 class Cost:
-    """What a row's training runs on one data set and one device cost, by name in MEASURES, and what came of them.
+    """What a row's training runs cost on one data set and one device, and the accuracy that they reached.
 
-    ``busy`` counts, by name in TIMED, the times that are left out, as other programs had the processors meanwhile;
-    ``unknown`` the runs whose record does not tell: their times count.
+    Attributes:
+        measures: by name in MEASURES.
+        busy: by name in TIMED, how many times are left out because other programs had the processors meanwhile.
+        unknown: how many runs have a record that does not tell: their times count.
     """
 
     key: Key
@@ -51,30 +53,21 @@ class Cost:
     busy: dict[str, int]
     unknown: int
 
-    @property
-    def hm(self) -> Cell:
-        """HM on this data set."""
-        return self.accuracy[2]
-
 
 def costs(cells: Cells, keys: Sequence[Key], of_ablations: bool = False) -> Iterator[list[Cost]]:
-    """Costs of base-to-new training runs by backbone and shots; different devices are never averaged.
+    """Yield the costs of base-to-new training runs by backbone and shots; different devices are never averaged.
 
     Rows of ablations are apart, but for those that Table 6 has: they change the test's batch size too.
     """
     for _, every in groups(keys, "base2new"):
         some = [key for key in every if key.part == "base" and not key.row.foreign]
-        some = [key for key in some if (is_ablation(key) and not _for_cost(key.row)) == of_ablations]
+        some = [key for key in some if (is_ablation(key) and COST_ONLY.isdisjoint(key.row.changes)) == of_ablations]
         for shots in sorted({key.shots for key in some}):
             wanted = [key for key in some if key.shots == shots]
             wanted.sort(key=lambda k: (dataset_order(k.dataset), method_order(k.row.method), k.row.variant))
             found = [cost for key in wanted for cost in _costs_of(cells, key)]
             if found:
                 yield found
-
-
-def _for_cost(row: Row) -> bool:
-    return any(text.split("=")[0] in COST_ONLY for text in tags_of(row.variant))
 
 
 def _costs_of(cells: Cells, key: Key) -> Iterator[Cost]:
@@ -91,9 +84,9 @@ def _costs_of(cells: Cells, key: Key) -> Iterator[Cost]:
 
 
 def was_busy(record: Record, header: str) -> bool | None:
-    """Return whether a time of a record was taken while other programs had the processors; None: it does not tell.
+    """Return whether other programs had the processors while a time was taken; None where the record does not tell.
 
-    Without that time, it was not.
+    False where the record has no such time.
     """
     part = (record.get("waited") or {}).get(TIMED[header])
     if MEASURES[header](record) is None:
@@ -111,7 +104,7 @@ def _over_seeds(results: Sequence[Result], get: Callable[[Record], float | None]
 
 
 def cost_tables(cells: Cells, keys: Sequence[Key], paper: bool) -> Iterator[Table]:
-    """A table for each backbone and number of shots."""
+    """Yield a table for each backbone and number of shots, and one of its ablations."""
     for of_ablations in (False, True):
         for some in costs(cells, keys, of_ablations):
             yield _cost_table(some, paper, "Ablations: cost" if of_ablations else "Cost")
@@ -126,7 +119,7 @@ def _cost_table(some: Sequence[Cost], paper: bool, what: str) -> Table:
     notes += ["Images per second include loading.", *_notes_on_busy(some)]
     if paper and any(header in PUBLISHED for header in headers):
         notes.append("Published costs are ImageNet's, on the authors' GPU; the published HM is the 11-set average.")
-    name = slug(*what.replace(":", "").split(), backbone, "" if shots == 16 else f"{shots}_shots")
+    name = slug(*what.replace(":", "").split(), backbone, of_shots(shots))
     return Table(name, title, headers, lines, 3, notes, DECIMALS)
 
 
@@ -147,7 +140,9 @@ def _notes_on_busy(some: Sequence[Cost]) -> list[str]:
 
 def _line(cost: Cost, paper: bool) -> list[Entry]:
     key, count = cost.key, max(len(cell.values) for cell in cost.measures.values())
-    cells: list[Entry] = [cell if cell.center is not None else None for cell in (*cost.measures.values(), cost.hm)]
+    cells: list[Entry] = [
+        cell if cell.center is not None else None for cell in (*cost.measures.values(), cost.accuracy.hm)
+    ]
     line: list[Entry] = [key.dataset, key.row.label, cost.device, str(count), *cells]
     if paper:
         found = published_costs().get(_row_of_table_6(key.row), {}) if key.backbone == PAPER_BACKBONE else {}
@@ -157,13 +152,13 @@ def _line(cost: Cost, paper: bool) -> list[Entry]:
 
 
 def _row_of_table_6(row: Row) -> Row:
-    """A row without what changes its cost alone: Table 6 is measured with test batches of 100."""
-    tags = [text for text in tags_of(row.variant) if text.split("=")[0] not in COST_ONLY]
-    return Row(row.method, "".join(f"+{text}" for text in tags))
+    """Return a row without what changes its cost alone: Table 6 is measured with test batches of 100."""
+    changes = [f"+{short}={value}" for short, value in row.changes.items() if short not in COST_ONLY]
+    return Row(row.method, "".join(changes))
 
 
 def runs_table(results: Sequence[Result]) -> Table:
-    """Every run behind the report: where it lies, what it gave, and with what it was made."""
+    """Return every run behind the report: where it lies, what it gave, and with what it was made."""
     headers = ["Folder", "Method", "Protocol", "Trained on", "Tested on", "Classes", "Shots", "Seed", "Accuracy"]
     headers += ["Backbone", "Device", "Commit", "Configuration", "torch", "Finished", "Notes"]
     lines: list[list[Entry]] = []

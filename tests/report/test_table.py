@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from commands import table
+from reporting.stats import harmonic_mean
 from runs import record
-from runs.table import harmonic_mean
 
 
 def put(output: Path, half: str, seed: int, accuracy: float | None, trainer: str = "MMRL") -> Path:

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 from tabulate import tabulate
 
-from reporting.cells import Cell
-from reporting.table import Entry, Table
-from runs.likeness import DAGGER
+from reporting.stats import DAGGER, Cell
+from reporting.tables.table import Entry, Table
 
 _TEX = {
     "\\": r"\textbackslash{}",
@@ -30,17 +29,21 @@ _TEX = {
 WIDE = 8  # columns from which a LaTeX table is shrunk to the page
 
 
-def markdown(table: Table) -> str:
-    """Title, table and notes."""
+def pipe(table: Table) -> str:
+    """Return the lines of a table alone, in Markdown."""
     align = ["left"] * table.left + ["right"] * (len(table.headers) - table.left)
     rows = [[text.replace("|", r"\|") for text in row] for row in table.texts()]
-    body = tabulate(rows, headers=table.headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+    return tabulate(rows, headers=table.headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+
+
+def markdown(table: Table) -> str:
+    """Return title, table and notes."""
     notes = "".join(f"\n- {note}" for note in table.footnotes())
-    return f"**{table.title}**\n\n{body}\n" + (f"{notes}\n" if notes else "")
+    return f"**{table.title}**\n\n{pipe(table)}\n" + (f"{notes}\n" if notes else "")
 
 
 def comma_separated(table: Table) -> str:
-    """Unrounded numbers; a cell over seeds is five columns: mean, deviation, n, seeds wanted, what is to be known."""
+    """Return unrounded numbers; a cell over seeds is five columns: mean, deviation, n, seeds wanted, marks."""
     cells = [any(isinstance(row[i], Cell) for row in table.rows) for i in range(len(table.headers))]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -72,7 +75,7 @@ def _number(value: float | None) -> str:
 
 
 def latex(table: Table) -> str:
-    """A `table` environment in the manner of booktabs; needs that package, and graphicx where it is wide."""
+    """Return a `table` environment in the manner of booktabs; needs that package, and graphicx where it is wide."""
     wide = len(table.headers) > WIDE
     columns = "l" * table.left + "r" * (len(table.headers) - table.left)
     lines = [
@@ -103,6 +106,6 @@ def _row(texts: list[str]) -> str:
 
 
 def escape(text: str) -> str:
-    """Text for LaTeX."""
+    """Return text for LaTeX."""
     minus, text = ("$-$", text[1:]) if re.match(r"-\d", text) else ("", text)
     return minus + "".join(_TEX.get(letter, letter) for letter in text)
