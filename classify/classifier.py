@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from dassl.cores import available
 from dassl.utils.images import AS_STORED, Reading, read_image, to_rgb
-from trainers.shared.base import Method, autocast, in_passes
+from trainers.shared.base import autocast, in_passes
+from trainers.shared.method import Method
 
 ImageLike = str | os.PathLike[str] | Image.Image | Tensor
 OnError = Callable[[int, OSError], None]

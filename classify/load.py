@@ -23,7 +23,9 @@ from runs.open import finished_record, recorded_cfg
 from runs.threads import choose_threads
 from trainers.shared import checkpoints
 from trainers.shared.backbone import load_clip, unknowns, weights_id
-from trainers.shared.base import PRECISIONS, Method, autocast, effective_precision
+from trainers.shared.base import autocast, effective_precision
+from trainers.shared.method import Method
+from trainers.shared.settings import PRECISIONS
 from trainers.shared.templates import TEMPLATES, template_of
 
 from . import names
@@ -140,7 +142,7 @@ class _Build:
             "method": self.cfg.TRAINER.NAME,
             "backbone": self.cfg.MODEL.BACKBONE.NAME,
             "weights": weights_id(self.checkpoint),
-            "settings": checkpoints.plain(self.trainer.settings_of(self.cfg)),
+            "settings": self.trainer.settings_of(self.cfg).values(),
         }
 
     def classifier(

@@ -96,6 +96,26 @@ def test_relative_imports_stay_in_their_package():
     assert not climbing
 
 
+def test_what_is_above_the_methods_knows_none():
+    """It asks a trainer or its ``Method``, and nothing that is private to them; ``_models`` is Dassl's."""
+    modules = {entry.module for entry in trainers.METHODS.values()}
+    above = [folder for folder in FLOORS if "trainers" in MAY_IMPORT[folder] and folder != "trainers"]
+    paths = [*ROOT.glob("*.py"), *sources(*above)]
+    known = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in paths
+        for module, names in imports(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        for name in (module, *(f"{module}.{name}" for name in names))
+        if any(f"{name}.".startswith(f"{one}.") for one in modules)
+    ]
+    private = [
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for path in paths
+        for match in re.finditer(r"\b(trainer|method|model)\._(?!models\b)\w+", path.read_text(encoding="utf-8"))
+    ]
+    assert len(paths) > 40 and not known + private
+
+
 def test_only_public_names_of_dassl_are_used_in_a_run():
     """Attributes, arguments and keys are proved by `tests/standin`."""
     run = [path for path in sources("trainers", "datasets", "runs") if "grid" not in path.parts]

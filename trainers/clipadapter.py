@@ -17,7 +17,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.draws import Draw
@@ -25,8 +24,10 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, at_least_float32, l2_normalize
+from .shared.base import CLIPTrainer
+from .shared.cosine import at_least_float32, l2_normalize
 from .shared.features import template_features
+from .shared.method import Method
 from .shared.official_stream import a_clip, one_linear
 from .shared.templates import template_of
 
@@ -40,14 +41,14 @@ class CLIPAdapterModel(Method):
         ratio: r.
         reduction: the bottleneck has d // reduction units.
 
-    Raises ValueError for a ratio outside [0, 1] or a bottleneck without units.
+    Raises ValueError for a bottleneck without units.
     """
+
+    changes_image_feature = True
 
     def __init__(self, clip_model: CLIP, text: Tensor, ratio: float = 0.2, reduction: int = 4):
         super().__init__(clip_model)
         width = text.shape[1]
-        if not 0 <= ratio <= 1:
-            raise ValueError(f"TRAINER.CLIPADAPTER.RATIO must lie in [0, 1], not {ratio}")
         if not 1 <= reduction <= width:
             raise ValueError(f"TRAINER.CLIPADAPTER.REDUCTION must lie between 1 and the width {width}, not {reduction}")
         self.text, self.ratio = text, ratio
@@ -59,32 +60,22 @@ class CLIPAdapterModel(Method):
         )
 
     def image_features(self, images: Tensor) -> Tensor:
-        """f ``[B, d]`` of the frozen tower, not normalised; nothing is kept for a backward pass."""
+        """Return the unit features ``[B, d]`` of r A(f) + (1 - r) f."""
+        return self.adapted(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return f ``[B, d]`` of the frozen tower, not normalised; nothing is kept for a backward pass."""
         with torch.no_grad():
             return at_least_float32(self.clip_model.encode_image(images))
 
     def adapted(self, features: Tensor) -> Tensor:
-        """f ``[B, d]`` to the unit feature of r A(f) + (1 - r) f."""
+        """Return the unit features of r A(f) + (1 - r) f for f ``[B, d]``."""
         with no_autocast(features):
             return l2_normalize(self.ratio * self.fc(features) + (1 - self.ratio) * features)
 
-    def logits(self, adapted: Tensor, text: Tensor) -> Tensor:
-        """``[B, C]``: CLIP's logits of unit features."""
-        with no_autocast(adapted):
-            return at_least_float32(self.clip_model.logit_scale.exp()) * adapted @ text.t()
-
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy, and the logits."""
-        scores = self.scores(images, self.text)
-        return F.cross_entropy(scores, labels), scores
-
     def class_features(self) -> Tensor:
-        """``[C, d]``, frozen."""
+        """Return the frozen class features ``[C, d]``."""
         return self.text
-
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """``[B, C]``."""
-        return self.logits(self.adapted(self.image_features(images)), class_features)
 
 
 @TRAINER_REGISTRY.register()
@@ -96,13 +87,11 @@ class CLIPAdapter(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> CLIPAdapterModel:
-        """The adapter, and these classes' features with the data set's template."""
-        node = cfg.TRAINER.CLIPADAPTER
-        return CLIPAdapterModel(
-            clip_model, template_features(clip_model, classnames, [template_of(cfg)]), node.RATIO, node.REDUCTION
-        )
+        """Return the adapter, and these classes' features with the data set's template."""
+        settings, text = cls.settings_of(cfg), template_features(clip_model, classnames, [template_of(cfg)])
+        return CLIPAdapterModel(clip_model, text, settings.ratio, settings.reduction)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """A CLIP; the two maps."""
+        """Yield a CLIP; the two maps."""
         yield from (*a_clip(model), *one_linear(model, "fc.0"), *one_linear(model, "fc.2"))

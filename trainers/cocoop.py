@@ -25,16 +25,10 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method
-from .shared.context import (
-    INIT_STD,
-    Context,
-    ContextPrompts,
-    clip_image_features,
-    cosine_logits,
-    initial_vectors,
-    is_class_buffer,
-)
+from .shared.base import CLIPTrainer
+from .shared.context import INIT_STD, Context, ContextPrompts, initial_vectors, is_class_buffer
+from .shared.cosine import clip_image_features, cosine_logits
+from .shared.method import Method
 from .shared.official_stream import a_clip, one_linear, words_or
 
 BOTTLENECK = 16  # of the joint width: the meta-net's hidden one
@@ -60,30 +54,30 @@ class CoCoOpModel(Method):
         self.meta_net = nn.Sequential(layers)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy, and the logits ``[B, C]``."""
+        """Return mean cross-entropy, and the logits ``[B, C]``."""
         logits = self.logits(clip_image_features(self.clip_model, images))
         return F.cross_entropy(logits, labels), logits
 
     def logits(self, f: Tensor) -> Tensor:
-        """Unit image features ``[B, d]`` to the cosine logits ``[B, C]`` with each image's own class features."""
+        """Return the cosine logits ``[B, C]`` of unit image features ``[B, d]`` and each image's own class features."""
         return cosine_logits(self.clip_model, f, self.prompts.features(self.contexts(f)))
 
     def contexts(self, f: Tensor) -> Tensor:
-        """Each image's vectors ``[B, M, d_t]``, from unit features ``[B, d]``."""
+        """Return each image's vectors ``[B, M, d_t]``, made of its unit features ``[B, d]``."""
         with no_autocast(f):
             return self.ctx + self.meta_net(f)[:, None]
 
     def class_features(self) -> None:
-        """Nothing: class features depend on the image."""
+        """Return None: class features depend on the image."""
 
     def scores(self, images: Tensor, class_features: None) -> Tensor:
-        """The logits ``[B, C]``, a few images at a time: memory does not grow with the batch."""
+        """Return the logits ``[B, C]``, a few images at a time: memory does not grow with the batch."""
         at_once = max(1, TOKENS_AT_ONCE // self.prompts.start.shape[1])
         features = clip_image_features(self.clip_model, images)
         return torch.cat([self.logits(f) for f in features.split(at_once)])
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Official checkpoints hold the embeddings around the context."""
+        """Return True for the embeddings around the context, which official checkpoints hold."""
         return is_class_buffer(key)
 
 
@@ -93,33 +87,16 @@ class CoCoOp(CLIPTrainer):
 
     registered_name = "prompt_learner"
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
-        self.context_of(cfg)
-
-    @classmethod
-    def unread(cls, cfg: Any) -> str:
-        """N_CTX, where words decide on the number of vectors."""
-        return cls.context_of(cfg).unread("TRAINER.COCOOP", int(cfg.TRAINER.COCOOP.N_CTX))
-
-    @classmethod
-    def context_of(cls, cfg: Any) -> Context:
-        """Of CTX_INIT's words, or N_CTX vectors. Raises ValueError naming the key that is out of range."""
-        node = cfg.TRAINER.COCOOP
-        context = Context.of(node.CTX_INIT, int(node.N_CTX))
-        context.check("TRAINER.COCOOP")
-        return context
-
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> CoCoOpModel:
-        """The model over these classes."""
-        return CoCoOpModel(clip_model, classnames, cls.context_of(cfg))
+        """Return the model over these classes."""
+        settings = cls.settings_of(cfg)
+        return CoCoOpModel(clip_model, classnames, Context.of(settings.words, settings.n_ctx))
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """A CLIP; the vectors where no words are given; the network."""
+        """Yield a CLIP; the vectors where no words are given; the network."""
         yield from a_clip(model)
-        yield from words_or(model, "ctx", cls.context_of(cfg).words, INIT_STD, cls.official_dtype(cfg))
+        yield from words_or(model, "ctx", cls.settings_of(cfg).words, INIT_STD, cls.official_dtype(cfg))
         for name in ("meta_net.linear1", "meta_net.linear2"):
             yield from one_linear(model, name)

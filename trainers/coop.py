@@ -16,23 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.draws import Draw
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method
-from .shared.context import (
-    INIT_STD,
-    Context,
-    ContextPrompts,
-    clip_image_features,
-    cosine_logits,
-    initial_vectors,
-    is_class_buffer,
-)
+from .shared.base import CLIPTrainer
+from .shared.context import INIT_STD, Context, ContextPrompts, initial_vectors, is_class_buffer
+from .shared.method import Method
 from .shared.official_stream import a_clip, words_or
 
 OTHER_CLASSES = (
@@ -56,73 +48,48 @@ class CoOpModel(Method):
         self.prompts = ContextPrompts(clip_model, classnames, context)
         self.ctx = nn.Parameter(initial_vectors(clip_model, context, len(classnames)))
 
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy, and the logits ``[B, C]``."""
-        return self.cross_entropy(images, labels, self.class_features())
-
-    def cross_entropy(self, images: Tensor, labels: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy with unit class features ``[C, d]``, and the logits ``[B, C]``."""
-        logits = self.scores(images, w)
-        return F.cross_entropy(logits, labels), logits
-
     def class_features(self) -> Tensor:
-        """w ``[C, d]``, of unit length."""
+        """Return w ``[C, d]``, of unit length."""
         return self.prompts.features(self.ctx)[0]
 
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """exp(logit_scale) f w^T, ``[B, C]``."""
-        return cosine_logits(self.clip_model, clip_image_features(self.clip_model, images), class_features)
-
     def use_classes(self, seen: bool) -> None:
-        """Raises ValueError where class-specific vectors would have to score other classes."""
+        """Raise ValueError where class-specific vectors would have to score other classes."""
         if not seen and self.prompts.context.per_class:
             raise ValueError(OTHER_CLASSES)
 
     def fit_to(self, tensors: Mapping[str, Tensor], classnames: Sequence[str] | None) -> None:
-        """Raises ValueError where class-specific vectors are of other classes."""
+        """Raise ValueError where class-specific vectors are of other classes."""
         if self.prompts.context.per_class and classnames is not None and list(classnames) != self.classnames:
             raise ValueError(OTHER_CLASSES)
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Official checkpoints hold the embeddings around the context."""
+        """Return True for the embeddings around the context, which official checkpoints hold."""
         return is_class_buffer(key)
 
 
 class ContextTrainer(CLIPTrainer):
-    """Base of the trainers whose settings are ``TRAINER.COOP``; a subclass has a ``build_method``."""
+    """Base of the trainers of the methods that take over CoOp's settings."""
 
     registered_name = "prompt_learner"
     shape_settings = ("CSC", "CLASS_TOKEN_POSITION")
 
     def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        self.context_of(cfg)
+        """Raise ValueError naming the key whose value is not allowed, or does not fit another."""
         super().check_cfg(cfg)
-
-    @classmethod
-    def unread(cls, cfg: Any) -> str:
-        """N_CTX, where words decide on the number of vectors."""
-        return cls.context_of(cfg).unread("TRAINER.COOP", int(cfg.TRAINER.COOP.N_CTX))
+        self.context_of(cfg)
 
     @classmethod
     def context_of(cls, cfg: Any) -> Context:
-        """What is learned, and where. Raises ValueError naming the key that is out of range."""
-        raise NotImplementedError
+        """Return what is learned, and where. Raises ValueError naming the key whose value is not allowed."""
+        settings = cls.settings_of(cfg)
+        context = Context.of(settings.words, settings.n_ctx, settings.class_token_position, settings.csc)
+        context.check_words(settings.path)
+        return context
 
-
-def context_of(node: Any, words: str) -> Context:
-    """From ``cfg.TRAINER.COOP`` and the words to start from. Raises ValueError naming the key that is out of range."""
-    context = Context.of(words, int(node.N_CTX), str(node.CLASS_TOKEN_POSITION), bool(node.CSC))
-    context.check("TRAINER.COOP")
-    return context
-
-
-def switch_of(node: Any) -> bool:
-    """CTX_INIT where it is a switch. Raises ValueError for anything else."""
-    switch = node.CTX_INIT or False
-    if not isinstance(switch, bool):
-        raise ValueError(f"TRAINER.COOP.CTX_INIT must be True (start from words) or False (draw), not {switch!r}")
-    return switch
+    @classmethod
+    def draws_of_vectors(cls, cfg: Any, model: Any) -> list[Draw]:
+        """Return what the public code draws for the vectors: nothing where they start from words."""
+        return words_or(model, "ctx", cls.context_of(cfg).words, INIT_STD, cls.official_dtype(cfg))
 
 
 @TRAINER_REGISTRY.register()
@@ -130,22 +97,11 @@ class CoOp(ContextTrainer):
     """Trainer of CoOp."""
 
     @classmethod
-    def context_of(cls, cfg: Any) -> Context:
-        """Of CTX_INIT's words, or N_CTX vectors. Raises ValueError naming the key that is out of range."""
-        words = cfg.TRAINER.COOP.CTX_INIT or ""
-        if not isinstance(words, str):
-            raise ValueError(
-                f"TRAINER.COOP.CTX_INIT must be words, such as 'a photo of a', or '' for random vectors, not {words!r}"
-            )
-        return context_of(cfg.TRAINER.COOP, words)
-
-    @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> CoOpModel:
-        """The model over these classes."""
+        """Return the model over these classes."""
         return CoOpModel(clip_model, classnames, cls.context_of(cfg))
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """A CLIP; the vectors where no words are given."""
-        yield from a_clip(model)
-        yield from words_or(model, "ctx", cls.context_of(cfg).words, INIT_STD, cls.official_dtype(cfg))
+        """Yield a CLIP; the vectors where no words are given."""
+        yield from (*a_clip(model), *cls.draws_of_vectors(cfg, model))

@@ -16,19 +16,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from clip.draws import Draw, linear
-from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .coop import ContextTrainer, CoOpModel, context_of, switch_of
-from .shared.context import INIT_STD, Context, clip_text_features
-from .shared.official_stream import a_clip, words_or
+from .coop import ContextTrainer, CoOpModel
+from .shared.context import Context, clip_text_features
+from .shared.cosine import cosine_distance
+from .shared.official_stream import a_clip
 from .shared.templates import fill, template_of
 
-PHRASE = "a photo of a"
 TEMPLATES = {"DescribableTextures": "a photo of a {}, a type of texture."}  # where not zero-shot CLIP's
 _UNUSED = ("bias_vectors", "meta_net.linear1.weight", "meta_net.linear1.bias")
 
@@ -50,18 +50,13 @@ class KgCoOpModel(CoOpModel):
         self.text_features_clip = clip_text_features(clip_model, fill(template, classnames))
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy + W (1 - mean cos), and the logits ``[B, C]``."""
+        """Return mean cross-entropy + W (1 - mean cos), and the logits ``[B, C]``."""
         w = self.class_features()
-        cross_entropy, logits = self.cross_entropy(images, labels, w)
-        return cross_entropy + self.weight * self.distance(w), logits
-
-    def distance(self, w: Tensor) -> Tensor:
-        """1 - the mean over all classes of cos(w_c, z_c), for unit class features ``[C, d]``."""
-        with no_autocast(w):
-            return 1 - (w * self.text_features_clip).sum(dim=-1).mean()
+        logits = self.scores(images, w)
+        return F.cross_entropy(logits, labels) + self.weight * cosine_distance(w, self.text_features_clip), logits
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Official checkpoints also hold tensors that nothing uses."""
+        """Return True for the embeddings around the context, and for tensors that the public code never uses."""
         return key in _UNUSED or super().ignores_checkpoint_key(key)
 
 
@@ -69,34 +64,17 @@ class KgCoOpModel(CoOpModel):
 class KgCoOp(ContextTrainer):
     """Trainer of KgCoOp."""
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
-        if cfg.TRAINER.COOP.W < 0:
-            raise ValueError(f"TRAINER.COOP.W must be at least 0, not {cfg.TRAINER.COOP.W}")
-
-    @classmethod
-    def context_of(cls, cfg: Any) -> Context:
-        """Of the phrase, or N_CTX vectors. Raises ValueError naming the key that is out of range."""
-        return context_of(cfg.TRAINER.COOP, PHRASE if switch_of(cfg.TRAINER.COOP) else "")
-
-    @classmethod
-    def template_of(cls, cfg: Any) -> str:
-        """DATASET.TEMPLATE, or the one for the data set. Raises ValueError where there is none."""
-        own = TEMPLATES.get(cfg.DATASET.NAME)
-        return own if own and not cfg.DATASET.TEMPLATE else template_of(cfg)
-
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> KgCoOpModel:
-        """The model over these classes."""
-        context, weight = cls.context_of(cfg), float(cfg.TRAINER.COOP.W)
-        return KgCoOpModel(clip_model, classnames, context, cls.template_of(cfg), weight)
+        """Return the model over these classes."""
+        context, weight = cls.context_of(cfg), cls.settings_of(cfg).w
+        return KgCoOpModel(clip_model, classnames, context, template_of(cfg, TEMPLATES), weight)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """Two CLIPs, and between and behind them what nothing uses; 512 is a literal there."""
+        """Yield two CLIPs, and between and behind them what nothing uses; 512 is a literal there."""
         yield from a_clip(model)
-        yield from words_or(model, "ctx", cls.context_of(cfg).words, INIT_STD, cls.official_dtype(cfg))
+        yield from cls.draws_of_vectors(cfg, model)
         yield Draw("bias_vectors", "normal", (1, 512))
         yield from a_clip(model)
         yield from linear("meta_net.linear1", (512, 512))

@@ -30,7 +30,7 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import Method, at_least_float32
+from .shared.cosine import at_least_float32
 from .shared.features import (
     FittedTrainer,
     features_of_batches,
@@ -39,6 +39,7 @@ from .shared.features import (
     validation_images,
     whole_dataset,
 )
+from .shared.method import Method
 
 COARSE = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)
 MAX_ITERATIONS = 1000
@@ -65,19 +66,19 @@ class LinearProbeModel(Method):
             own.copy_(torch.cat([torch.zeros_like(rows), rows]) if len(rows) == 1 else rows)
 
     def class_features(self) -> None:
-        """None are needed. Raises ValueError where the head is not for the classes to score."""
+        """Return None: the head needs none. Raises ValueError where it has other classes than those to score."""
         if not self.places:
             self.use_classes(seen=False)
 
     def scores(self, images: Tensor, class_features: Any) -> Tensor:
-        """``[B, C]``: log-odds."""
+        """Return the log-odds ``[B, C]``."""
         features = at_least_float32(self.clip_model.encode_image(images))
         order = torch.tensor(self.places, device=features.device).argsort()
         with no_autocast(features):
             return (features @ self.coef.t() + self.intercept).index_select(1, order)
 
     def use_classes(self, seen: bool) -> None:
-        """Raises ValueError for classes that the head was not fitted to."""
+        """Raise ValueError for classes that the head was not fitted to."""
         if not seen:
             raise ValueError(
                 "LinearProbe cannot score new classes: its head has the classes it was fitted to, and no others; "
@@ -94,7 +95,7 @@ class LinearProbeModel(Method):
 
 
 def search(train: Arrays, val: Arrays, steps: int) -> LogisticRegression:
-    """The classifier that the search for C ends with."""
+    """Return the classifier that the search for C ends with."""
     fitted: dict[float, tuple[LogisticRegression, float]] = {}  # fits start at zero: equal C, equal result
 
     def fit(c: float) -> tuple[LogisticRegression, float]:
@@ -134,7 +135,7 @@ def _search(fit: Callable[[float], tuple[LogisticRegression, float]], steps: int
 
 
 def draw(items: Sequence[Any], shots: int, generator: np.random.RandomState) -> list[Any]:
-    """``shots`` images of each label, in the labels' order, without replacement; all where there are fewer."""
+    """Return ``shots`` images of each label, in the labels' order, without replacement; all where there are fewer."""
     labels = np.asarray([item.label for item in items])
     found: list[int] = []
     for label in np.unique(labels):
@@ -150,38 +151,31 @@ class LinearProbe(FittedTrainer):
     registered_name = "linear_probe"
 
     def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
+        """Raise ValueError naming the key whose value is not allowed."""
         super().check_cfg(cfg)
-        node = cfg.TRAINER.LINEARPROBE
-        choices = {"SAMPLING": ("run", "official"), "SELECTION": ("val", "test_as_published")}
-        for key, allowed in choices.items():
-            if node[key] not in allowed:
-                raise ValueError(f"TRAINER.LINEARPROBE.{key} is {node[key]!r}: choose {' or '.join(allowed)}")
-        if node.SAMPLING == "official" and (cfg.DATASET.NUM_SHOTS < 1 or cfg.SEED < 0):
+        if self.settings_of(cfg).sampling == "official" and (cfg.DATASET.NUM_SHOTS < 1 or cfg.SEED < 0):
             raise ValueError("TRAINER.LINEARPROBE.SAMPLING official needs DATASET.NUM_SHOTS of at least 1 and a SEED")
-        if node.SEARCH_STEPS < 0:
-            raise ValueError(f"TRAINER.LINEARPROBE.SEARCH_STEPS must be at least 0, not {node.SEARCH_STEPS}")
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> LinearProbeModel:
-        """A head of zeros for these classes."""
+        """Return a head of zeros for these classes."""
         return LinearProbeModel(clip_model, classnames)
 
     def fit(self) -> None:
         """Search C and keep the head."""
         train, val = (self._arrays(items) for items in self.images())
-        self.model.set_head(search(train, val, self.cfg.TRAINER.LINEARPROBE.SEARCH_STEPS))
+        self.model.set_head(search(train, val, self.settings.search_steps))
 
     def images(self) -> tuple[list[Any], list[Any]]:
-        """The images to fit to, and those that C is chosen on."""
-        node, shots, dataset = self.cfg.TRAINER.LINEARPROBE, self.cfg.DATASET.NUM_SHOTS, self.dm.dataset
-        if (node.SAMPLING, node.SELECTION) == ("run", "val"):
+        """Return the images to fit to, and those that C is chosen on."""
+        how, shots, dataset = self.settings, self.cfg.DATASET.NUM_SHOTS, self.dm.dataset
+        if (how.sampling, how.selection) == ("run", "val"):
             return dataset.train_x, validation_images(self.cfg, dataset, few=True)
         whole, train = whole_dataset(self.cfg), dataset.train_x
         generator = np.random.RandomState(max(self.cfg.SEED, 0))
-        if node.SAMPLING == "official":
+        if how.sampling == "official":
             train = draw(whole.train_x, shots, generator)
-        if node.SELECTION == "val":
+        if how.selection == "val":
             val = validation_images(self.cfg, dataset, few=False, train=train)
         else:
             val = whole.val or whole.test

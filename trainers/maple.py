@@ -19,15 +19,15 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.draws import Draw, linear
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method
-from .shared.context import INIT_STD, cosine_logits, is_class_buffer
+from .settings import words_of_deep_text
+from .shared.base import CLIPTrainer
+from .shared.context import INIT_STD, is_class_buffer
 from .shared.deep_prompts import (
     DeepText,
     ImageStart,
@@ -37,9 +37,8 @@ from .shared.deep_prompts import (
     is_clip_tensor,
     normal_init,
     prompts_of,
-    starts_from,
-    unread,
 )
+from .shared.method import Method
 from .shared.official_stream import a_clip, normal, one_linear, words_or
 
 NODE = "TRAINER.MAPLE"
@@ -59,11 +58,11 @@ class PromptLearner(nn.Module):
         self.ctx = nn.Parameter(ctx)
 
     def text(self) -> list[Tensor]:
-        """J times ``[K, d_t]``."""
+        """Return J times ``[K, d_t]``."""
         return [self.ctx, *self.compound_prompts_text]
 
     def vision(self) -> list[Tensor]:
-        """J times ``[K, d_v]``, made of the text's."""
+        """Return J times ``[K, d_v]``, made of the text's."""
         return [
             proj(text) for proj, text in zip([self.proj, *self.compound_prompt_projections], self.text(), strict=True)
         ]
@@ -80,6 +79,8 @@ class MaPLeModel(Method):
         ctx_init: words before the class name; the first K are learned.
     """
 
+    changes_image_feature = True
+
     def __init__(self, clip_model: CLIP, classnames: list[str], n_ctx: int, depth: int, ctx_init: str):
         super().__init__(clip_model)
         visual = check_vit(clip_model, "MaPLe")
@@ -89,26 +90,17 @@ class MaPLeModel(Method):
         self.prompt_learner = PromptLearner(ctx, depth, visual.width)
         self.text = DeepText(clip_model, prompts_of(words, classnames), n_ctx)
 
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy, and the logits ``[B, C]``."""
-        logits = self.scores(images, self.class_features())
-        return F.cross_entropy(logits, labels), logits
-
     def class_features(self) -> Tensor:
-        """w ``[C, d]``, of unit length."""
+        """Return w ``[C, d]``, of unit length."""
         return self.text.features(self.prompt_learner.text())
 
     def image_features(self, images: Tensor) -> Tensor:
-        """f ``[B, d]``, of unit length."""
+        """Return f ``[B, d]``, of unit length."""
         visual: Any = self.clip_model.visual
         return ImageStart(visual, images).feature(self.prompt_learner.vision())
 
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """exp(logit_scale) f w^T, ``[B, C]``."""
-        return cosine_logits(self.clip_model, self.image_features(images), class_features)
-
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Official checkpoints hold all of CLIP, and the embeddings of the classes trained on."""
+        """Return True for tensors of CLIP, and for embeddings of the classes trained on."""
         return is_class_buffer(key) or is_clip_tensor(key, self.clip_model)
 
 
@@ -120,24 +112,18 @@ class MaPLe(CLIPTrainer):
     shape_settings = ("N_CTX", "PROMPT_DEPTH")
 
     @classmethod
-    def unread(cls, cfg: Any) -> str:
-        """CTX_INIT, where all tokens are drawn."""
-        node = cfg.TRAINER.MAPLE
-        return unread(node.CTX_INIT, int(node.N_CTX), f"{NODE}.N_CTX")
-
-    @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MaPLeModel:
-        """The model over these classes. Raises ValueError naming a key that is out of range."""
-        node = cfg.TRAINER.MAPLE
-        return MaPLeModel(clip_model, classnames, int(node.N_CTX), int(node.PROMPT_DEPTH), node.CTX_INIT)
+        """Return the model over these classes. Raises ValueError naming a key that is out of range."""
+        settings = cls.settings_of(cfg)
+        return MaPLeModel(clip_model, classnames, settings.n_ctx, settings.prompt_depth, settings.ctx_init)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """A CLIP; the first tokens if words do not give them; their map; deeper tokens; one map for all of these."""
-        node, learner = cfg.TRAINER.MAPLE, "prompt_learner"
-        deeper = range(int(node.PROMPT_DEPTH) - 1)
+        """Yield a CLIP; the first tokens if words do not give them; their map; deeper tokens; one map for all these."""
+        settings, learner = cls.settings_of(cfg), "prompt_learner"
+        deeper = range(settings.prompt_depth - 1)
         yield from a_clip(model)
-        words = starts_from(node.CTX_INIT, int(node.N_CTX))
+        words = words_of_deep_text(settings.ctx_init, settings.n_ctx)
         yield from words_or(model, f"{learner}.ctx", words, INIT_STD, cls.official_dtype(cfg))
         yield from one_linear(model, f"{learner}.proj")
         yield from (normal(model, f"{learner}.compound_prompts_text.{i}", INIT_STD) for i in deeper)

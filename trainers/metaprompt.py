@@ -36,8 +36,9 @@ from clip.draws import Draw
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, l2_normalize
-from .shared.context import INIT_STD, clip_text_features, cosine_logits, placeholders
+from .shared.base import CLIPTrainer
+from .shared.context import INIT_STD, clip_text_features, placeholders
+from .shared.cosine import cosine_logits, l2_normalize
 from .shared.deep_prompts import (
     DeepText,
     ImageStart,
@@ -47,6 +48,7 @@ from .shared.deep_prompts import (
     prompts_of,
     register_parameter_at,
 )
+from .shared.method import IMAGE_FEATURE, Method
 from .shared.official_stream import a_clip, normal
 from .shared.templates import IMAGENET_ENSEMBLE, template_of
 
@@ -76,9 +78,6 @@ class MetaPromptModel(Method):
         visual = check_vit(clip_model, "Meta_B2N")
         shallower = min(visual.transformer.layers, clip_model.transformer.layers)
         check_depth(layers, shallower, f"{NODE}.LAYERS", "shallower")
-        for key, count in (("N_CTX", n_ctx), ("N_PRO", n_pro)):
-            if count < 1:
-                raise ValueError(f"{NODE}.{key} must be at least 1, not {count}")
         register_parameter_at(self, TEXT, normal_init(layers, n_ctx, clip_model.transformer.width))
         register_parameter_at(self, VISION, normal_init(layers, n_pro, visual.width))
         self.text = DeepText(clip_model, prompts_of(placeholders(n_ctx), classnames), n_ctx)
@@ -89,16 +88,16 @@ class MetaPromptModel(Method):
 
     @property
     def theta(self) -> nn.Parameter:
-        """The text tokens."""
+        """Return the text tokens."""
         return self.get_parameter(TEXT)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The first part's loss, and the logits ``[B, C]``; ``frozen_features`` are kept for the second part."""
+        """Return the first part's loss, and the logits ``[B, C]``; ``frozen_features`` are kept for the second part."""
         terms, logits = self.terms(images, labels)
         return torch.stack(list(terms.values())).sum(), logits
 
     def terms(self, images: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """The first part's terms, and the logits ``[B, C]``."""
+        """Return the first part's terms, and the logits ``[B, C]``."""
         f, f_0 = self.image_features(images)
         self.frozen_features = f_0
         logits_i, logits_t = self.logits_of(f, f_0, self.text.features(self.theta.unbind()), self.text_features_clip)
@@ -109,7 +108,7 @@ class MetaPromptModel(Method):
     def class_loss(
         self, f_0: Tensor, labels: Sequence[int], classes: Sequence[int], theta: Tensor | None = None
     ) -> Tensor:
-        """CE of logits_t of these images against these classes alone; ``f_0`` ``[b, d]``, labels among the classes."""
+        """Return the cross-entropy of logits_t over some classes alone, for images' ``f_0`` ``[b, d]`` and labels."""
         theta = self.theta if theta is None else theta
         w = self.text.features(theta.unbind(), self.text.of(classes))
         places = {label: place for place, label in enumerate(classes)}
@@ -117,32 +116,40 @@ class MetaPromptModel(Method):
         return F.cross_entropy(cosine_logits(self.clip_model, f_0, w), targets)
 
     def class_features(self) -> tuple[Tensor, Tensor]:
-        """T and T0 ``[C, d]``, of unit length."""
+        """Return T and T0 ``[C, d]``, of unit length."""
         return self.text.features(self.theta.unbind()), self.text_features_clip
 
     def image_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """F and F0 ``[B, d]``, of unit length."""
+        """Return F and F0 ``[B, d]``, of unit length."""
         visual: Any = self.clip_model.visual
         start = ImageStart(visual, images)
         return start.feature(self.get_parameter(VISION).unbind()), start.frozen_feature()
 
     def scores(self, images: Tensor, class_features: tuple[Tensor, Tensor]) -> Tensor:
-        """The mean of logits_i and logits_t, ``[B, C]``."""
+        """Return the mean of logits_i and logits_t, ``[B, C]``."""
         return torch.stack(self.logits_of(*self.image_features(images), *class_features)).mean(dim=0)
 
+    def named_image_features(self, images: Tensor) -> dict[str, Tensor]:
+        """Return F."""
+        return {IMAGE_FEATURE: l2_normalize(self.image_features(images)[0])}
+
+    def one_feature_per_class(self, class_features: tuple[Tensor, Tensor]) -> Tensor:
+        """Return T."""
+        return l2_normalize(class_features[0])
+
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Official checkpoints hold CLIP's tensors several times, under different prefixes."""
+        """Return True for CLIP's tensors, which official checkpoints hold several times, under different prefixes."""
         parts = key.split(".")
         frozen = self.clip_model.state_dict().keys() | self.clip_model.visual.state_dict().keys()
         return any(".".join(parts[i:]) in frozen for i in range(len(parts)))
 
     def logits_of(self, f: Tensor, f_0: Tensor, w: Tensor, w_0: Tensor) -> tuple[Tensor, Tensor]:
-        """logits_i and logits_t."""
+        """Return logits_i and logits_t."""
         return cosine_logits(self.clip_model, f, w_0), cosine_logits(self.clip_model, f_0, w)
 
 
 def halves_of(order: Sequence[int]) -> list[tuple[list[int], list[int]]]:
-    """(this half, the other) for the first half of the classes, which has one more of an odd number, and the second."""
+    """Return (this half, the other) for both halves of the classes; of an odd number the first has one more."""
     middle = math.ceil(len(order) / 2)
     first, second = list(order[:middle]), list(order[middle:])
     return [(first, second), (second, first)]
@@ -157,7 +164,7 @@ def across_classes(
     rate: float,
     restore_each: bool,
 ) -> list[tuple[Tensor, Tensor]]:
-    """The second part of a step, on the batch that ``model`` saw last.
+    """Do the second part of a step, on the batch that ``model`` saw last.
 
     ``order`` is that of the classes, ``update`` takes a real step on a loss, ``gradient`` gives a loss's gradient with
     respect to theta, ``rate`` is lr META_STEP. Returns (inner, outer) losses of the halves that were not skipped.
@@ -188,22 +195,16 @@ class Meta_B2N(CLIPTrainer):  # noqa: N801 (the official name)
     registered_name = "model"
     shape_settings = ("N_CTX", "N_PRO", "LAYERS")
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
-        if cfg.TRAINER.META.META_STEP < 0:
-            raise ValueError(f"{NODE}.META_STEP must be at least 0, not {cfg.TRAINER.META.META_STEP}")
-
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MetaPromptModel:
-        """The model over these classes. Raises ValueError naming a key that is out of range."""
-        node = cfg.TRAINER.META
-        numbers = int(node.N_CTX), int(node.N_PRO), int(node.LAYERS)
+        """Return the model over these classes. Raises ValueError naming a key that is out of range."""
+        settings = cls.settings_of(cfg)
+        numbers = settings.n_ctx, settings.n_pro, settings.layers
         return MetaPromptModel(clip_model, classnames, cls.templates(cfg), *numbers)
 
     @classmethod
     def templates(cls, cfg: Any) -> list[str]:
-        """Of the frozen class features: DATASET.TEMPLATE as it is, or the official ones of the data set."""
+        """Return the templates of the frozen class features: DATASET.TEMPLATE, or the official ones of the data set."""
         if cfg.DATASET.TEMPLATE:
             return [template_of(cfg)]
         if "ImageNet" in cfg.DATASET.NAME:
@@ -212,20 +213,18 @@ class Meta_B2N(CLIPTrainer):  # noqa: N801 (the official name)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """A CLIP; the tokens of the text; those of images."""
+        """Yield a CLIP; the tokens of the text; those of images."""
         low = cls.official_dtype(cfg)
         yield from (*a_clip(model), *(normal(model, name, INIT_STD, low) for name in (TEXT, VISION)))
 
     def after_update(self, labels: Tensor) -> None:
-        """The second part of the step."""
-        node = self.cfg.TRAINER.META
+        """Do the second part of the step."""
         order = list(range(len(self.model.text_features_clip)))
         random.shuffle(order)
-        rate = self.get_current_lr() * float(node.META_STEP)
+        rate = self.get_current_lr() * self.settings.meta_step
         with self.autocast():
-            across_classes(
-                self.model, labels.tolist(), order, self._update, self._gradient, rate, node.RESTORE_AFTER_EACH_HALF
-            )
+            restore = self.settings.restore_after_each_half
+            across_classes(self.model, labels.tolist(), order, self._update, self._gradient, rate, restore)
 
     def _update(self, loss: Tensor) -> None:
         self.optim.zero_grad()

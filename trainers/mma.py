@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,45 +32,23 @@ from clip.layers import ResidualAttentionBlock
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, l2_normalize
-from .shared.context import cosine_logits
+from .settings import MMASettings
+from .shared.base import CLIPTrainer
+from .shared.cosine import l2_normalize
 from .shared.deep_prompts import check_vit
+from .shared.method import Method
 from .shared.official_stream import a_clip, normal
 from .shared.templates import fill, prompt_tokens
 
 _CLASS_BUFFERS = ("token_embedding", "tokenized_prompts")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """First and last layer with an adapter (from 1), r, s."""
-
-    start: int
-    end: int
-    dim: int
-    scale: float
-
-    @classmethod
-    def from_cfg(cls, node: Any) -> Settings:
-        """From ``cfg.TRAINER.MMADAPTER``. Raises ValueError naming the key that is out of range."""
-        found = cls(int(node.ADAPTER_START), int(node.ADAPTER_END), int(node.ADAPTER_DIM), float(node.ADAPTER_SCALE))
-        rules = {
-            f"ADAPTER_DIM must be at least 1, not {found.dim}": found.dim >= 1,
-            f"ADAPTER_SCALE must be more than 0, not {found.scale}": found.scale > 0,
-            f"ADAPTER_START must be at least 1, not {found.start}": found.start >= 1,
-            f"ADAPTER_END is {found.end}, before ADAPTER_START {found.start}": found.end >= found.start,
-        }
-        for line, fine in rules.items():
-            if not fine:
-                raise ValueError(f"TRAINER.MMADAPTER.{line}")
-        return found
-
-    def check_towers(self, clip_model: CLIP) -> None:
-        """Raises ValueError where a tower has no such layers."""
-        visual = check_vit(clip_model, "MultiModalAdapter")
-        for tower, layers in (("image", visual.transformer.layers), ("text", clip_model.transformer.layers)):
-            if self.end > layers:
-                raise ValueError(f"TRAINER.MMADAPTER.ADAPTER_END is {self.end}: the {tower} tower has {layers} layers")
+def check_towers(settings: MMASettings, clip_model: CLIP) -> None:
+    """Raise ValueError where a tower lacks the layers that have adapters."""
+    visual, end = check_vit(clip_model, "MultiModalAdapter"), settings.adapter_end
+    for tower, layers in (("image", visual.transformer.layers), ("text", clip_model.transformer.layers)):
+        if end > layers:
+            raise ValueError(f"{settings.key('ADAPTER_END')} is {end}: the {tower} tower has {layers} layers")
 
 
 class Adapter(nn.Module):
@@ -105,34 +82,31 @@ class MMAModel(Method):
         settings: where the adapters lie, r and s.
     """
 
-    def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: Settings):
+    changes_image_feature = True
+
+    def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: MMASettings):
         super().__init__(clip_model)
-        settings.check_towers(clip_model)
+        check_towers(settings, clip_model)
         visual: Any = clip_model.visual
-        self.scale = settings.scale
+        self.scale = settings.adapter_scale
         self.text_adapter, self.visual_adapter, self.shared_adapter = self.learned(settings, clip_model)
         text_blocks, self.image_blocks = list(clip_model.transformer.resblocks), list(visual.transformer.resblocks)
-        self.lower = settings.start - 1
+        self.lower = settings.adapter_start - 1
         self.text_upper = text_blocks[self.lower :]
         self.prompts = ClassPrompts(prompt_tokens(prompts).to(clip_model.positional_embedding.device))
         with torch.no_grad():  # text layers before the first adapter are the same at every step
             self.text_states = self.prompts.run(text_blocks[: self.lower], self.prompts.embed(clip_model))
 
     @staticmethod
-    def learned(settings: Settings, clip_model: CLIP) -> tuple[nn.ModuleDict, nn.ModuleDict, nn.ModuleDict]:
-        """What is learned, at its initial values, drawn in the official order: of the text, of images, shared."""
-        layers, dim = [str(layer) for layer in range(settings.start, settings.end + 1)], settings.dim
+    def learned(settings: MMASettings, clip_model: CLIP) -> tuple[nn.ModuleDict, nn.ModuleDict, nn.ModuleDict]:
+        """Return the adapters of the text, of images, and what they share, drawn in the official order."""
+        dim, layers = settings.adapter_dim, range(settings.adapter_start, settings.adapter_end + 1)
         widths = (clip_model.transformer.width, clip_model.visual.width)
-        text, visual = (_drawn({layer: Adapter(width, dim) for layer in layers}) for width in widths)
-        return text, visual, _drawn({layer: nn.Sequential(nn.Linear(dim, dim)) for layer in layers})
-
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy, and the logits ``[B, C]``."""
-        logits = self.scores(images, self.class_features())
-        return F.cross_entropy(logits, labels), logits
+        text, visual = (_drawn({str(layer): Adapter(width, dim) for layer in layers}) for width in widths)
+        return text, visual, _drawn({str(layer): nn.Sequential(nn.Linear(dim, dim)) for layer in layers})
 
     def class_features(self) -> Tensor:
-        """w ``[C, d]``, of unit length."""
+        """Return w ``[C, d]``, of unit length."""
         x = self.text_states
         eot = x.shape[1] - self.prompts.suffix_tokens + self.prompts.eot
         for i, block in enumerate(self.text_upper):
@@ -143,7 +117,7 @@ class MMAModel(Method):
         return l2_normalize(self.clip_model.text_to_joint_space(x[0]))
 
     def image_features(self, images: Tensor) -> Tensor:
-        """f ``[B, d]``, of unit length."""
+        """Return f ``[B, d]``, of unit length."""
         visual: Any = self.clip_model.visual
         with torch.no_grad():
             x = visual.embed(images)
@@ -157,16 +131,12 @@ class MMAModel(Method):
             x = out if y is None else out + y
         return l2_normalize(visual.to_joint_space(x[:, 0]))
 
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """exp(logit_scale) f w^T, ``[B, C]``."""
-        return cosine_logits(self.clip_model, self.image_features(images), class_features)
-
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Official checkpoints hold the prompts of the classes trained on."""
+        """Return True for the prompts of the classes trained on, which official checkpoints hold."""
         return key in _CLASS_BUFFERS
 
     def _adapt(self, adapters: nn.ModuleDict, i: int, block: ResidualAttentionBlock, x: Tensor) -> Tensor | None:
-        """y ``[..., N, d]`` of the i-th layer from START on for its input ``x``, or None where it has no adapter."""
+        """Return y ``[..., N, d]`` of the i-th layer from START on for its input ``x``, or None without an adapter."""
         layer = str(self.lower + 1 + i)
         if layer not in adapters:
             return None
@@ -180,12 +150,12 @@ class MMAModel(Method):
 
 
 def _linear(x: Tensor, layer: nn.Linear) -> Tensor:
-    """The layer in the dtype of ``x``."""
+    """Apply a layer in the dtype of ``x``."""
     return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
 
 
 def _drawn(modules: dict[str, nn.Module]) -> nn.ModuleDict:
-    """Weights from N(0, 2 / fan_out), biases zero; the last map of an adapter is not zero at the start either."""
+    """Register modules with weights from N(0, 2 / fan_out) and zero biases; no map of an adapter starts at zero."""
     found = nn.ModuleDict(modules)
     for module in found.modules():
         if isinstance(module, nn.Linear):
@@ -201,21 +171,16 @@ class MultiModalAdapter(CLIPTrainer):
     registered_name = "adapter_learner"
     shape_settings = ("ADAPTER_START", "ADAPTER_END", "ADAPTER_DIM")
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
-        Settings.from_cfg(cfg.TRAINER.MMADAPTER)
-
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MMAModel:
-        """The model over these classes."""
-        node = cfg.TRAINER.MMADAPTER
-        prompts = fill(f"{node.TEXT_CTX_INIT.replace('_', ' ')} {{}}.", classnames)
-        return MMAModel(clip_model, prompts, Settings.from_cfg(node))
+        """Return the model over these classes."""
+        settings = cls.settings_of(cfg)
+        prompts = fill(f"{settings.text_ctx_init.replace('_', ' ')} {{}}.", classnames)
+        return MMAModel(clip_model, prompts, settings)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """A CLIP; adapters of the text, of images, shared: torch's initial values first, then their own weights."""
+        """Yield a CLIP; adapters of the text, of images, shared: torch's initial values, then their own weights."""
         yield from a_clip(model)
         for kind in ("text_adapter", "visual_adapter", "shared_adapter"):
             maps = {name: m for name, m in model.named_modules() if name.startswith(kind) and isinstance(m, nn.Linear)}

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,35 +28,12 @@ from clip.draws import Draw, default_bound
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .mmrl import MMRLModel, Projected, Settings
-from .shared.base import CLIPTrainer, at_least_float32, l2_normalize
+from .mmrl import MMRLModel, Projected
+from .settings import MMRLppSettings
+from .shared.base import CLIPTrainer
+from .shared.cosine import at_least_float32, l2_normalize
 from .shared.official_stream import a_clip, normal, uniform
 from .shared.templates import fill, template_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlusSettings(Settings):
-    """MMRL's numbers, beta, and the ranks of the maps' and of the projection's residuals."""
-
-    beta: float
-    res_lora_dim: int
-    proj_lora_dim: int
-
-    node: ClassVar[str] = "MMRLpp"
-
-    @classmethod
-    def read(cls, node: Any) -> dict[str, Any]:
-        """The node's values by the names of the fields."""
-        own = {"beta": float(node.BETA), "res_lora_dim": int(node.RES_LORA_DIM)}
-        return super().read(node) | own | {"proj_lora_dim": int(node.PROJ_LORA_DIM)}
-
-    def rules(self) -> dict[str, Any]:
-        """What must be true, by the line that says so where it is not."""
-        return super().rules() | {
-            f"BETA must lie in [0, 1], not {self.beta}": 0 <= self.beta <= 1,
-            f"RES_LORA_DIM must be at least 1, not {self.res_lora_dim}": self.res_lora_dim >= 1,
-            f"PROJ_LORA_DIM must be at least 1, not {self.proj_lora_dim}": self.proj_lora_dim >= 1,
-        }
 
 
 class LowRank(nn.Module):
@@ -70,7 +47,7 @@ class LowRank(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias.clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[..., in] -> [..., out]``; A B is never formed, which would be as large as what it is added to."""
+        """Map ``[..., in]`` to ``[..., out]``; A B is never formed, as it would be as large as what it is added to."""
         return F.linear(F.linear(x, self.B), self.A, self.bias)
 
 
@@ -85,7 +62,7 @@ class SharedMap(nn.Module):
         self.srra = nn.ModuleList(LowRank(width_out, width_in, rank, bias) for _ in range(layers))
 
     def forward(self, space: Tensor) -> list[Tensor]:
-        """R ``[K, d_r]`` to one ``[K, d]`` per layer."""
+        """Return the tokens ``[K, d]`` of each layer for R ``[K, d_r]``."""
         shared, residuals = F.linear(space, self.weight), [own(space) for own in self.srra]
         return [shared + residual for residual in residuals]
 
@@ -93,7 +70,7 @@ class SharedMap(nn.Module):
 class SharedLearner(nn.Module):
     """The space R and its shared maps into both towers, under the release's names."""
 
-    def __init__(self, settings: PlusSettings, vision_width: int, text_width: int):
+    def __init__(self, settings: MMRLppSettings, vision_width: int, text_width: int):
         super().__init__()
         self.compound_rep_tokens = nn.Parameter(torch.empty(settings.n_rep_tokens, settings.rep_dim))
         nn.init.normal_(self.compound_rep_tokens, std=0.02)
@@ -103,7 +80,7 @@ class SharedLearner(nn.Module):
         self.srra_r2tproj = SharedMap(text, depth, rank)
 
     def forward(self, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
-        """Tokens of layers J..L: images ``[K, d_v]`` each, text ``[K, d_t]`` each."""
+        """Return tokens of layers J..L: images ``[K, d_v]`` each, text ``[K, d_t]`` each."""
         maps = (self.srra_r2vproj, self.srra_r2tproj)
         vision, text = ([tokens.to(dtype) for tokens in one(self.compound_rep_tokens)] for one in maps)
         return vision, text
@@ -112,32 +89,32 @@ class SharedLearner(nn.Module):
 class MMRLppModel(MMRLModel):
     """MMRL's loss, scores and frozen branch with the learned tensors and the token mixing of MMRL++."""
 
-    settings: PlusSettings
+    settings: MMRLppSettings
 
-    def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: PlusSettings, both: bool = True):
+    def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: MMRLppSettings, both: bool = True):
         super().__init__(clip_model, prompts, settings, both)
         self.beta = settings.beta
 
     @staticmethod
-    def learned(settings: PlusSettings, clip_model: CLIP) -> tuple[Any, Any]:
-        """What is learned, at its initial values: the space and its maps, and the projection's residual."""
+    def learned(settings: MMRLppSettings, clip_model: CLIP) -> tuple[Any, Any]:
+        """Return what is learned, at its initial values: the space and its maps, and the projection's residual."""
         visual: Any = clip_model.visual
         learner = SharedLearner(settings, visual.width, clip_model.transformer.width)
         return learner, LowRank(visual.width, visual.output_dim, settings.proj_lora_dim)
 
     def rep_projection(self) -> Tensor:
-        """CLIP's own projection plus the residual, ``[d_v, d]``."""
+        """Return CLIP's own projection plus the residual, ``[d_v, d]``."""
         visual: Any = self.clip_model.visual
         return at_least_float32(visual.proj) + self.image_encoder.A @ self.image_encoder.B
 
     def mix(self, tokens: Tensor, outputs: Tensor) -> Tensor:
-        """PRC: a layer's own tokens ``[K, d]`` and what the layer before made of the last ones, ``[..., K, d]``."""
+        """Mix a layer's own tokens ``[K, d]`` with the outputs ``[..., K, d]`` of the layer before (PRC)."""
         return self.beta * tokens + (1 - self.beta) * outputs
 
     def _image_features(
         self, x: Tensor, tokens: list[Tensor], rep: bool, projected: Projected | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """f_c ``[B, d]`` and, if ``rep``, f_r ``[B, d]``. The K tokens stand first: no mask, so order is free.
+        """Return f_c ``[B, d]`` and, if ``rep``, f_r ``[B, d]``. The K tokens stand first: no mask, so order is free.
 
         In layer J the tokens are the same for all images and are projected once; ``projected`` is that of the rest.
         """
@@ -158,7 +135,7 @@ class MMRLppModel(MMRLModel):
         return l2_normalize(visual.to_joint_space(out[:, count])), self._read_rep(out[:, :count])
 
     def _read_text(self, states: Tensor, tokens: list[Tensor] | None) -> Tensor:
-        """Class features ``[C, d]`` from the input of layer J on; the tokens stand in the prefix, after BOT."""
+        """Return class features ``[C, d]`` from the input of layer J on; the tokens stand in the prefix, after BOT."""
         if tokens is None:
             return super()._read_text(states, None)
         count, x = len(tokens[0]), states
@@ -170,7 +147,7 @@ class MMRLppModel(MMRLModel):
 
 
 def _put_first(tokens: Tensor, others: Tensor) -> Tensor:
-    """Tokens ``[K, d]`` or ``[B, K, d]`` before others ``[B, N, d]``: ``[B, K + N, d]``."""
+    """Put tokens ``[K, d]`` or ``[B, K, d]`` before others ``[B, N, d]``: ``[B, K + N, d]``."""
     return torch.cat([tokens.expand(others.shape[0], *tokens.shape[-2:]), others], dim=1)
 
 
@@ -181,24 +158,15 @@ class MMRLpp(CLIPTrainer):
     registered_name = "MultiModalRepresentationLearner"
     shape_settings = ("REP_LAYERS", "REP_DIM", "N_REP_TOKENS", "RES_LORA_DIM", "PROJ_LORA_DIM")
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
-        node = cfg.TRAINER.MMRLpp
-        PlusSettings.from_cfg(node)
-        if node.BETA_AT_TEST not in ("training", "target"):
-            raise ValueError(f"TRAINER.MMRLpp.BETA_AT_TEST must be training or target, not {node.BETA_AT_TEST!r}")
-        _target_betas(node)
-
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MMRLppModel:
-        """The model over these classes with the data set's template."""
+        """Return the model over these classes with the data set's template."""
         prompts = fill(template_of(cfg), classnames)
-        return MMRLppModel(clip_model, prompts, PlusSettings.from_cfg(cfg.TRAINER.MMRLpp))
+        return MMRLppModel(clip_model, prompts, cls.settings_of(cfg))
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """Two CLIPs, A behind ``proj`` in both; R; a Linear for each tower; the A's of the layers."""
+        """Yield two CLIPs, A behind ``proj`` in both; R; a Linear for each tower; the A's of the layers."""
         learner, settings = "representation_learner", model.settings
         bound = 1 / math.sqrt(settings.rep_dim)
         residual = uniform(model, "image_encoder.A", default_bound(settings.proj_lora_dim))
@@ -223,24 +191,15 @@ class MMRLpp(CLIPTrainer):
             model.beta = model.settings.beta
 
     def beta_at_test(self) -> float:
-        """Beta of an evaluation. Raises ValueError for a target without one under BETA_AT_TEST target."""
-        node, name = self.cfg.TRAINER.MMRLpp, self.cfg.DATASET.NAME
-        if node.BETA_AT_TEST == "training" or self.cfg.TASK != "CD" or self.seen_classes():
-            return float(node.BETA)
-        betas = _target_betas(node)
+        """Return an evaluation's beta. Raises ValueError for a target that has none under BETA_AT_TEST target."""
+        settings, name = self.settings, self.cfg.DATASET.NAME
+        if settings.beta_at_test == "training" or self.cfg.TASK != "CD" or self.seen_classes():
+            return settings.beta
+        betas = dict(settings.target_beta)
         if name not in betas:
             raise ValueError(
-                f"TRAINER.MMRLpp.TARGET_BETA lists no beta for {name}: "
-                "add one or set TRAINER.MMRLpp.BETA_AT_TEST training"
+                f"{settings.key('TARGET_BETA')} lists no beta for {name}: "
+                f"add one or set {settings.key('BETA_AT_TEST')} training"
             )
-        print(f"Beta {betas[name]} of {name} (chosen on the target; {node.BETA} in training)")
-        return betas[name]
-
-
-def _target_betas(node: Any) -> dict[str, float]:
-    """``TARGET_BETA`` by data set. Raises ValueError for an entry that is not a name and a number in [0, 1]."""
-    for entry in node.TARGET_BETA:
-        pair = isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[1], int | float)
-        if not (pair and 0 <= entry[1] <= 1):
-            raise ValueError(f"TRAINER.MMRLpp.TARGET_BETA holds pairs of a dataset and a beta in [0, 1], not {entry!r}")
-    return {str(name): float(beta) for name, beta in node.TARGET_BETA}
+        print(f"Beta {betas[name]} of {name} (chosen on the target; {settings.beta} in training)")
+        return float(betas[name])

@@ -28,8 +28,10 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, at_least_float32
-from .shared.context import INIT_STD, Context, ContextPrompts, clip_image_features, cosine_logits, is_class_buffer
+from .shared.base import CLIPTrainer
+from .shared.context import INIT_STD, Context, ContextPrompts, is_class_buffer
+from .shared.cosine import at_least_float32, clip_image_features, cosine_logits
+from .shared.method import Method
 
 
 class ProDAModel(Method):
@@ -66,12 +68,12 @@ class ProDAModel(Method):
         self.nameless = ContextPrompts(clip_model, [""], Context.of("", n_ctx))
 
     def prompt_features(self, which: Sequence[int]) -> Tensor:
-        """Unit features ``[b, C, d]`` of these prompts, of those with the name in front first, at the end last."""
+        """Return unit features ``[b, C, d]`` of these prompts, ordered by the name's place: front, middle, end."""
         groups = {position: [k for k in which if self.positions[k] == position] for position in self.prompts}
         return torch.cat([self.prompts[at].features(self.ctx[ks]) for at, ks in groups.items() if ks])
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The bound and the weighted cosines, and the bound's logits."""
+        """Return the bound and the weighted cosines, and the bound's logits."""
         f = clip_image_features(self.clip_model, images)
         w, nameless = self.prompt_features(self.chosen), self.nameless.features(self.ctx)[:, 0]
         with no_autocast(f):
@@ -79,7 +81,7 @@ class ProDAModel(Method):
             return F.cross_entropy(scores, labels) + self.apart * mean_cosine(nameless), scores
 
     def spread(self, f: Tensor, w: Tensor, labels: Tensor) -> Tensor:
-        """1/2 s^2 sigma ``[B, C]``: the part of the logits that the covariances make.
+        """Return 1/2 s^2 sigma ``[B, C]``, the part of the logits that the covariances make.
 
         sigma_yj = sum_d f_d^2 (A_d[y, y] + A_d[j, j] - 2 A_d[y, j]), with A_d the classes' covariance in dimension d,
         which is never made: products with the deviations do.
@@ -92,35 +94,31 @@ class ProDAModel(Method):
         return 0.5 * at_least_float32(self.clip_model.logit_scale.exp()).square() * sigma / (len(w) + 1)
 
     def class_features(self) -> Tensor:
-        """``[C, d]``: the mean over all prompts, not normalised again; a few at a time."""
+        """Return the mean ``[C, d]`` over all prompts, not normalised again; a few are computed at a time."""
         parts = torch.arange(len(self.ctx)).split(self.at_once)
         sums = [self.prompt_features(part.tolist()).sum(dim=0) for part in parts]
         return torch.stack(sums).sum(dim=0) / len(self.ctx)
 
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """``[B, C]``."""
-        return cosine_logits(self.clip_model, clip_image_features(self.clip_model, images), class_features)
-
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """The third parties' checkpoints hold the embeddings of the classes trained on, and of no class."""
+        """Return True for embeddings of the classes trained on, and of no class."""
         return is_class_buffer(key) or key.startswith("nc_token_")
 
 
 def positions_of(prompts: int) -> list[str]:
-    """Where each prompt has the class name: a quarter in front, a quarter in the middle, the others at the end."""
+    """Return the class name's place in each prompt: front in a quarter, middle in a quarter, else end."""
     quarter = prompts // 4
     return ["front"] * quarter + ["middle"] * quarter + ["end"] * (prompts - 2 * quarter)
 
 
 def mean_cosine(features: Tensor) -> Tensor:
-    """The mean of the absolute cosines of different rows of unit features ``[K, d]``; 0 for one row."""
+    """Return the mean of the absolute cosines of different rows of unit features ``[K, d]``; 0 for one row."""
     count = len(features)
     cosines = (features @ features.t()).abs()
     return (cosines.sum() - cosines.diagonal().sum()) / max(1, count * (count - 1))
 
 
 def prompts_of_step(step: int, prompts: int, at_once: int, seed: int) -> list[int]:
-    """Which prompts a training step uses: all of them in a new order every ``prompts / at_once`` steps.
+    """Return the prompts of a training step: all come in turn, in a new order every ``prompts / at_once`` steps.
 
     A function of the step alone, so that a resumed run goes on as it would have.
     """
@@ -137,28 +135,15 @@ class ProDA(CLIPTrainer):
     registered_name = "prompt_learner"
     shape_settings = ("N_CTX", "N_PROMPT")
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
-        node = cfg.TRAINER.PRODA
-        for key in ("N_CTX", "N_PROMPT", "PROMPT_BS"):
-            if node[key] < 1:
-                raise ValueError(f"TRAINER.PRODA.{key} must be at least 1, not {node[key]}")
-        if node.N_PROMPT % node.PROMPT_BS:
-            raise ValueError(
-                f"TRAINER.PRODA.N_PROMPT must be a multiple of PROMPT_BS, not {node.N_PROMPT} for {node.PROMPT_BS}"
-            )
-        if node.LAMBDA < 0:
-            raise ValueError(f"TRAINER.PRODA.LAMBDA must be at least 0, not {node.LAMBDA}")
-
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ProDAModel:
-        """The prompts over these classes; the data set's template has no part in them."""
-        node = cfg.TRAINER.PRODA
-        return ProDAModel(clip_model, classnames, node.N_PROMPT, node.N_CTX, node.PROMPT_BS, node.LAMBDA)
+        """Return the prompts over these classes; the data set's template has no part in them."""
+        settings = cls.settings_of(cfg)
+        numbers = settings.n_prompt, settings.n_ctx, settings.prompt_bs, settings.lambda_
+        return ProDAModel(clip_model, classnames, *numbers)
 
     def forward_backward(self, batch: Mapping[str, Any]) -> dict[str, float]:
-        """A step with the prompts whose turn it is."""
+        """Do a step with the prompts whose turn it is."""
         step = self.epoch * self.num_batches + self.batch_idx
         seed = self.cfg.SEED if self.cfg.SEED >= 0 else torch.initial_seed()
         self.model.chosen = prompts_of_step(step, len(self.model.ctx), self.model.at_once, seed)

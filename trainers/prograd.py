@@ -30,19 +30,15 @@ from clip.draws import Draw
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .coop import ContextTrainer, CoOpModel, context_of, switch_of
-from .shared.context import INIT_STD, Context, clip_image_features, clip_text_features, cosine_logits, placeholders
-from .shared.official_stream import a_clip, words_or
-from .shared.templates import fill, template_of
+from .coop import ContextTrainer, CoOpModel
+from .settings import ProGradLoss
+from .shared.context import Context, clip_text_features, placeholders
+from .shared.cosine import clip_image_features, cosine_logits
+from .shared.official_stream import a_clip
+from .shared.templates import NAME_LAST_TEMPLATES, fill, template_of
 
 NAME_LAST = " {}."  # how a template ends whose words before the name become the context
-TEMPLATES = {
-    "OxfordPets": "a type of pet, a photo of a {}.",
-    "OxfordFlowers": "a type of flower, a photo of a {}.",
-    "FGVCAircraft": "a type of aircraft, a photo of a {}.",
-    "Food101": "a type of food, a photo of {}.",
-    "DescribableTextures": "a texture of {}.",
-}  # where not zero-shot CLIP's
+TEMPLATES = NAME_LAST_TEMPLATES
 
 
 class ProGradModel(CoOpModel):
@@ -71,19 +67,19 @@ class ProGradModel(CoOpModel):
         self.text_features_clip = clip_text_features(clip_model, fill(template, classnames))
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The cross-entropy, whose gradient is the aligned one, and the logits ``[B, C]``."""
+        """Return the cross-entropy, whose gradient is the aligned one, and the logits ``[B, C]``."""
         ours, to_clip, logits = self.losses(images, labels, *self._read_twice())
         return ours + (to_clip - to_clip.detach()), logits  # adds exactly 0, and NaN where the distance has it
 
     def losses(self, images: Tensor, labels: Tensor, w_a: Tensor, w_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Cross-entropy with ``w_a``, distance to CLIP with ``w_b`` (both w ``[C, d]``), and the logits ``[B, C]``."""
+        """Return the cross-entropy with ``w_a``, the distance to CLIP with ``w_b``, both ``[C, d]``, and the logits."""
         f = clip_image_features(self.clip_model, images)
         logits = cosine_logits(self.clip_model, f, w_a)
         of_clip = cosine_logits(self.clip_model, f, self.text_features_clip)
         return F.cross_entropy(logits, labels), self.distance(cosine_logits(self.clip_model, f, w_b), of_clip), logits
 
     def distance(self, logits: Tensor, of_clip: Tensor) -> Tensor:
-        """T^2 times the mean cross-entropy of predictions to CLIP's, both at temperature T; logits ``[B, C]``."""
+        """Return T^2 times the mean cross-entropy of predictions to CLIP's, at temperature T; logits ``[B, C]``."""
         t = self.temperature
         return F.cross_entropy(logits / t, (of_clip / t).softmax(dim=-1)) * t**2
 
@@ -111,7 +107,7 @@ class _TwoReadings(torch.autograd.Function):
 
 
 def aligned(g_a: Tensor, g_b: Tensor, strength: float) -> Tensor:
-    """g_a less ``strength`` times its part along g_b where they point against each other, each taken as one vector.
+    """Return g_a less ``strength`` times its part along g_b where they point against each other, as single vectors.
 
     Where g_b is zero, g_a comes out; where it is not finite, neither is the result, so that a loss scaler sees it.
     """
@@ -125,30 +121,17 @@ class ProGrad(ContextTrainer):
     """Trainer of ProGrad; beside ``TRAINER.COOP`` it reads ``LOSS``."""
 
     def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
+        """Raise ValueError naming the key whose value is not allowed."""
         super().check_cfg(cfg)
-        loss = cfg.LOSS
-        if loss.NAME != "prograd":
-            raise ValueError(f"LOSS.NAME must be prograd, not {loss.NAME!r}")
-        if loss.T <= 0:
-            raise ValueError(f"LOSS.T must be above 0, not {loss.T}")
-        if not 0 <= loss.LAMBDA <= 1:
-            raise ValueError(f"LOSS.LAMBDA must lie in [0, 1], not {loss.LAMBDA}")
-
-    @classmethod
-    def template_of(cls, cfg: Any) -> str:
-        """DATASET.TEMPLATE, or the one for the data set. Raises ValueError where there is none."""
-        own = TEMPLATES.get(cfg.DATASET.NAME)
-        return own if own and not cfg.DATASET.TEMPLATE else template_of(cfg)
+        ProGradLoss.of(cfg.LOSS)
 
     @classmethod
     def context_of(cls, cfg: Any) -> Context:
-        """N_CTX vectors in the place of X's and the template's words. Raises ValueError naming the key."""
-        node = cfg.TRAINER.COOP
-        drawn = context_of(node, "")
-        if not switch_of(node):
+        """Return a context in the place of X's and the template's words. Raises ValueError naming the key."""
+        drawn = super().context_of(cfg)
+        if not cls.settings_of(cfg).ctx_init:
             return drawn
-        words = words_before_name(cls.template_of(cfg))
+        words = words_before_name(template_of(cfg, TEMPLATES))
         spare = drawn.length - len(words.split())
         if spare < 0:
             raise ValueError(
@@ -156,25 +139,23 @@ class ProGrad(ContextTrainer):
                 "set TRAINER.COOP.CTX_INIT False"
             )
         context = replace(drawn, text=f"{placeholders(spare)} {words}".strip(), words=words)
-        context.check("TRAINER.COOP")
+        context.check_words("TRAINER.COOP")
         return context
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ProGradModel:
-        """The model over these classes."""
-        context, loss = cls.context_of(cfg), cfg.LOSS
-        template = cls.template_of(cfg)
-        return ProGradModel(clip_model, classnames, context, template, float(loss.T), float(loss.LAMBDA))
+        """Return the model over these classes."""
+        context, template, loss = cls.context_of(cfg), template_of(cfg, TEMPLATES), ProGradLoss.of(cfg.LOSS)
+        return ProGradModel(clip_model, classnames, context, template, loss.t, loss.lambda_)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """Two CLIPs; the vectors where they do not start from the template."""
-        yield from (*a_clip(model), *a_clip(model))
-        yield from words_or(model, "ctx", cls.context_of(cfg).words, INIT_STD, cls.official_dtype(cfg))
+        """Yield two CLIPs; the vectors where they do not start from the template."""
+        yield from (*a_clip(model), *a_clip(model), *cls.draws_of_vectors(cfg, model))
 
 
 def words_before_name(template: str) -> str:
-    """What a template says before the class name. Raises ValueError where the name is not last."""
+    """Return a template's words before the class name. Raises ValueError where the name is not last."""
     if not template.endswith(NAME_LAST) or template == NAME_LAST:
         raise ValueError(
             f"ProGrad's context starts from the words before the class name, but the template is {template!r}: set "

@@ -21,7 +21,6 @@ Shapes: B images, C classes, K tokens, J layers with tokens, d_v, d_t tower widt
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,8 +32,10 @@ from clip.draws import Draw
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, at_least_float32, l2_normalize
-from .shared.context import INIT_STD, cosine_logits, is_class_buffer
+from .settings import PromptSRCSettings, words_of_deep_text
+from .shared.base import CLIPTrainer
+from .shared.context import INIT_STD, is_class_buffer
+from .shared.cosine import at_least_float32, cosine_logits, l2_normalize
 from .shared.deep_prompts import (
     DeepText,
     ImageStart,
@@ -45,44 +46,14 @@ from .shared.deep_prompts import (
     normal_init,
     prompts_of,
     register_parameter_at,
-    starts_from,
-    unread,
 )
+from .shared.method import Method
 from .shared.official_stream import a_clip, normal, words_or
 from .shared.templates import fill, prompt_tokens
 
 NODE = "TRAINER.PROMPTSRC"
 FIRST_TEMPLATE = "a photo of a {}."
 TEACHER_TEMPLATES = 60
-
-
-@dataclass(frozen=True)
-class Settings:
-    """K and J of each tower, the words that the text's tokens start from, and the weights of the two L1 terms."""
-
-    n_ctx_vision: int = 4
-    n_ctx_text: int = 4
-    depth_vision: int = 9
-    depth_text: int = 9
-    ctx_init: str = "a photo of a"
-    text_weight: float = 25.0
-    image_weight: float = 10.0
-
-    @classmethod
-    def from_cfg(cls, node: Any) -> Settings:
-        """From ``cfg.TRAINER.PROMPTSRC``. Raises ValueError naming the key that is out of range."""
-        for key in ("TEXT_LOSS_WEIGHT", "IMAGE_LOSS_WEIGHT"):
-            if node[key] < 0:
-                raise ValueError(f"{NODE}.{key} must be at least 0, not {node[key]}")
-        return cls(
-            int(node.N_CTX_VISION),
-            int(node.N_CTX_TEXT),
-            int(node.PROMPT_DEPTH_VISION),
-            int(node.PROMPT_DEPTH_TEXT),
-            node.CTX_INIT,
-            float(node.TEXT_LOSS_WEIGHT),
-            float(node.IMAGE_LOSS_WEIGHT),
-        )
 
 
 class PromptSRCModel(Method):
@@ -94,17 +65,17 @@ class PromptSRCModel(Method):
         settings: the method's numbers.
     """
 
-    def __init__(self, clip_model: CLIP, classnames: list[str], settings: Settings):
+    changes_image_feature = True
+
+    def __init__(self, clip_model: CLIP, classnames: list[str], settings: PromptSRCSettings):
         super().__init__(clip_model)
         visual = check_vit(clip_model, "PromptSRC")
-        check_depth(settings.depth_vision, visual.transformer.layers, f"{NODE}.PROMPT_DEPTH_VISION", "image")
-        check_depth(settings.depth_text, clip_model.transformer.layers, f"{NODE}.PROMPT_DEPTH_TEXT", "text")
-        if settings.n_ctx_vision < 1:
-            raise ValueError(f"{NODE}.N_CTX_VISION must be at least 1, not {settings.n_ctx_vision}")
+        check_depth(settings.prompt_depth_vision, visual.transformer.layers, f"{NODE}.PROMPT_DEPTH_VISION", "image")
+        check_depth(settings.prompt_depth_text, clip_model.transformer.layers, f"{NODE}.PROMPT_DEPTH_TEXT", "text")
         self.settings, self.classnames = settings, classnames
         words, ctx = initial_context(clip_model, settings.ctx_init, settings.n_ctx_text, f"{NODE}.N_CTX_TEXT")
         shallow = "transformer.resblocks.{}.VPT_shallow"
-        text, vision = ("text_encoder", settings.depth_text), ("image_encoder", settings.depth_vision)
+        text, vision = ("text_encoder", settings.prompt_depth_text), ("image_encoder", settings.prompt_depth_vision)
         deep = [[f"{tower}.{shallow.format(i)}" for i in range(1, depth)] for tower, depth in (text, vision)]
         self.text_names, self.vision_names = ["prompt_learner.ctx", *deep[0]], ["image_encoder.VPT", *deep[1]]
         register_parameter_at(self, self.text_names[0], ctx)
@@ -116,12 +87,12 @@ class PromptSRCModel(Method):
         self._teacher: Tensor | None = None
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum of the four terms, and the logits s ``[B, C]``."""
+        """Return the sum of the four terms, and the logits s ``[B, C]``."""
         terms, logits = self.terms(images, labels)
         return torch.stack(list(terms.values())).sum(), logits
 
     def terms(self, images: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """The loss's terms with their weights, and the logits s ``[B, C]``."""
+        """Return the loss's terms with their weights, and the logits s ``[B, C]``."""
         settings, start = self.settings, ImageStart(self.clip_model.visual, images)  # type: ignore[arg-type]
         w, f = self.class_features(), start.feature(self._prompts(self.vision_names))
         w_0, f_0 = l2_normalize(self.teacher()), start.frozen_feature()
@@ -129,14 +100,14 @@ class PromptSRCModel(Method):
         log_p, log_t = (s.log_softmax(dim=-1) for s in (logits, cosine_logits(self.clip_model, f_0, w_0)))
         return {
             "ce": F.cross_entropy(logits, labels),
-            "scl_text": settings.text_weight * F.l1_loss(w, w_0),
-            "scl_image": settings.image_weight * F.l1_loss(f, f_0),
+            "scl_text": settings.text_loss_weight * F.l1_loss(w, w_0),
+            "scl_image": settings.image_loss_weight * F.l1_loss(f, f_0),
             "scl_logits": F.kl_div(log_p, log_t, reduction="sum", log_target=True) / logits.numel(),
         }, logits
 
     @torch.compiler.disable  # computed at the first step, and kept: no part of what a step repeats
     def teacher(self) -> Tensor:
-        """The mean of the templates' features by the frozen text tower, none normalised, ``[C, d]``."""
+        """Return the mean of the templates' features by the frozen text tower, none normalised, ``[C, d]``."""
         if self._teacher is None:
             with torch.no_grad():
                 each = [self._frozen_text(fill(template, self.classnames)) for template in teacher_templates()]
@@ -144,20 +115,16 @@ class PromptSRCModel(Method):
         return self._teacher
 
     def class_features(self) -> Tensor:
-        """g~ ``[C, d]``, of unit length."""
+        """Return g~ ``[C, d]``, of unit length."""
         return self.text.features(self._prompts(self.text_names))
 
     def image_features(self, images: Tensor) -> Tensor:
-        """f~ ``[B, d]``, of unit length."""
+        """Return f~ ``[B, d]``, of unit length."""
         visual: Any = self.clip_model.visual
         return ImageStart(visual, images).feature(self._prompts(self.vision_names))
 
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """s ``[B, C]``."""
-        return cosine_logits(self.clip_model, self.image_features(images), class_features)
-
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Official checkpoints hold all of CLIP, the teacher's image tower and the embeddings of the classes."""
+        """Return True for tensors of CLIP and of the teacher, and for embeddings of the classes trained on."""
         of_teacher = key.removeprefix("prompt_learner.ZS_image_encoder.")
         if of_teacher != key:
             return of_teacher in self.clip_model.visual.state_dict()
@@ -173,7 +140,7 @@ class PromptSRCModel(Method):
 
 
 def teacher_templates() -> list[str]:
-    """CLIP's 80 templates of ImageNet, "a photo of a {}." moved to the front, the first 60."""
+    """Return CLIP's 80 templates of ImageNet, "a photo of a {}." moved to the front, the first 60."""
     from open_clip import OPENAI_IMAGENET_TEMPLATES  # slow to import, and only training needs it
 
     others = [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]
@@ -182,7 +149,7 @@ def teacher_templates() -> list[str]:
 
 
 def epoch_weights(epochs: int, mean: float, std: float) -> list[float]:
-    """The normal density at epochs 1, 2, ..., normalised to sum 1."""
+    """Return the normal density at epochs 1, 2, ..., normalised to sum 1."""
     steps = torch.arange(1, epochs + 1, dtype=torch.float64)
     return (-0.5 * ((steps - mean) / std) ** 2).softmax(dim=0).tolist()  # far from the mean a density would vanish
 
@@ -194,47 +161,33 @@ class PromptSRC(CLIPTrainer):
     registered_name = "VLPromptLearner"
     shape_settings = ("N_CTX_VISION", "N_CTX_TEXT", "PROMPT_DEPTH_VISION", "PROMPT_DEPTH_TEXT")
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
-        Settings.from_cfg(cfg.TRAINER.PROMPTSRC)
-        if cfg.TRAINER.PROMPTSRC.GPA_STD <= 0:
-            raise ValueError(f"{NODE}.GPA_STD must be above 0, not {cfg.TRAINER.PROMPTSRC.GPA_STD}")
-
-    @classmethod
-    def unread(cls, cfg: Any) -> str:
-        """CTX_INIT, where all tokens are drawn."""
-        node = cfg.TRAINER.PROMPTSRC
-        return unread(node.CTX_INIT, int(node.N_CTX_TEXT), f"{NODE}.N_CTX_TEXT")
-
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PromptSRCModel:
-        """The model over these classes. Raises ValueError naming a key that is out of range."""
-        return PromptSRCModel(clip_model, classnames, Settings.from_cfg(cfg.TRAINER.PROMPTSRC))
+        """Return the model over these classes. Raises ValueError naming a key that is out of range."""
+        return PromptSRCModel(clip_model, classnames, cls.settings_of(cfg))
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """A CLIP with the tokens of both towers inside, the text's first behind it if drawn; two plain CLIPs."""
-        node = cfg.TRAINER.PROMPTSRC
+        """Yield a CLIP with the tokens of both towers inside, the text's first behind it if drawn; two plain CLIPs."""
+        settings = model.settings
         first, *vision = (normal(model, name, INIT_STD) for name in model.vision_names)
         text = [normal(model, name, INIT_STD) for name in model.text_names[1:]]
         within = [("visual.conv1.weight", first)]
         for tower, tokens in (("visual.transformer", vision), ("transformer", text)):
             within += [(f"{tower}.resblocks.{i}.mlp.c_proj.bias", own) for i, own in enumerate(tokens, start=1)]
         yield from a_clip(model, *within)
-        words = starts_from(node.CTX_INIT, int(node.N_CTX_TEXT))
+        words = words_of_deep_text(settings.ctx_init, settings.n_ctx_text)
         yield from words_or(model, model.text_names[0], words, INIT_STD, cls.official_dtype(cfg))
         yield from (*a_clip(model), *a_clip(model))
 
     def build_model(self) -> None:
-        """As the base does it, with an average in which no epoch is yet."""
+        """Build the model and an average over epochs, empty so far."""
         super().build_model()
         self.average = {name: torch.zeros_like(value) for name, value in self.model.state_dict().items()}
 
     def after_epoch(self) -> None:
         """Add the epoch's model to the average, which replaces the last one before that is tested and kept."""
-        node = self.cfg.TRAINER.PROMPTSRC
-        weight = epoch_weights(self.max_epoch, float(node.GPA_MEAN), float(node.GPA_STD))[self.epoch]
+        weight = epoch_weights(self.max_epoch, self.settings.gpa_mean, self.settings.gpa_std)[self.epoch]
         for name, value in self.model.state_dict().items():
             self.average[name] += weight * value
         if self.epoch + 1 == self.max_epoch:
@@ -242,7 +195,7 @@ class PromptSRC(CLIPTrainer):
         super().after_epoch()
 
     def extra_state(self) -> dict[str, Any]:
-        """The average so far."""
+        """Return the average so far."""
         return {"average": self.average}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:

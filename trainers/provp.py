@@ -36,23 +36,18 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, l2_normalize
-from .shared.context import clip_text_features, cosine_logits
+from .shared.base import CLIPTrainer
+from .shared.context import clip_text_features
+from .shared.cosine import cosine_logits, l2_normalize
 from .shared.deep_prompts import ImageStart, check_vit
 from .shared.features import loader_of, validation_images
+from .shared.method import Method
 from .shared.official_stream import a_clip, uniform
-from .shared.templates import fill, template_of
+from .shared.templates import NAME_LAST_TEMPLATES, fill, template_of
 
 CARRIED = 0.01  # alpha
 PATCH_OF_INIT = 14
-# Where the official prompts are not those of CoOp.
-TEMPLATES = {
-    "OxfordPets": "a type of pet, a photo of a {}.",
-    "OxfordFlowers": "a type of flower, a photo of a {}.",
-    "FGVCAircraft": "a type of aircraft, a photo of a {}.",
-    "DescribableTextures": "a texture of {}.",
-    "Food101": "a type of food, a photo of {}.",
-}
+TEMPLATES = NAME_LAST_TEMPLATES
 
 
 class ProVPModel(Method):
@@ -65,6 +60,8 @@ class ProVPModel(Method):
         use_ref: whether the second term counts.
     """
 
+    changes_image_feature = True
+
     def __init__(self, clip_model: CLIP, prompts: list[str], n_ctx: int, use_ref: bool = True):
         super().__init__(clip_model)
         visual = check_vit(clip_model, "ProVP")
@@ -75,12 +72,12 @@ class ProVPModel(Method):
         self.text_features = clip_text_features(clip_model, prompts)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum of the terms, and the logits ``[B, C]``."""
+        """Return the sum of the terms, and the logits ``[B, C]``."""
         terms, logits = self.terms(images, labels)
         return torch.stack(list(terms.values())).sum(), logits
 
     def terms(self, images: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """The loss's terms, and the logits ``[B, C]``."""
+        """Return the loss's terms, and the logits ``[B, C]``."""
         start = ImageStart(self.clip_model.visual, images)  # type: ignore[arg-type]
         f = self._feature(start)
         logits = cosine_logits(self.clip_model, f, self.text_features)
@@ -93,19 +90,15 @@ class ProVPModel(Method):
         return terms, logits
 
     def class_features(self) -> Tensor:
-        """w ``[C, d]``, of unit length, frozen."""
+        """Return w ``[C, d]``, of unit length, frozen."""
         return self.text_features
 
     def image_features(self, images: Tensor) -> Tensor:
-        """f ``[B, d]``, of unit length."""
+        """Return f ``[B, d]``, of unit length."""
         return self._feature(ImageStart(self.clip_model.visual, images))  # type: ignore[arg-type]
 
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """exp(logit_scale) f w^T, ``[B, C]``."""
-        return cosine_logits(self.clip_model, self.image_features(images), class_features)
-
     def _feature(self, start: ImageStart) -> Tensor:
-        """f. The first layer's tokens are the same for all images, so they are projected once."""
+        """Return f ``[B, d]``; all images have the same first tokens, so these are projected once."""
         x, blocks = start.x, start.blocks
         batch, own = x.shape[:2]
         prompts = self.prompt_embeddings.to(x.dtype)
@@ -123,7 +116,7 @@ class ProVPModel(Method):
 
 
 def initial_bound(width: int) -> float:
-    """v, for a tower of width d_v."""
+    """Return v for a tower of width d_v."""
     return math.sqrt(6 / (3 * PATCH_OF_INIT**2 + width))
 
 
@@ -135,12 +128,9 @@ class ProVP(CLIPTrainer):
     shape_settings = ("N_CTX",)
 
     def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
+        """Raise ValueError naming the key whose value is not allowed."""
         super().check_cfg(cfg)
-        node = cfg.TRAINER.PROVP
-        if node.N_CTX < 1:
-            raise ValueError(f"TRAINER.PROVP.N_CTX must be at least 1, not {node.N_CTX}")
-        if node.SELECT_ON_TEST and cfg.TEST.FINAL_MODEL != "best_val":
+        if self.settings_of(cfg).select_on_test and cfg.TEST.FINAL_MODEL != "best_val":
             raise ValueError(
                 "TRAINER.PROVP.SELECT_ON_TEST keeps the epoch that is best on the test set: it needs TEST.FINAL_MODEL "
                 f"best_val, not {cfg.TEST.FINAL_MODEL}"
@@ -148,27 +138,25 @@ class ProVP(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ProVPModel:
-        """The model over these classes, with DATASET.TEMPLATE or the data set's official prompt."""
-        own = TEMPLATES.get(cfg.DATASET.NAME)
-        template = own if own and not cfg.DATASET.TEMPLATE else template_of(cfg)
-        node = cfg.TRAINER.PROVP
-        return ProVPModel(clip_model, fill(template, classnames), int(node.N_CTX), bool(node.USE_REF))
+        """Return the model over these classes, with DATASET.TEMPLATE or the data set's official prompt."""
+        settings, prompts = cls.settings_of(cfg), fill(template_of(cfg, TEMPLATES), classnames)
+        return ProVPModel(clip_model, prompts, settings.n_ctx, settings.use_ref)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """Two CLIPs, with or without USE_REF; the prompts."""
+        """Yield two CLIPs, with or without USE_REF; the prompts."""
         yield from (*a_clip(model), *a_clip(model))
         yield uniform(model, "prompt_embeddings", initial_bound(model.prompt_embeddings.shape[-1]))
 
     def before_train(self) -> None:
-        """As the base does it; and where the best epoch is kept, choose what it is the best on.
+        """Resume; where the best epoch is kept, choose the images that it is the best on.
 
         Raises ValueError where there are no images to choose on.
         """
         super().before_train()
         if self.cfg.TEST.FINAL_MODEL != "best_val":
             return
-        if self.cfg.TRAINER.PROVP.SELECT_ON_TEST:
+        if self.settings.select_on_test:
             print("The epoch that is best on the test set is kept: its accuracy is selected, not measured")
             self.val_loader = None  # then Dassl takes the test set
             return

@@ -31,9 +31,10 @@ from clip.layers import stream_dtype
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, l2_normalize
-from .shared.context import cosine_logits
+from .shared.base import CLIPTrainer
+from .shared.cosine import cosine_logits, l2_normalize
 from .shared.deep_prompts import check_vit
+from .shared.method import IMAGE_FEATURE, Method
 from .shared.official_stream import a_clip, normal
 from .shared.templates import prompt_tokens, template_of
 
@@ -64,23 +65,18 @@ class RPOModel(Method):
         )
 
     def from_noise(self, name: str, values: Tensor) -> Tensor:
-        """Prompts around where they start, for directions ``[K, d]``."""
+        """Return prompts around their start, moved in the directions ``values`` ``[K, d]``."""
         return _around(self.starts[name], values)
 
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy, and the logits ``[B, C]``."""
-        logits = self.scores(images, self.class_features())
-        return F.cross_entropy(logits, labels), logits
-
     def class_features(self) -> Tensor:
-        """w ``[C, K, d]``, each of unit length."""
+        """Return w ``[C, K, d]``, each of unit length."""
         clip_model = self.clip_model
         prompts = self.text_prompt.to(stream_dtype(clip_model.dtype, self.text_prompt.device))
         outputs = self.prompts.run_readers(clip_model.transformer.resblocks, prompts, self.seen)
         return l2_normalize(clip_model.text_to_joint_space(outputs))
 
     def image_features(self, images: Tensor) -> Tensor:
-        """f ``[B, K, d]``, each of unit length."""
+        """Return f ``[B, K, d]``, each of unit length."""
         visual: Any = self.clip_model.visual
         blocks = list(visual.transformer.resblocks)
         with torch.no_grad():
@@ -95,13 +91,21 @@ class RPOModel(Method):
         return l2_normalize(visual.to_joint_space(prompts))
 
     def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """The mean over the pairs of exp(logit_scale) f_k w_k^T, ``[B, C]``."""
+        """Return the mean over the pairs of exp(logit_scale) f_k w_k^T, ``[B, C]``."""
         f, w = self.image_features(images), class_features
         return cosine_logits(self.clip_model, f.flatten(1), w.flatten(1)) / f.shape[1]
 
+    def named_image_features(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the mean of the K features of an image."""
+        return {IMAGE_FEATURE: l2_normalize(self.image_features(images).mean(dim=1))}
+
+    def one_feature_per_class(self, class_features: Tensor) -> Tensor:
+        """Return the mean of the K features of a class."""
+        return l2_normalize(class_features.mean(dim=1))
+
 
 def _around(start: Tensor, noise: Tensor) -> Tensor:
-    """Copies of ``start`` ``[d]``, each moved by 0.1 in a direction of ``noise`` ``[K, d]``, in float32."""
+    """Return copies of ``start`` ``[d]``, each moved by 0.1 in a direction of ``noise`` ``[K, d]``, in float32."""
     return start.detach().float() + NOISE * F.normalize(noise, dim=-1).to(start.device)
 
 
@@ -112,25 +116,13 @@ class RPO(CLIPTrainer):
     registered_name = "prompt_learner"
     shape_settings = ("K",)
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
-        if cfg.TRAINER.RPO.K < 1:
-            raise ValueError(f"TRAINER.RPO.K must be at least 1, not {cfg.TRAINER.RPO.K}")
-
-    @classmethod
-    def unread(cls, cfg: Any) -> str:
-        """CTX_INIT, which official configurations have and nothing reads."""
-        words = cfg.TRAINER.RPO.CTX_INIT
-        return f"TRAINER.RPO.CTX_INIT {words!r} has no effect: DATASET.TEMPLATE makes the prompts" if words else ""
-
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> RPOModel:
-        """The model over these classes."""
+        """Return the model over these classes."""
         template = template_of(cfg) if cfg.DATASET.TEMPLATE else TEMPLATE
-        return RPOModel(clip_model, [template.format(name) for name in classnames], int(cfg.TRAINER.RPO.K))
+        return RPOModel(clip_model, [template.format(name) for name in classnames], cls.settings_of(cfg).k)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """A CLIP; the directions of text prompts and of image prompts, in float32."""
+        """Yield a CLIP; the directions of text prompts and of image prompts, in float32."""
         yield from (*a_clip(model), normal(model, "text_prompt", 1.0), normal(model, "img_prompt", 1.0))

@@ -28,30 +28,21 @@ from torch import Tensor, nn
 
 from clip.class_prompts import ClassPrompts
 from clip.draws import Draw
-from clip.layers import QuickGELU, no_autocast
+from clip.layers import QuickGELU
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .coop import ContextTrainer, context_of, switch_of
-from .shared.base import Method, l2_normalize
-from .shared.context import (
-    INIT_STD,
-    Context,
-    ContextPrompts,
-    clip_image_features,
-    clip_text_features,
-    cosine_logits,
-    initial_vectors,
-    is_class_buffer,
-    placeholders,
-)
-from .shared.official_stream import a_clip, one_linear, words_or
+from .coop import ContextTrainer
+from .settings import TCPSettings
+from .shared.context import Context, ContextPrompts, clip_text_features, initial_vectors, is_class_buffer, placeholders
+from .shared.cosine import cosine_distance, l2_normalize
+from .shared.method import Method
+from .shared.official_stream import a_clip, one_linear
 from .shared.templates import fill, prompt_tokens, template_of
 
-VECTORS = 4
+VECTORS = TCPSettings.vectors
 WEIGHT = 8.0
 ADAM_EPS = 1e-3
-PHRASE = "a photo of a"
 # Of the frozen feature T0, where not zero-shot CLIP's.
 PRIOR_TEMPLATES = {
     "Food101": "a photo of a {}, a type of food.",
@@ -92,7 +83,7 @@ class TCPPrompts(ContextPrompts):
         self.order = self.own.rank.argsort()
 
     def class_aware_features(self, ctx: Tensor, class_tokens: Tensor) -> Tensor:
-        """Unit class features ``[C, d]`` of the vectors ``[4, d_t]`` and the class-aware tokens ``[C, 4, d_t]``."""
+        """Return unit features ``[C, d]`` of the vectors ``[4, d_t]`` and the class-aware tokens ``[C, 4, d_t]``."""
         x = self.layout.run(self.lower, self.embed(ctx)).index_select(1, self.source)
         tokens = class_tokens.index_select(0, self.order).flatten(0, 1).to(x.dtype)
         x = x.index_copy(1, self.replaced, tokens[None])
@@ -117,35 +108,26 @@ class TCPModel(Method):
         self.meta_net = meta_net(self.text_features_clip.shape[1], clip_model.transformer.width)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy + 8 (1 - mean cos), and the logits ``[B, C]``."""
+        """Return mean cross-entropy + 8 (1 - mean cos), and the logits ``[B, C]``."""
         w = self.class_features()
         logits = self.scores(images, w)
-        return F.cross_entropy(logits, labels) + WEIGHT * self.distance(w), logits
-
-    def distance(self, w: Tensor) -> Tensor:
-        """1 - the mean over all classes of cos(w_c, T0_c), for unit class features ``[C, d]``."""
-        with no_autocast(w):
-            return 1 - (w * self.text_features_clip).sum(dim=-1).mean()
+        return F.cross_entropy(logits, labels) + WEIGHT * cosine_distance(w, self.text_features_clip), logits
 
     def class_tokens(self) -> Tensor:
-        """What replaces the vectors, ``[C, 4, d_t]``."""
+        """Return what replaces the vectors, ``[C, 4, d_t]``."""
         return self.meta_net(self.text_features_clip).unflatten(1, (VECTORS, -1))
 
     def class_features(self) -> Tensor:
-        """w ``[C, d]``, of unit length."""
+        """Return w ``[C, d]``, of unit length."""
         return self.prompts.class_aware_features(self.ctx, self.class_tokens())
 
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """exp(logit_scale) f w^T, ``[B, C]``."""
-        return cosine_logits(self.clip_model, clip_image_features(self.clip_model, images), class_features)
-
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Official checkpoints hold the embeddings around the vectors."""
+        """Return True for the embeddings around the vectors, which official checkpoints hold."""
         return is_class_buffer(key)
 
 
 def meta_net(embed_dim: int, text_width: int) -> nn.Sequential:
-    """From T0 ``[C, d]`` to ``[C, 4 d_t]``, through d / 4 units."""
+    """Return the network from T0 ``[C, d]`` to ``[C, 4 d_t]``, through d / 4 units."""
     hidden = embed_dim // 4
     first, second = nn.Linear(embed_dim, hidden), nn.Linear(hidden, VECTORS * text_width)
     return nn.Sequential(OrderedDict(linear1=first, relu=QuickGELU(), linear2=second))
@@ -156,33 +138,22 @@ class TCP(ContextTrainer):
     """Trainer of TCP."""
 
     @classmethod
-    def context_of(cls, cfg: Any) -> Context:
-        """Raises ValueError naming the key whose value TCP does not have."""
-        node = cfg.TRAINER.COOP
-        context = context_of(node, PHRASE if switch_of(node) else "")
-        wanted = {"N_CTX": VECTORS, "CSC": False, "CLASS_TOKEN_POSITION": "end"}
-        for key, value in wanted.items():
-            if node[key] != value:
-                raise ValueError(f"TRAINER.COOP.{key} must be {value} for TCP, not {node[key]}")
-        return context
-
-    @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> TCPModel:
-        """The model over these classes."""
+        """Return the model over these classes."""
         prior, learned = (fill(template, classnames) for template in templates_of(cfg))
-        return TCPModel(clip_model, prior, learned, cls.context_of(cfg).words)
+        return TCPModel(clip_model, prior, learned, cls.settings_of(cfg).words)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """A CLIP; the vectors where no words are given; a CLIP; the network."""
+        """Yield a CLIP; the vectors where no words are given; a CLIP; the network."""
         yield from a_clip(model)
-        yield from words_or(model, "ctx", cls.context_of(cfg).words, INIT_STD, cls.official_dtype(cfg))
+        yield from cls.draws_of_vectors(cfg, model)
         yield from a_clip(model)
         for name in ("meta_net.linear1", "meta_net.linear2"):
             yield from one_linear(model, name)
 
     def build_model(self) -> None:
-        """As every method's; and Adam divides by more than elsewhere."""
+        """Build the model; Adam gets the official eps."""
         super().build_model()
         if self.cfg.OPTIM.NAME == "adam":
             for group in self.optim.param_groups:
@@ -190,7 +161,7 @@ class TCP(ContextTrainer):
 
 
 def templates_of(cfg: Any) -> tuple[str, str]:
-    """Of T0 and of the learned prompts; DATASET.TEMPLATE goes before both tables. Raises as ``template_of``."""
+    """Return the templates of T0 and of the learned prompts; DATASET.TEMPLATE goes before both tables."""
     usual, name = template_of(cfg), "" if cfg.DATASET.TEMPLATE else cfg.DATASET.NAME
     learned = f"{placeholders(VECTORS)} {{}}{usual.partition('{}')[2]}"
     return PRIOR_TEMPLATES.get(name, usual), LEARNED_TEMPLATES.get(name, learned)

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.base import CLIPTrainer, Method, at_least_float32, l2_normalize
+from .shared.base import CLIPTrainer
+from .shared.cosine import l2_normalize
+from .shared.method import Method
 from .shared.templates import IMAGENET_ENSEMBLE, fill, prompt_tokens, template_of
 
 
@@ -30,15 +31,9 @@ class ZeroshotModel(Method):
         self.tokens = [prompt_tokens(fill(template, classnames)).to(device) for template in templates]
 
     def class_features(self) -> Tensor:
-        """``[C, d]``: features of each template normalised, averaged, normalised again."""
+        """Return features ``[C, d]``: those of each template normalised, averaged, normalised again."""
         each = [l2_normalize(self.clip_model.encode_text(tokens)) for tokens in self.tokens]
         return l2_normalize(torch.stack(each).mean(dim=0))
-
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """``[B, C]``: CLIP's logits."""
-        features = l2_normalize(self.clip_model.encode_image(images))
-        with no_autocast(features):
-            return at_least_float32(self.clip_model.logit_scale.exp()) * features @ class_features.t()
 
 
 @TRAINER_REGISTRY.register()
@@ -47,26 +42,26 @@ class ZeroshotCLIP(CLIPTrainer):
 
     @classmethod
     def precision_of(cls, cfg: Any) -> str:
-        """fp16 on CUDA, fp32 elsewhere."""
+        """Return fp16 on CUDA, fp32 elsewhere."""
         return "fp16" if cfg.USE_CUDA and torch.cuda.is_available() else "fp32"
 
     @classmethod
     def templates(cls, cfg: Any) -> list[str]:
-        """The prompts whose features are averaged."""
+        """Return the prompts whose features are averaged."""
         return [template_of(cfg)]
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ZeroshotModel:
-        """The classifier over these classes."""
+        """Return the classifier over these classes."""
         return ZeroshotModel(clip_model, classnames, cls.templates(cfg))
 
     def train(self) -> None:  # type: ignore[override]
-        """Nothing is learned: evaluate at once."""
+        """Evaluate at once: nothing is learned."""
         self.time_start = time.time()
         self.after_train()
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
-        """Nothing was learned, so there is nothing to load."""
+        """Say that nothing was learned, so that there is nothing to load."""
         print(f"{self.cfg.TRAINER.NAME} learns nothing: no checkpoint is loaded")
 
 
@@ -76,5 +71,5 @@ class ZeroshotCLIP2(ZeroshotCLIP):
 
     @classmethod
     def templates(cls, cfg: Any) -> list[str]:
-        """Seven ImageNet templates and, elsewhere, the data set's own."""
+        """Return seven ImageNet templates and, elsewhere, the data set's own."""
         return [*IMAGENET_ENSEMBLE, *([] if cfg.DATASET.NAME == "ImageNet" else [template_of(cfg)])]

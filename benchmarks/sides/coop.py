@@ -11,8 +11,8 @@ from clip import tokenize
 from clip.model import CLIP
 from tests.reference.plain_coop import PlainCoOp
 from trainers.coop import CoOpModel
-from trainers.shared.base import Method
 from trainers.shared.context import Context
+from trainers.shared.method import Method
 
 PHRASE = "a photo of a"
 TEMPLATE = f"{PHRASE} {{}}."

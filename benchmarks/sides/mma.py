@@ -11,13 +11,14 @@ from benchmarks.sides import Learned, Side
 from benchmarks.sides.coop import TEMPLATE, ours_of, token_ids
 from clip.model import CLIP
 from tests.reference.plain_mma import PlainMMA
-from trainers.mma import MMAModel, Settings
+from trainers.mma import MMAModel
+from trainers.settings import MMASettings
 from trainers.shared.templates import fill
 
 
-def _settings(layers: int) -> Settings:
+def _settings(layers: int) -> MMASettings:
     """The official ones: layers 5 to 12 of 12."""
-    return Settings(layers // 3 + 1, layers, 32, 0.001)
+    return MMASettings(layers // 3 + 1, layers, 32, 0.001)
 
 
 def ours(clip_model: CLIP, names: list[str]) -> Side:
@@ -30,7 +31,7 @@ def plain(weights: dict[str, Tensor], names: list[str], learned: Learned) -> Sid
     layers = 1 + max(int(key.split(".")[2]) for key in weights if key.startswith("transformer.resblocks."))
     settings, dtype = _settings(layers), weights["text_projection"].dtype
     tokens = token_ids(weights, TEMPLATE, names)
-    reference = PlainMMA(weights, tokens, settings.start, settings.end, settings.scale)
+    reference = PlainMMA(weights, tokens, settings.adapter_start, settings.adapter_end, settings.adapter_scale)
     return plain_of(reference, learned, dtype)
 
 

@@ -8,15 +8,16 @@ from benchmarks.sides import Learned, Side
 from clip import tokenize
 from clip.model import CLIP
 from tests.reference.plain_mmrl import PlainMMRL
-from trainers.mmrl import MMRLModel, Settings
+from trainers.mmrl import MMRLModel
+from trainers.settings import MMRLSettings
 from trainers.shared.templates import TEMPLATES, fill
 
 TEMPLATE = TEMPLATES["ImageNet"]
 
 
-def _settings(layers: int) -> Settings:
+def _settings(layers: int) -> MMRLSettings:
     """The paper's: J = 6 of 12 layers."""
-    return Settings(0.7, 0.5, tuple(range(layers // 2, layers + 1)), 512, 5)
+    return MMRLSettings(0.7, 0.5, tuple(range(layers // 2, layers + 1)), 512, 5)
 
 
 def ours(clip_model: CLIP, names: list[str]) -> Side:

@@ -8,16 +8,17 @@ from benchmarks.sides import Learned, Side
 from clip import tokenize
 from clip.model import CLIP
 from tests.reference.plain_mmrlpp import PlainMMRLpp
-from trainers.mmrlpp import MMRLppModel, PlusSettings
+from trainers.mmrlpp import MMRLppModel
+from trainers.settings import MMRLppSettings
 from trainers.shared.templates import TEMPLATES, fill
 
 TEMPLATE = TEMPLATES["ImageNet"]
 
 
-def _settings(layers: int) -> PlusSettings:
+def _settings(layers: int) -> MMRLppSettings:
     """The release's: J = 6 of 12 layers."""
     rep_layers = tuple(range(layers // 2, layers + 1))
-    return PlusSettings(0.7, 0.2, rep_layers, 512, 5, "logits", beta=0.9, res_lora_dim=4, proj_lora_dim=64)
+    return MMRLppSettings(0.7, 0.2, rep_layers, 512, 5, "logits", beta=0.9, res_lora_dim=4, proj_lora_dim=64)
 
 
 def ours(clip_model: CLIP, names: list[str]) -> Side:

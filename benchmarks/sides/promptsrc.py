@@ -12,7 +12,8 @@ from benchmarks.sides.coop import TEMPLATE, ours_of, token_ids
 from benchmarks.sides.maple import depth_of, plain_of
 from clip.model import CLIP, build_model
 from tests.reference.plain_promptsrc import PlainPromptSRC
-from trainers.promptsrc import PromptSRCModel, Settings
+from trainers.promptsrc import PromptSRCModel
+from trainers.settings import PromptSRCSettings
 
 
 def ours(clip_model: CLIP, names: list[str]) -> Side:
@@ -32,4 +33,4 @@ def plain(weights: dict[str, Tensor], names: list[str], learned: Learned) -> Sid
 
 def _model(clip_model: CLIP, names: list[str]) -> PromptSRCModel:
     depth = depth_of(clip_model.transformer.layers)
-    return PromptSRCModel(clip_model, names, Settings(depth_vision=depth, depth_text=depth))
+    return PromptSRCModel(clip_model, names, PromptSRCSettings(prompt_depth_vision=depth, prompt_depth_text=depth))

@@ -10,7 +10,7 @@ from benchmarks.sides.coop import ours_of
 from clip import tokenize
 from clip.model import CLIP
 from tests.reference.plain_adapters import PlainTipAdapter
-from trainers.shared.base import l2_normalize
+from trainers.shared.cosine import l2_normalize
 from trainers.shared.features import template_features
 from trainers.shared.templates import TEMPLATES, fill
 from trainers.tipadapter.cache import TipAdapterFModel

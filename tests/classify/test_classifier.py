@@ -14,7 +14,7 @@ from PIL import Image
 from classify import load_classifier, names, zero_shot
 from runs.open import recorded_cfg
 from tests.classify.conftest import BASE, NEW, evaluation
-from trainers.shared.base import Method
+from trainers.shared.method import Method
 
 
 @pytest.mark.parametrize("fusion", ["probs", "logits"])

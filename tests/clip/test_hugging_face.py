@@ -22,7 +22,7 @@ from clip.shape import OPENAI_IMAGES, Computation, Preprocess
 from clip.state_dict import read_state_dict
 from clip.weights import find
 from trainers.shared.backbone import weights_id
-from trainers.shared.base import l2_normalize
+from trainers.shared.cosine import l2_normalize
 from trainers.shared.images import images_of
 
 CONFIG = {

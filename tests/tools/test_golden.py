@@ -17,8 +17,8 @@ from tools import golden
 from tools.goldens import build as building
 from tools.goldens.build import build, configuration, method_of
 from tools.goldens.recipe import clip_weights, fill, images_of
-from trainers.shared.base import l2_normalize
 from trainers.shared.context import clip_text_features
+from trainers.shared.cosine import l2_normalize
 
 CLIP = {"embed": 32, "res": 32, "patch": 16, "vw": 64, "vl": 2, "tw": 64, "tl": 2}
 CLASSES = ["american_bulldog", "pug"]

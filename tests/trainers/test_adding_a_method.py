@@ -16,6 +16,7 @@ import train
 ROOT = Path(train.__file__).parent
 PAGE = (ROOT / "docs/adding-a-method.md").read_text(encoding="utf-8")
 TOP = "benchmarks classify clip commands common configs dassl datasets runs scripts tests tools trainers".split()
+ROWS, SETTINGS = "trainers/__init__.py", "trainers/settings.py"
 FILES = (
     "trainers/toy.py",
     *(f"configs/trainers/Toy/{name}" for name in ("vit_b16.yaml", "embedded.yaml", "protocols")),
@@ -28,7 +29,7 @@ def blocks() -> dict[str, str]:
     for place, language, code in re.findall(
         r"(?:^([^\n]*:)\n\n)?^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE
     ):
-        named = re.fullmatch(r"`(\S+)`:", place)
+        named = re.search(r"`(\S+\.\S+)`", place)
         found[named.group(1) if named else f"{language} block"] = code
     return found
 
@@ -46,9 +47,10 @@ def copy(tmp_path_factory) -> Path:
     for name in FILES:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(page[name], encoding="utf-8")
-    rows = folder / "trainers/__init__.py"
+    rows, settings = folder / ROWS, folder / SETTINGS
     before, start, after = rows.read_text(encoding="utf-8").partition("METHODS = {\n")
-    rows.write_text(before + start + page["python block"] + after, encoding="utf-8")
+    rows.write_text(before + start + page[ROWS] + after, encoding="utf-8")
+    settings.write_text(f"{settings.read_text(encoding='utf-8')}\n\n{page[SETTINGS]}", encoding="utf-8")
     return folder
 
 
@@ -61,7 +63,7 @@ def call(command: str, folder: Path) -> subprocess.CompletedProcess:
 
 
 def test_the_page_has_what_this_test_takes():
-    assert set(blocks()) == {*FILES, "python block", "sh block"}
+    assert set(blocks()) == {*FILES, ROWS, SETTINGS, "sh block"}
     assert [line.split()[0] for line in blocks()["sh block"].splitlines()] == ["python", "bash", "bash", "python"]
 
 
@@ -77,7 +79,7 @@ def test_contract_tests_pass_for_the_pages_method(copy):
 
 def test_the_page_passes_the_projects_linter(copy):
     pytest.importorskip("ruff")
-    done = call("python -m ruff check trainers/toy.py && python -m ruff format --check trainers/toy.py", copy)
+    done = call("python -m ruff check trainers && python -m ruff format --check trainers", copy)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -21,7 +21,8 @@ from runs.config import build_cfg, merge_pairs
 from tests.reference import open_clip_toys as toys
 from tests.reference import toy
 from tests.reference.plain_mmrl import PlainMMRL
-from trainers.mmrl import MMRLModel, Settings
+from trainers.mmrl import MMRLModel
+from trainers.settings import MMRLSettings
 from trainers.shared.backbone import load_clip, weights_id
 from trainers.shared.templates import prompt_tokens
 
@@ -40,7 +41,7 @@ def test_mmrl_equals_the_equations_on_every_shape(shape, monkeypatch, tmp_path):
     torch.manual_seed(1)
     checkpoint = find(f"open_clip:toy:{tmp_path / 'toy.safetensors'}")
     clip_model = load_clip(checkpoint, "fp32", torch.device("cpu")).double()
-    model = MMRLModel(clip_model, PROMPTS, Settings(0.7, 0.5, LAST, 6, 3)).double()
+    model = MMRLModel(clip_model, PROMPTS, MMRLSettings(0.7, 0.5, LAST, 6, 3)).double()
     side = config["vision_cfg"]["image_size"]
     images, labels = torch.randn(1, 3, side, side, dtype=torch.float64), torch.tensor([2])
     weights = {name: value.clone() for name, value in clip_model.state_dict().items()}
@@ -75,7 +76,7 @@ def test_layers_from_the_end_are_those_from_the_start():
     found = []
     for layers in ((-2, -1), (3, 4)):
         torch.manual_seed(0)
-        model = MMRLModel(build_model(weights, torch.float32), PROMPTS, Settings(0.7, 0.5, layers, 6, 3))
+        model = MMRLModel(build_model(weights, torch.float32), PROMPTS, MMRLSettings(0.7, 0.5, layers, 6, 3))
         loss = model.loss(torch.randn(2, 3, 16, 16), torch.tensor([0, 1]))[0]
         found.append((list(model.state_dict()), loss.item()))
     assert found[0] == found[1]
@@ -106,7 +107,7 @@ def test_layers_that_do_not_fit(layers, depths, line):
     with torch.device("meta"):
         clip_model = CLIP(16, 16, depths[0], 64, 8, 77, 100, 64, 1, depths[1])
     with pytest.raises(ValueError) as caught:
-        MMRLModel(clip_model, PROMPTS, Settings(0.7, 0.5, tuple(layers), 6, 3))
+        MMRLModel(clip_model, PROMPTS, MMRLSettings(0.7, 0.5, tuple(layers), 6, 3))
     assert str(caught.value) == f"TRAINER.MMRL.REP_LAYERS {line}"
 
 

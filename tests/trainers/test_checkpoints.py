@@ -19,8 +19,8 @@ import train
 from common.files import write_bytes
 from dassl.engine.resume import Resumable
 from tests.damage import damages
-from trainers.mmrl.settings import Settings
 from trainers.mmrl.variants import RepresentationLearner, RepresentationProjection
+from trainers.settings import MMRLSettings
 from trainers.shared import checkpoints
 from trainers.tipadapter.method import read_tensor
 
@@ -176,7 +176,7 @@ def test_keeping(tmp_path):
 
 def test_size_at_full_scale(tmp_path):
     """MMRL at ViT-B/16 with d_r = 512: under 25 MB."""
-    learner = RepresentationLearner(Settings(0.7, 0.5, tuple(range(6, 13)), 512, 5), 768, 512)
+    learner = RepresentationLearner(MMRLSettings(0.7, 0.5, tuple(range(6, 13)), 512, 5), 768, 512)
     content = {**learner.state_dict(), **RepresentationProjection(768, 512).state_dict()}
     checkpoints.save(tmp_path / "x.safetensors", content, {**ABOUT, "classnames": ["some class"] * 1000})
     assert 19e6 < (tmp_path / "x.safetensors").stat().st_size < 25e6

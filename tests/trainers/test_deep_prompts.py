@@ -24,8 +24,9 @@ from tests.reference.plain_provp import PlainProVP
 from trainers import promptsrc
 from trainers.maple import MaPLeModel
 from trainers.metaprompt import MetaPromptModel
-from trainers.promptsrc import PromptSRCModel, Settings
+from trainers.promptsrc import PromptSRCModel
 from trainers.provp import ProVPModel
+from trainers.settings import PromptSRCSettings
 
 CONFIGS = Path(train.__file__).parent / "configs"
 SRC = "vit_b16_c2_ep%d_batch4_4+4ctx"
@@ -54,7 +55,7 @@ def sides(method, clip_model, weights, names, count, depths):
         ours = MaPLeModel(clip_model, names, count, min(depths), "a_photo of a")
         plain = PlainMaPLe(weights, ids(f"{words} {{}}.", names))
     elif method == "PromptSRC":
-        ours = PromptSRCModel(clip_model, names, Settings(3, count, *depths, "a photo of a", 20, 7))
+        ours = PromptSRCModel(clip_model, names, PromptSRCSettings(3, count, *depths, "a photo of a", 20, 7))
         teacher = teacher_of(weights, [ids(template, names) for template in TEMPLATES])
         plain = PlainPromptSRC(weights, ids(f"{words} {{}}.", names), teacher, 20, 7)
     elif method == "ProVP":
@@ -167,8 +168,8 @@ def test_settings_are_the_official_ones(method, stem, task, numbers, node):
     assert cfg.INPUT.RRCROP_SCALE == (0.08, 1.0)
     assert cfg.TEST.FINAL_MODEL == ("best_val" if method == "ProVP" else "last_step")
     assert cfg.DATALOADER.TEST.BATCH_SIZE == (512 if method == "ProVP" else 100)
-    found = trainers.load(method).settings_of(cfg)
-    assert found.PREC == "fp16" and {key: found[key] for key in node} == node
+    found = trainers.load(method).settings_of(cfg).values()
+    assert found["PREC"] == "fp16" and {key: found[key] for key in node} == node
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -17,7 +17,8 @@ from tests.reference import toy
 from tests.reference.agreement import golden_agrees, loss_and_gradients_agree, relative
 from tests.reference.plain_mma import PlainMMA
 from trainers import mma
-from trainers.mma import MMAModel, Settings
+from trainers.mma import MMAModel
+from trainers.settings import MMASettings
 
 CONFIGS = Path(train.__file__).parent / "configs"
 word = st.integers(1, 59)
@@ -43,7 +44,7 @@ def test_float64_equals_the_equations(names, before, places, dim, scale, batch, 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(mma, "prompt_tokens", lambda prompts: ids)
         clip_model = build_model(weights, torch.float32).double()
-        model = MMAModel(clip_model, ["unused"] * len(ids), Settings(start, end, dim, scale)).double()
+        model = MMAModel(clip_model, ["unused"] * len(ids), MMASettings(start, end, dim, scale)).double()
     for name, value in model.named_parameters():
         if name.endswith("bias"):
             torch.nn.init.normal_(value, std=0.3)
@@ -68,7 +69,7 @@ def test_gradients_are_those_of_scale_one():
     found = []
     for scale in (1e-3, 5e-4):
         torch.manual_seed(0)
-        model = MMAModel(build_model(weights, torch.float32), ["a dog", "a red cat"], Settings(2, 3, 4, scale))
+        model = MMAModel(build_model(weights, torch.float32), ["a dog", "a red cat"], MMASettings(2, 3, 4, scale))
         model.loss(images, labels)[0].backward()
         found.append(torch.cat([value.grad.flatten() for value in model.parameters()]))
     assert found[0].norm() > 0 and relative(found[0], found[1]) < 0.02
@@ -83,7 +84,7 @@ def test_number_of_learned_parameters_is_the_papers():
     """Table 6: 0.675M for ViT-B/16 (674,560)."""
     with torch.device("meta"):
         clip_model = CLIP(512, 224, 12, 768, 16, 77, 100, 512, 8, 12)
-        parts = MMAModel.learned(Settings(5, 12, 32, 0.001), clip_model)
+        parts = MMAModel.learned(MMASettings(5, 12, 32, 0.001), clip_model)
     assert sum(p.numel() for part in parts for p in part.parameters()) == 674_560
 
 
@@ -116,7 +117,7 @@ def test_resnet_backbone_is_refused():
     with torch.device("meta"):
         clip_model = CLIP(32, 64, (1, 1, 1, 1), 64, None, 77, 100, 64, 1, 3)
     with pytest.raises(ValueError, match="^MultiModalAdapter needs a ViT image tower: this backbone is a ResNet"):
-        MMAModel(clip_model, ["a"], Settings(2, 3, 4, 1.0))
+        MMAModel(clip_model, ["a"], MMASettings(2, 3, 4, 1.0))
 
 
 def test_official_checkpoint_loads(make_trainer, tmp_path):

@@ -8,8 +8,9 @@ from safetensors.torch import save_file
 
 from clip.model import CLIP
 from tests.reference import toy
-from trainers.mmrl import MMRLModel, Settings
+from trainers.mmrl import MMRLModel
 from trainers.mmrl.variants import RepresentationLearner, RepresentationProjection
+from trainers.settings import MMRLSettings
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_number_of_learned_parameters_is_the_papers():
 
 
 def _learned(clip_model, rep_dim, layers):
-    settings = Settings(0.7, 0.5, tuple(range(13 - layers, 13)), rep_dim, 5)
+    settings = MMRLSettings(0.7, 0.5, tuple(range(13 - layers, 13)), rep_dim, 5)
     learner = RepresentationLearner(settings, clip_model.visual.width, clip_model.transformer.width)
     projection = RepresentationProjection(clip_model.visual.width, clip_model.visual.output_dim)
     return sum(p.numel() for module in (learner, projection) for p in module.parameters())
@@ -62,7 +63,7 @@ def _learned(clip_model, rep_dim, layers):
 def test_initial_values():
     """R ~ N(0, 0.02^2), one Linear copied to all layers of a tower, the projection ~ N(0, 1/d_v)."""
     torch.manual_seed(0)
-    learner = RepresentationLearner(Settings(0.7, 0.5, (2, 3, 4), 512, 50), 256, 128)
+    learner = RepresentationLearner(MMRLSettings(0.7, 0.5, (2, 3, 4), 512, 50), 256, 128)
     assert abs(learner.compound_rep_tokens.std().item() - 0.02) < 5e-4
     for maps in (learner.compound_rep_tokens_r2vproj, learner.compound_rep_tokens_r2tproj):
         assert all(torch.equal(maps[0].weight, other.weight) for other in maps)
@@ -78,9 +79,9 @@ def test_fusion():
     a, b = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 3.0]])
     model = MMRLModel.__new__(MMRLModel)
     torch.nn.Module.__init__(model)
-    model.settings = Settings(0.7, 0.5, (1,), 1, 1, "logits")
+    model.settings = MMRLSettings(0.7, 0.5, (1,), 1, 1, "logits")
     assert torch.allclose(model.fuse(a, b), torch.tensor([[1.4, 0.9]]))
-    model.settings = Settings(0.7, 0.5, (1,), 1, 1, "probs")
+    model.settings = MMRLSettings(0.7, 0.5, (1,), 1, 1, "probs")
     want = 0.7 * a.softmax(-1) + 0.3 * b.softmax(-1)
     assert torch.allclose(model.fuse(a, b), want) and torch.allclose(want.sum(), torch.tensor(1.0))
 
@@ -116,7 +117,7 @@ def test_resnet_backbone_is_refused():
     with torch.device("meta"):
         clip_model = CLIP(32, 64, (1, 1, 1, 1), 64, None, 77, 100, 64, 1, 3)
     with pytest.raises(ValueError, match="^MMRL needs a ViT image tower: this backbone is a ResNet"):
-        MMRLModel(clip_model, ["a"], Settings(0.7, 0.5, (2, 3), 8, 2))
+        MMRLModel(clip_model, ["a"], MMRLSettings(0.7, 0.5, (2, 3), 8, 2))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from tests.reference.agreement import GOLDEN, golden_agrees, loss_and_gradients_
 from tests.reference.plain_mmrl import PlainMMRL
 from tools import golden
 from tools.goldens.recipe import clip_weights, images_of
-from trainers.mmrl import MMRLModel, Settings
+from trainers.mmrl import MMRLModel
 from trainers.mmrl import method as mmrl
+from trainers.settings import MMRLSettings
 from trainers.shared.templates import TEMPLATES
 
 word = st.integers(1, 59)
@@ -62,7 +63,7 @@ def compare(model, weights, ids, cfg, images, labels, loss_tolerance, grad_toler
 def test_float64_equals_the_equations(names, before, after, depths, k, rep_dim, batch, alpha, seed):
     depth, skipped = depths
     first = max(1, depth - skipped)
-    cfg = Settings(alpha, 2.0, tuple(range(first, depth + 1)), rep_dim, k)
+    cfg = MMRLSettings(alpha, 2.0, tuple(range(first, depth + 1)), rep_dim, k)
     with pytest.MonkeyPatch.context() as monkeypatch:
         torch.manual_seed(seed)
         weights = toy.clip_weights(seed, vision=(64, depth), text=(64, depth))
@@ -78,7 +79,7 @@ def test_float32_at_the_paper_layout(monkeypatch):
     torch.manual_seed(0)
     weights = toy.clip_weights(3, embed=32, res=64, patch=16, vision=(128, 12), text=(64, 12))
     ids = toy.prompt_ids([[3], [4, 5, 6], [7, 8], [9, 1, 2, 3, 4]], [10, 11, 12, 13], [20])
-    cfg = Settings(0.7, 0.5, tuple(range(6, 13)), 32, 5)
+    cfg = MMRLSettings(0.7, 0.5, tuple(range(6, 13)), 32, 5)
     model = build(monkeypatch, ids, weights, cfg, torch.float32)
     compare(model, weights, ids, cfg, torch.randn(3, 3, 64, 64), torch.tensor([0, 3, 1]), 1e-5, 1e-4)
 

@@ -6,15 +6,16 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from trainers.mmrl.settings import VARIANTS
 
 from clip.class_prompts import ClassPrompts
 from clip.model import CLIP, build_model
 from tests.reference import toy
 from tests.reference.agreement import loss_and_gradients_agree
 from tests.reference.plain_mmrl import PlainMMRL
-from trainers.mmrl import MMRLModel, Settings
+from trainers.mmrl import MMRLModel
 from trainers.mmrl import method as mmrl
-from trainers.mmrl.settings import VARIANTS
+from trainers.settings import MMRLSettings
 from trainers.shared import checkpoints
 
 LEARNERS = ("full", "wo_L", "wo_V", "wo_RS", "biased")  # these differ in what they learn
@@ -51,7 +52,9 @@ def test_float64_equals_the_equations(
     """J from the first to the last layer, K from 1, alpha and lambda at their limits: loss, gradients, scores."""
     depth, skipped = depths
     first = max(1, depth - skipped)
-    cfg = Settings(alpha, weight, tuple(range(first, depth + 1)), rep_dim, k, variant=variant, regularizer=regularizer)
+    cfg = MMRLSettings(
+        alpha, weight, tuple(range(first, depth + 1)), rep_dim, k, variant=variant, regularizer=regularizer
+    )
     torch.manual_seed(seed)
     weights = toy.clip_weights(seed, vision=(64, depth), text=(64, depth))
     ids = toy.prompt_ids(names, before, [7])
@@ -84,7 +87,7 @@ def test_what_is_not_learned_is_not_computed(monkeypatch):
     images, labels = torch.randn(2, 3, 16, 16, dtype=torch.float64), torch.tensor([0, 1])
     counts = {}
     for variant in ("full", "wo_L", "wo_V"):
-        model = toy_model(Settings(0.7, 0.5, (2, 3), 4, 2, variant=variant), weights, ids)
+        model = toy_model(MMRLSettings(0.7, 0.5, (2, 3), 4, 2, variant=variant), weights, ids)
         calls = counts[variant] = []
         with monkeypatch.context() as patch:
             for block in model.image_upper:
@@ -112,7 +115,7 @@ def test_number_of_learned_parameters(variant, rep_dim, count):
     """For ViT-B/16 with K = 5, J = 6."""
     with torch.device("meta"):
         clip_model = CLIP(512, 224, 12, 768, 16, 77, 100, 512, 8, 12)
-        parts = MMRLModel.learned(Settings(0.7, 0.5, tuple(range(6, 13)), rep_dim, 5, variant=variant), clip_model)
+        parts = MMRLModel.learned(MMRLSettings(0.7, 0.5, tuple(range(6, 13)), rep_dim, 5, variant=variant), clip_model)
     assert sum(p.numel() for part in parts if part is not None for p in part.parameters()) == count
 
 
@@ -122,7 +125,7 @@ def test_initial_values_of_tokens_without_a_space(variant):
     torch.manual_seed(0)
     with torch.device("meta"):
         clip_model = CLIP(32, 32, 3, 256, 8, 77, 100, 128, 2, 3)
-    learner, _ = MMRLModel.learned(Settings(0.7, 0.5, (2, 3), 8, 200, variant=variant), clip_model)
+    learner, _ = MMRLModel.learned(MMRLSettings(0.7, 0.5, (2, 3), 8, 200, variant=variant), clip_model)
     values = dict(learner.named_parameters())
     tokens = [value for name, value in values.items() if "proj" not in name]
     assert all(abs(value.std().item() - 0.02) < 5e-4 for value in tokens)

@@ -16,7 +16,8 @@ from tests.reference import toy
 from tests.reference.agreement import golden_agrees, loss_and_gradients_agree
 from tests.reference.plain_mmrlpp import PlainMMRLpp
 from trainers.mmrl import method as mmrl
-from trainers.mmrlpp import LowRank, MMRLppModel, PlusSettings, SharedLearner
+from trainers.mmrlpp import LowRank, MMRLppModel, SharedLearner
+from trainers.settings import MMRLppSettings
 
 CONFIGS = Path(train.__file__).parent / "configs"
 word = st.integers(1, 59)
@@ -24,7 +25,7 @@ names = st.lists(st.lists(word, min_size=1, max_size=6), min_size=1, max_size=6)
 
 
 def settings_of(layers, rep_dim=8, k=2, alpha=0.7, weight=2.0, beta=0.6, rank=3, fusion="logits"):
-    return PlusSettings(
+    return MMRLppSettings(
         alpha, weight, tuple(layers), rep_dim, k, fusion, beta=beta, res_lora_dim=rank, proj_lora_dim=rank + 1
     )
 
@@ -85,7 +86,8 @@ def test_number_of_learned_parameters():
     with torch.device("meta"):
         clip_model = CLIP(512, 224, 12, 768, 16, 77, 100, 512, 8, 12)
         parts = MMRLppModel.learned(
-            PlusSettings(0.7, 0.2, tuple(range(6, 13)), 512, 5, beta=0.9, res_lora_dim=4, proj_lora_dim=64), clip_model
+            MMRLppSettings(0.7, 0.2, tuple(range(6, 13)), 512, 5, beta=0.9, res_lora_dim=4, proj_lora_dim=64),
+            clip_model,
         )
     assert sum(p.numel() for part in parts for p in part.parameters()) == 813_312
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from trainers.mmrl.settings import VARIANTS
 
 import trainers
 from clip.model import CLIP
 from dassl.config import get_cfg_default
 from trainers import maple
-from trainers.mmrl.settings import VARIANTS
 from trainers.shared import official_stream
-from trainers.shared.base import Method
+from trainers.shared.method import Method
 
 SEEDS = json.loads((Path(__file__).parents[1] / "data/seeds.json").read_text())
 METHODS = {

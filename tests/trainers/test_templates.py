@@ -52,7 +52,7 @@ def test_every_setting_of_words_is_known_here():
     nodes = {
         f"TRAINER.{entry.node}.{key}"
         for entry in trainers.METHODS.values()
-        for key in entry.defaults
+        for key in entry.settings.defaults()
         if key.endswith("CTX_INIT")
     }
     assert nodes == {*KEYS.values(), "TRAINER.PLOTPP.CTX_INIT"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from tools.goldens.numbers import Numbers
-from trainers.shared.base import l2_normalize
+from trainers.shared.cosine import l2_normalize
 
 
 class CLIPAdapter(Numbers):

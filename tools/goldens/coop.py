@@ -12,7 +12,8 @@ from yacs.config import CfgNode
 
 from tools.goldens.numbers import Numbers
 from tools.goldens.recipe import arrays_of
-from trainers.shared.context import clip_image_features, cosine_logits, initial_vectors
+from trainers.shared.context import initial_vectors
+from trainers.shared.cosine import clip_image_features, cosine_distance, cosine_logits
 from trainers.tcp import templates_of
 
 
@@ -44,7 +45,7 @@ class KgCoOp(CoOp):
     def before(self) -> dict[str, Tensor]:
         """What the model gives before training."""
         model, found = self.model, super().before()
-        score = model.distance(found["text_features"])
+        score = cosine_distance(found["text_features"], model.text_features_clip)
         return found | {"text_features_clip": model.text_features_clip, "loss/score": score}
 
 
@@ -92,6 +93,6 @@ class TCP(Numbers):
         tokens = model.class_tokens()
         found |= {"class_tokens_head": tokens[..., :32], "class_tokens_norm": tokens.norm(dim=-1)}
         found |= {"loss/ce": F.cross_entropy(found["logits"], self.labels)}
-        found |= {"loss/score": model.distance(found["text_features"])}
+        found |= {"loss/score": cosine_distance(found["text_features"], model.text_features_clip)}
         found |= {"image_features": clip_image_features(model.clip_model, self.images)}
         return found | {"text_features_clip": model.text_features_clip}

@@ -12,8 +12,8 @@ from yacs.config import CfgNode
 from tools.goldens.numbers import Numbers
 from trainers import rpo
 from trainers.promptsrc import epoch_weights
-from trainers.shared.base import l2_normalize
-from trainers.shared.context import clip_image_features, clip_text_features, cosine_logits
+from trainers.shared.context import clip_text_features
+from trainers.shared.cosine import clip_image_features, cosine_logits, l2_normalize
 from trainers.shared.deep_prompts import ImageStart
 from trainers.shared.templates import fill
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tools.goldens.numbers import Numbers
 from tools.goldens.recipe import arrays_of, fill
-from trainers.shared.base import l2_normalize
+from trainers.shared.cosine import l2_normalize
 from trainers.shared.features import Features, features_of_batches
 from trainers.tipadapter.cache import SCALE, accuracy_of, search
 from trainers.tipadapter.method import ADAM_EPS

@@ -1,6 +1,5 @@
 """MMRL: multi-modal representation learning for vision-language models (CVPR 2025)."""
 
 from .method import MMRL, MMRLModel, Projected
-from .settings import Settings
 
-__all__ = ["MMRL", "MMRLModel", "Projected", "Settings"]
+__all__ = ["MMRL", "MMRLModel", "Projected"]

@@ -29,15 +29,20 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
+from ..settings import MMRLppSettings, MMRLSettings, trained_as
 from ..shared import official_stream
-from ..shared.base import CLIPTrainer, Method, at_least_float32, l2_normalize
+from ..shared.base import CLIPTrainer
+from ..shared.cosine import at_least_float32, l2_normalize
+from ..shared.method import Method
 from ..shared.official_stream import a_clip, normal, one_linear
 from ..shared.templates import fill, prompt_tokens, template_of
-from .settings import TRAINED_AS, Settings
+from .towers import check_towers
 from .variants import INITIAL_STD, RepresentationProjection, distance, learner_of
 
 LOGIT_SCALE = 100.0
+CLASS_FEATURE, REPRESENTATION_FEATURE = "class feature f_c", "representation feature f_r"
 Projected = tuple[Tensor, Tensor]
+Numbers = MMRLSettings | MMRLppSettings
 
 
 class Outputs(NamedTuple):
@@ -61,9 +66,9 @@ class MMRLModel(Method):
         both: score with class and representation features (seen classes), or the class feature alone.
     """
 
-    def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: Settings, both: bool = True):
+    def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: Numbers, both: bool = True):
         super().__init__(clip_model)
-        settings.check_towers(clip_model)
+        check_towers(settings, clip_model)
         self.settings, self.both = settings, settings.both_score(both)
         visual: Any = clip_model.visual
         self.representation_learner, self.image_encoder = self.learned(settings, clip_model)
@@ -79,7 +84,7 @@ class MMRLModel(Method):
 
     @staticmethod
     def learned(settings: Any, clip_model: CLIP) -> tuple[Any, Any]:
-        """What is learned, at its initial values: the space and its maps, and the projection of f_r if there is one."""
+        """Return what is learned, at its initial values: the space and its maps, and the projection of f_r or None."""
         visual: Any = clip_model.visual
         learner = learner_of(settings, visual.width, clip_model.transformer.width)
         if settings.variant == "wo_V":
@@ -87,11 +92,11 @@ class MMRLModel(Method):
         return learner, RepresentationProjection(visual.width, visual.output_dim)
 
     def rep_projection(self) -> Tensor:
-        """P_v^r ``[d_v, d]``."""
+        """Return P_v^r ``[d_v, d]``."""
         return self.image_encoder.proj_rep
 
     def forward(self, images: Tensor) -> Outputs:
-        """Images ``[B, 3, H, W]`` to everything the loss needs (paper, sections 3.2.2 and 3.2.3)."""
+        """Return what the loss needs of images ``[B, 3, H, W]`` (paper, sections 3.2.2 and 3.2.3)."""
         vision, text = self.representation_learner(self.text_states.dtype)
         w = self._adapted_text(text)
         with torch.no_grad():
@@ -103,12 +108,12 @@ class MMRLModel(Method):
         return Outputs(logits, logits_rep, f_c, f_0, w, self.text_features_clip)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The paper's L_MMRL and the scores that training accuracy is read from."""
+        """Return the paper's L_MMRL, and the scores that training accuracy is read from."""
         out = self(images)
         return self.loss_of(out, labels), self.fuse(out.logits, out.logits_rep)
 
     def loss_of(self, out: Outputs, labels: Tensor) -> Tensor:
-        """alpha CE(f_c) + (1 - alpha) CE(f_r) + lambda (L_cos^v + L_cos^t); without f_r alpha has nothing to weigh."""
+        """Return alpha CE(f_c) + (1 - alpha) CE(f_r) + lambda (L_cos^v + L_cos^t); without f_r alpha is 1."""
         cross_entropy = F.cross_entropy(out.logits, labels)
         if out.logits_rep is not None:
             alpha = self.settings.alpha
@@ -120,11 +125,11 @@ class MMRLModel(Method):
 
     @staticmethod
     def logits_of(f_c: Tensor, f_r: Tensor | None, w: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Scores ``[B, C]`` of f_c, and of f_r where there is one."""
+        """Return scores ``[B, C]`` of f_c, and of f_r where there is one."""
         return _logits(f_c, w), None if f_r is None else _logits(f_r, w)
 
     def fuse(self, logits: Tensor, logits_rep: Tensor | None, alpha: float | None = None) -> Tensor:
-        """Both scores ``[B, C]`` into one: probabilities as in the paper, or logits as in the release.
+        """Return one score of both ``[B, C]``: of probabilities as in the paper, or of logits as in the release.
 
         Without ``logits_rep`` the first stays as it is. ``alpha``: by default that of training.
         """
@@ -136,44 +141,60 @@ class MMRLModel(Method):
         return alpha * logits.softmax(dim=-1) + (1 - alpha) * logits_rep.softmax(dim=-1)
 
     def class_features(self) -> Tensor:
-        """w ``[C, d]``, once per evaluation."""
+        """Return w ``[C, d]``, once per evaluation."""
         return self._adapted_text(self.representation_learner(self.text_states.dtype)[1])
 
     def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """Evaluation scores ``[B, C]``: both features for seen classes, the class feature alone for others."""
+        """Return evaluation scores ``[B, C]``: both features for seen classes, the class feature alone for others."""
         f_c, f_r = self.image_features(images, rep=self.both)
         return self.fuse(*self.logits_of(f_c, f_r, class_features))
 
     def image_features(self, images: Tensor, rep: bool = True) -> tuple[Tensor, Tensor | None]:
-        """f_c ``[B, d]``, and f_r ``[B, d]`` if ``rep`` and where there is one."""
+        """Return f_c ``[B, d]``, and f_r ``[B, d]`` if ``rep`` and where there is one."""
         vision, _ = self.representation_learner(self.text_states.dtype)
         x = self._image_lower(images)
         return self._image_features(x, vision, rep) if vision else (self._frozen_feature(x, None), None)
 
+    def named_image_features(self, images: Tensor) -> dict[str, Tensor]:
+        """Return f_c, and f_r where there is one."""
+        found = zip((CLASS_FEATURE, REPRESENTATION_FEATURE), self.image_features(images), strict=True)
+        return {name: features for name, features in found if features is not None}
+
+    def weight_of_class_feature(self) -> float | None:
+        """Return alpha where both features score, 1 where f_c alone does, and None where there is no f_r."""
+        if self.image_encoder is None:
+            return None
+        return self.settings.alpha if self.both else 1.0
+
+    def scores_at(self, alphas: Sequence[float], features: Mapping[str, Tensor], w: Tensor) -> Iterable[Tensor]:
+        """Yield both features' scores ``[B, C]``, fused with each alpha."""
+        logits = self.logits_of(features[CLASS_FEATURE], features[REPRESENTATION_FEATURE], w)
+        return (self.fuse(*logits, alpha) for alpha in alphas)
+
     def use_classes(self, seen: bool) -> None:
-        """Both features for the classes trained on, the class feature alone for others (paper, Figure 3)."""
+        """Score the classes trained on with both features, others with the class feature alone (paper, Figure 3)."""
         self.both = self.settings.both_score(seen)
 
     def probabilities(self, scores: Tensor) -> Tensor:
-        """Class probabilities ``[B, C]``; fused scores are that already unless logits were fused."""
+        """Return class probabilities ``[B, C]``; fused scores are that already unless logits were fused."""
         return scores if self.both and self.settings.fusion == "probs" else super().probabilities(scores)
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Official checkpoints hold all of CLIP, and the prompts' embeddings of the classes trained on."""
+        """Return True for tensors of CLIP, and for embeddings of the classes trained on."""
         name = key.removeprefix("image_encoder.")
         if name != key:
             return name in self.clip_model.visual.state_dict()
         return key.startswith("text_encoder.") or key.split(".")[-1] in ("prompt_embeddings", "logit_scale")
 
     def _image_lower(self, images: Tensor) -> Tensor:
-        """Layers 1..J-1, frozen and shared by the adapted and the zero-shot branch: ``[B, 1 + M, d_v]``."""
+        """Return the output ``[B, 1 + M, d_v]`` of layers 1..J-1, which the adapted and the zero-shot branch share."""
         x = self.clip_model.visual.embed(images)
         for block in self.image_lower:
             x = block(x)
         return x
 
     def _frozen_feature(self, x: Tensor, projected: Projected | None) -> Tensor:
-        """f_0 ``[B, d]`` from layer J on, without representation tokens."""
+        """Return f_0 ``[B, d]`` from layer J on, without representation tokens."""
         for block in self.image_upper[:-1]:
             x = block.attend(x, *(projected or block.project(x)))
             projected = None
@@ -183,7 +204,7 @@ class MMRLModel(Method):
     def _image_features(
         self, x: Tensor, tokens: list[Tensor], rep: bool, projected: Projected | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """f_c ``[B, d]`` and, if ``rep``, f_r ``[B, d]``. Before layer L nobody reads the tokens' outputs.
+        """Return f_c ``[B, d]`` and, if ``rep``, f_r ``[B, d]``. Before layer L nobody reads the tokens' outputs.
 
         ``projected`` is layer J's projection of the patches and the class token, which both branches share.
         """
@@ -199,23 +220,23 @@ class MMRLModel(Method):
         return l2_normalize(visual.to_joint_space(out[:, 0])), self._read_rep(out[:, 1:])
 
     def _read_rep(self, tokens: Tensor) -> Tensor:
-        """f_r ``[B, d]`` from the outputs of the representation tokens ``[B, K, d_v]``."""
+        """Return f_r ``[B, d]`` from the outputs of the representation tokens ``[B, K, d_v]``."""
         visual: Any = self.clip_model.visual
         with no_autocast(tokens):
             return l2_normalize(at_least_float32(visual.ln_post(tokens).mean(dim=1)) @ self.rep_projection())
 
     def _adapted_text(self, tokens: list[Tensor]) -> Tensor:
-        """w ``[C, d]``; without text tokens it is w_0, and nothing is computed."""
+        """Return w ``[C, d]``; without text tokens it is w_0, and nothing is computed."""
         return self._read_text(self.text_states, tokens) if tokens else self.text_features_clip
 
     def _read_text(self, states: Tensor, tokens: list[Tensor] | None) -> Tensor:
-        """Class features ``[C, d]`` from the input of layer J on; the tokens stand right after BOT."""
+        """Return class features ``[C, d]`` from the input of layer J on; the tokens stand right after BOT."""
         out = self.prompts.run(self.text_upper, states, tokens, kv_tokens_at=1, last=True)
         return l2_normalize(self.clip_model.text_to_joint_space(out[0]))
 
 
 def _logits(f: Tensor, w: Tensor) -> Tensor:
-    """Cosine similarities of unit features ``[B, d]`` and ``[C, d]``, times 100: ``[B, C]`` in float32."""
+    """Return cosine similarities of unit features ``[B, d]`` and ``[C, d]``, times 100: ``[B, C]`` in float32."""
     with no_autocast(f):
         return LOGIT_SCALE * f @ w.t()
 
@@ -229,26 +250,20 @@ class MMRL(CLIPTrainer):
 
     @classmethod
     def shaping(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Variants that differ at test time only are one model; checkpoints older than the key are of the full one."""
-        variant = settings.get("VARIANT", "full")
-        return {**settings, "VARIANT": TRAINED_AS.get(variant, variant)}
-
-    def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
-        Settings.from_cfg(cfg.TRAINER.MMRL)
+        """Return settings with the variant that was trained; checkpoints older than the key are of the full model."""
+        return {**settings, "VARIANT": trained_as(settings.get("VARIANT", "full"))}
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MMRLModel:
-        """The model over these classes with the data set's template."""
+        """Return the model over these classes with the data set's template."""
         prompts = fill(template_of(cfg), classnames)
-        return MMRLModel(clip_model, prompts, Settings.from_cfg(cfg.TRAINER.MMRL))
+        return MMRLModel(clip_model, prompts, cls.settings_of(cfg))
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """Two CLIPs, P_v^r, the first one's, behind ``proj``; R; a Linear for each tower. Unknown for ablations."""
+        """Yield two CLIPs, with P_v^r (the first's counts) behind ``proj``; R; a Linear for each tower."""
         variant = model.settings.variant
-        if TRAINED_AS.get(variant, variant) != "full":
+        if trained_as(variant) != "full":
             raise official_stream.Unknown(f"TRAINER.MMRL.VARIANT {variant} has no public code, so leave it out")
         rep, space = "image_encoder.proj_rep", "representation_learner.compound_rep_tokens"
         projection = normal(model, rep, model.rep_projection().shape[0] ** -0.5)

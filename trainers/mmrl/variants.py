@@ -14,12 +14,11 @@ Shapes: K tokens, d_r, d_v, d_t widths of the space and the towers, d joint widt
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from .settings import Settings
 
 Tokens = tuple[list[Tensor], list[Tensor]]
 INITIAL_STD = 0.02  # of all tokens (supplement A)
@@ -28,7 +27,7 @@ INITIAL_STD = 0.02  # of all tokens (supplement A)
 class RepresentationLearner(nn.Module):
     """The space R and its maps into the towers that have tokens (section 3.2.1), under the release's names."""
 
-    def __init__(self, settings: Settings, vision_width: int, text_width: int):
+    def __init__(self, settings: Any, vision_width: int, text_width: int):
         super().__init__()
         self.compound_rep_tokens = nn.Parameter(torch.empty(settings.n_rep_tokens, settings.rep_dim))
         nn.init.normal_(self.compound_rep_tokens, std=INITIAL_STD)
@@ -38,7 +37,7 @@ class RepresentationLearner(nn.Module):
         self.compound_rep_tokens_r2tproj = _copies(text, 0 if variant == "wo_L" else depth)
 
     def forward(self, dtype: torch.dtype) -> Tokens:
-        """Tokens of layers J..L: images ``[K, d_v]`` each, text ``[K, d_t]`` each."""
+        """Return tokens of layers J..L: images ``[K, d_v]`` each, text ``[K, d_t]`` each."""
         tokens = self.compound_rep_tokens
         vision = [proj(tokens).to(dtype) for proj in self.compound_rep_tokens_r2vproj]
         text = [proj(tokens).to(dtype) for proj in self.compound_rep_tokens_r2tproj]
@@ -48,13 +47,13 @@ class RepresentationLearner(nn.Module):
 class SeparateTokens(nn.Module):
     """w/o RS: tokens of each layer and tower, drawn and learned on their own."""
 
-    def __init__(self, settings: Settings, vision_width: int, text_width: int):
+    def __init__(self, settings: Any, vision_width: int, text_width: int):
         super().__init__()
         self.vision_rep_tokens = _drawn(settings, vision_width)
         self.text_rep_tokens = _drawn(settings, text_width)
 
     def forward(self, dtype: torch.dtype) -> Tokens:
-        """Tokens of layers J..L: images ``[K, d_v]`` each, text ``[K, d_t]`` each."""
+        """Return tokens of layers J..L: images ``[K, d_v]`` each, text ``[K, d_t]`` each."""
         return [own.to(dtype) for own in self.vision_rep_tokens], [own.to(dtype) for own in self.text_rep_tokens]
 
 
@@ -64,13 +63,13 @@ class TextToImage(nn.Module):
     As in the full model the maps are copies of one draw.
     """
 
-    def __init__(self, settings: Settings, vision_width: int, text_width: int):
+    def __init__(self, settings: Any, vision_width: int, text_width: int):
         super().__init__()
         self.text_rep_tokens = _drawn(settings, text_width)
         self.text_rep_tokens_t2vproj = _copies(nn.Linear(text_width, vision_width), len(settings.rep_layers))
 
     def forward(self, dtype: torch.dtype) -> Tokens:
-        """Tokens of layers J..L: images ``[K, d_v]`` each, text ``[K, d_t]`` each."""
+        """Return tokens of layers J..L: images ``[K, d_v]`` each, text ``[K, d_t]`` each."""
         pairs = zip(self.text_rep_tokens_t2vproj, self.text_rep_tokens, strict=True)
         return [proj(own).to(dtype) for proj, own in pairs], [own.to(dtype) for own in self.text_rep_tokens]
 
@@ -83,14 +82,14 @@ class RepresentationProjection(nn.Module):
         self.proj_rep = nn.Parameter(vision_width**-0.5 * torch.randn(vision_width, embed_dim))
 
 
-def learner_of(settings: Settings, vision_width: int, text_width: int) -> nn.Module:
-    """A variant's learner at its initial values."""
+def learner_of(settings: Any, vision_width: int, text_width: int) -> nn.Module:
+    """Return a variant's learner at its initial values."""
     kind = {"wo_RS": SeparateTokens, "biased": TextToImage}.get(settings.variant, RepresentationLearner)
     return kind(settings, vision_width, text_width)
 
 
 def distance(kind: str, features: Tensor, frozen: Tensor) -> Tensor:
-    """How far unit features ``[N, d]`` are from frozen CLIP's, a scalar: L_cos of the paper, or Table 9's others.
+    """Return how far unit features ``[N, d]`` are from frozen CLIP's: L_cos of the paper, or another of Table 9.
 
     l1 and mse are means over all values of the unit features; mse is then 2 / d times cos.
     """
@@ -105,7 +104,7 @@ def _copies(linear: nn.Linear, count: int) -> nn.ModuleList:
     return nn.ModuleList(copy.deepcopy(linear) for _ in range(count))
 
 
-def _drawn(settings: Settings, width: int) -> nn.ParameterList:
-    """One ``[K, width]`` per layer, each drawn for itself."""
+def _drawn(settings: Any, width: int) -> nn.ParameterList:
+    """Return one ``[K, width]`` per layer, each drawn for itself."""
     shape = (settings.n_rep_tokens, width)
     return nn.ParameterList(nn.Parameter(INITIAL_STD * torch.randn(shape)) for _ in settings.rep_layers)

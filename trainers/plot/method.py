@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.draws import Draw
@@ -38,9 +37,11 @@ from dassl.engine import TRAINER_REGISTRY, build_trainer
 from dassl.utils import set_random_seed
 
 from ..shared import checkpoints
-from ..shared.base import CLIPTrainer, Method, at_least_float32
-from ..shared.context import INIT_STD, Context, ContextPrompts, cosine_logits, is_class_buffer, word_vectors
+from ..shared.base import CLIPTrainer
+from ..shared.context import INIT_STD, Context, ContextPrompts, is_class_buffer, word_vectors
+from ..shared.cosine import at_least_float32, cosine_logits, l2_normalize
 from ..shared.deep_prompts import check_vit, is_clip_tensor
+from ..shared.method import IMAGE_FEATURE, Method
 from ..shared.official_stream import a_clip, normal
 from ..shared.templates import prompt_tokens
 from .phrases import GENERAL, PHRASES
@@ -103,7 +104,7 @@ class PLOTModel(Method):
         self._fixed_text = None
 
     def text(self) -> FeatureSet:
-        """Features of all prompts of all classes; computed once where nothing of them is learned."""
+        """Return features of all prompts of all classes; computed once where nothing of them is learned."""
         return self._constant_text() if self.vision_only else self._encode_text()
 
     @torch.compiler.disable  # what is kept must not lie in memory that a CUDA graph uses again
@@ -124,7 +125,7 @@ class PLOTModel(Method):
         return FeatureSet.of(torch.stack(parts))
 
     def image(self, images: Tensor) -> FeatureSet:
-        """Features of all views of the images."""
+        """Return features of all views of the images."""
         visual = self.clip_model.visual
         first, *others = visual.transformer.resblocks
         with torch.no_grad():
@@ -141,36 +142,39 @@ class PLOTModel(Method):
         return FeatureSet.of(self._read(others[-1](x, rows=slice(0, 1))[:, 0]))
 
     def _read(self, outputs: Tensor) -> Tensor:
-        """Class tokens ``[M B, d_v]`` to features ``[M, B, d]``."""
+        """Return the features ``[M, B, d]`` of class tokens ``[M B, d_v]``."""
         return self.clip_model.visual.to_joint_space(outputs).unflatten(0, (len(self.prompt_learner.ctx_vision), -1))
 
     def logits(self, image: FeatureSet, text: FeatureSet) -> Tensor:
-        """``[B, C]`` in float32."""
+        """Return the logits ``[B, C]`` in float32."""
         with no_autocast(image.each):
             cosines, scale = self.cosines(image, text), at_least_float32(self.clip_model.logit_scale.exp())
             scores = scale * (self.sinkhorn.plan(cosines) * cosines).sum(dim=(-2, -1))
         return scores + cosine_logits(self.clip_model, image.mean, text.mean) if self.trade_off else scores
 
     def cosines(self, image: FeatureSet, text: FeatureSet) -> Tensor:
-        """S ``[B, C, M, N]``."""
+        """Return S ``[B, C, M, N]``."""
         pairs = image.each.flatten(0, 1) @ text.each.flatten(0, 1).t()
         return pairs.unflatten(1, text.each.shape[:2]).unflatten(0, image.each.shape[:2]).permute(1, 3, 0, 2)
 
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy, and the logits."""
-        scores = self.logits(self.image(images), self.text())
-        return F.cross_entropy(scores, labels), scores
-
     def class_features(self) -> FeatureSet:
-        """All prompts' features, once per evaluation."""
+        """Return all prompts' features, once per evaluation."""
         return self.text()
 
     def scores(self, images: Tensor, class_features: FeatureSet) -> Tensor:
-        """``[B, C]``."""
+        """Return the scores ``[B, C]``."""
         return self.logits(self.image(images), class_features)
 
+    def named_image_features(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the mean of an image's views."""
+        return {IMAGE_FEATURE: self.image(images).mean}
+
+    def one_feature_per_class(self, class_features: FeatureSet) -> Tensor:
+        """Return the mean of a class's prompts."""
+        return l2_normalize(class_features.mean)
+
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Official checkpoints hold all of CLIP, and the embeddings of the classes trained on.
+        """Return True for tensors of CLIP, and for embeddings of the classes trained on.
 
         On ImageNet the release runs the text encoder on several GPUs, and so has ``module.`` in its names.
         """
@@ -179,7 +183,7 @@ class PLOTModel(Method):
 
 
 def _joined(x: Tensor, tokens: Tensor) -> Tensor:
-    """Images ``[B, N, d]`` with each view's tokens ``[M, K, d]`` behind, view by view: ``[M B, N + K, d]``."""
+    """Put each view's tokens ``[M, K, d]`` behind images ``[B, N, d]``, view by view: ``[M B, N + K, d]``."""
     views, images = len(tokens), len(x)
     behind = tokens[:, None].expand(-1, images, -1, -1)
     return torch.cat([x.expand(views, -1, -1, -1), behind], dim=2).flatten(0, 1)
@@ -188,7 +192,7 @@ def _joined(x: Tensor, tokens: Tensor) -> Tensor:
 def _alike(
     clip_model: CLIP, classnames: Sequence[str], phrases: Sequence[str]
 ) -> list[tuple[list[int], ContextPrompts]]:
-    """Which of the phrases, and their prompts; phrases with the same words after the context go together."""
+    """Return groups of phrases with equal words after the context: their numbers, and their prompts."""
     length = len(phrases[0].split())
     groups: dict[tuple[int, ...], list[int]] = {}
     for i, phrase in enumerate(phrases):
@@ -208,46 +212,26 @@ class PLOT(CLIPTrainer):
     registered_name = "prompt_learner"
     shape_settings = ("M", "N")
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
-        node = cfg.TRAINER.PLOTPP
-        only = {"CSC": False, "CLASS_TOKEN_POSITION": "end", "CTX_INIT": True}
-        for key, value in only.items():
-            if node[key] != value:
-                raise ValueError(
-                    f"TRAINER.PLOTPP.{key} must be {value}, not {node[key]!r}: the release has no other way"
-                )
-        if node.MODEL_UPD not in ("joint", "vision"):
-            raise ValueError(f"TRAINER.PLOTPP.MODEL_UPD is {node.MODEL_UPD!r}: choose joint or vision")
-        for key in ("M", "N_CTX_V"):
-            if node[key] < 1:
-                raise ValueError(f"TRAINER.PLOTPP.{key} must be at least 1, not {node[key]}")
-        if not 1 <= node.N <= len(GENERAL):
-            raise ValueError(f"TRAINER.PLOTPP.N must be 1 to {len(GENERAL)}, the phrases of a data set, not {node.N}")
-
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PLOTModel:
-        """The model over these classes with the first N of the data set's phrases, in cross-dataset runs ImageNet's."""
-        node = cfg.TRAINER.PLOTPP
-        phrases = PHRASES.get("ImageNet" if cfg.TASK == "CD" else cfg.DATASET.NAME, GENERAL)[: node.N]
-        sinkhorn = Sinkhorn(node.EPS, node.MAX_ITER, node.THRESH)
-        vision_only = node.MODEL_UPD == "vision"
-        return PLOTModel(
-            clip_model, classnames, phrases, node.M, vision_only, node.TRADE_OFF, sinkhorn, view_tokens=node.N_CTX_V
-        )
+        """Return the model with the first N of the data set's phrases, in cross-dataset runs of ImageNet's."""
+        settings = cls.settings_of(cfg)
+        phrases = PHRASES.get("ImageNet" if cfg.TASK == "CD" else cfg.DATASET.NAME, GENERAL)[: settings.n]
+        sinkhorn = Sinkhorn(settings.eps, settings.max_iter, settings.thresh)
+        stage = settings.model_upd == "vision", settings.trade_off
+        return PLOTModel(clip_model, classnames, phrases, settings.m, *stage, sinkhorn, view_tokens=settings.n_ctx_v)
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """Of PLOT++: a CLIP; the tokens of the views."""
+        """Yield what PLOT++ draws: a CLIP; the tokens of the views."""
         yield from (*a_clip(model), normal(model, "prompt_learner.ctx_vision", INIT_STD, cls.official_dtype(cfg)))
 
     def before_train(self) -> None:
         """Start from the first stage, or go on from what was saved."""
-        node = self.cfg.TRAINER.PLOTPP
-        if node.PRETRAIN_DIR:
-            self.load_stage(Path(node.PRETRAIN_DIR))
-        elif node.MODEL_UPD == "joint" and node.TWO_STAGES:
+        settings = self.settings
+        if settings.pretrain_dir:
+            self.load_stage(Path(settings.pretrain_dir))
+        elif settings.model_upd == "joint" and settings.two_stages:
             self.load_stage(self.first_stage())
         super().before_train()
 
@@ -276,6 +260,6 @@ class PLOT(CLIPTrainer):
         path = source if source.is_file() else checkpoints.find(source / self.registered_name)
         tensors, about = checkpoints.read(path)
         if "method" in about:
-            checkpoints.check_fits(path, about, self.about(), self.settings_key(self.cfg), self.shape_settings)
+            checkpoints.check_fits(path, about, self.about(), self.settings.path, self.shape_settings)
         checkpoints.load_learned(self.model, tensors, path)
         print(f"Start from {path}")

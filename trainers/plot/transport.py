@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..shared.base import at_least_float32, l2_normalize
+from ..shared.cosine import at_least_float32, l2_normalize
 
 
 class Sinkhorn(NamedTuple):
@@ -23,7 +23,7 @@ class Sinkhorn(NamedTuple):
     @torch.compiler.disable  # how many iterations there are depends on the values
     @torch.no_grad()
     def plan(self, cosines: Tensor) -> Tensor:
-        """Transport plans ``[..., M, N]`` between uniform marginals for cosines of the same shape."""
+        """Return transport plans ``[..., M, N]`` between uniform marginals for cosines of the same shape."""
         kernel = torch.exp((cosines - 1) / self.eps)
         u, v = 1 / kernel.shape[-2], 1 / kernel.shape[-1]
         r, c = torch.ones_like(kernel[..., 0]), torch.ones_like(kernel[..., 0, :])
@@ -44,5 +44,5 @@ class FeatureSet(NamedTuple):
 
     @classmethod
     def of(cls, features: Tensor) -> FeatureSet:
-        """From features that are not normalised; neither are they for the mean."""
+        """Return the set of features that are not normalised; nor are they for the mean."""
         return cls(l2_normalize(features), l2_normalize(at_least_float32(features).mean(dim=0)))

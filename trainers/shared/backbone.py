@@ -16,7 +16,7 @@ from .images import same
 
 
 def load_clip(source: Checkpoint | str | os.PathLike[str], precision: str, device: torch.device) -> CLIP:
-    """Frozen CLIP on ``device`` from a checkpoint, or a name as ``clip.weights.find`` takes it.
+    """Return frozen CLIP on ``device`` from a checkpoint, or a name as ``clip.weights.find`` takes it.
 
     Weights that autocast would cast at every use are cast once, with the same values. Raises as ``find`` and
     ``Checkpoint.build`` do.
@@ -28,13 +28,13 @@ def load_clip(source: Checkpoint | str | os.PathLike[str], precision: str, devic
 
 
 def weights_id(checkpoint: Checkpoint) -> str:
-    """What the learned tensors belong to: the file's digest, and how it computes where that is not OpenAI's way."""
+    """Return what learned tensors belong to: the file's digest, and how it computes if not in OpenAI's way."""
     digest = digest_of(checkpoint.path)
     return digest if checkpoint.computation == OPENAI else f"{digest} ({checkpoint.computation})"
 
 
 def unknowns(name: str, checkpoint: Checkpoint, images_as: str = "as INPUT says") -> dict[str, str]:
-    """What nobody can check of a checkpoint called ``name``, or does not hold here: a line each, by what it is of.
+    """Return what nobody can check of a checkpoint called ``name``, or does not hold here: lines, by their subject.
 
     ``images_as``: how images are made where their kind is not known.
     """

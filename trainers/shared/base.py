@@ -1,19 +1,17 @@
 """What all methods share: CLIP in the asked precision, the step, evaluation; checkpoints are in ``saving``.
 
-A method is an ``nn.Module`` (``Method``) that says what is learned, how a loss comes about and what is scored at test
-time; its trainer (``CLIPTrainer``) builds it. From Dassl only names of the public package are used.
+From Dassl only names of the public package are used.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from clip.draws import Draw
 from clip.model import CLIP
@@ -23,95 +21,39 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 
 from . import engine, official_stream
 from .backbone import check_input, load_clip, unknowns, weights_id
+from .method import Method
 from .saving import SavingTrainer
 from .templates import check_texts, same_prompts
 
-PRECISIONS = ("fp32", "fp16", "amp", "bf16")
 CPU_PASS = 32  # images scored at a time
-
-
-class Method(nn.Module):
-    """Learned tensors around a frozen CLIP.
-
-    ``clip_model`` is not a submodule: ``state_dict`` and ``parameters`` hold what is learned and nothing else.
-    """
-
-    clip_model: CLIP
-
-    def __init__(self, clip_model: CLIP):
-        super().__init__()
-        self.__dict__["clip_model"] = clip_model.requires_grad_(False)
-
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Images ``[B, 3, H, W]`` and labels ``[B]`` to the loss and the scores ``[B, C]`` of training accuracy."""
-        raise NotImplementedError
-
-    def class_features(self) -> Any:
-        """Whatever evaluation needs of the classes, computed once per evaluation."""
-        raise NotImplementedError
-
-    def scores(self, images: Tensor, class_features: Any) -> Tensor:
-        """Evaluation scores ``[B, C]``."""
-        raise NotImplementedError
-
-    def use_classes(self, seen: bool) -> None:
-        """Say whether the classes to score are exactly those trained on, for methods that then score differently.
-
-        A method that cannot score other classes raises ValueError for ``seen=False``.
-        """
-
-    def probabilities(self, scores: Tensor) -> Tensor:
-        """Evaluation scores ``[B, C]`` as class probabilities ``[B, C]``, at least float32."""
-        return at_least_float32(scores).softmax(dim=-1)
-
-    def fit_to(self, tensors: Mapping[str, Tensor], classnames: Sequence[str] | None) -> None:
-        """Get ready to load a checkpoint's tensors, learned on these classes (None if the checkpoint does not say).
-
-        For methods with tensors whose sizes or order depend on the data trained on.
-        """
-
-    def from_noise(self, name: str, values: Tensor) -> Tensor:
-        """The initial value of a learned tensor for which the public code draws ``values``, here themselves."""
-        return values
-
-    def ignores_checkpoint_key(self, key: str) -> bool:
-        """Whether a tensor of official checkpoints is frozen or tied to the classes trained on, so not loaded."""
-        return False
 
 
 class CLIPTrainer(SavingTrainer):
     """Base of all trainers. A subclass has a ``registered_name`` and a ``build_method``."""
 
     def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError for an unknown precision or protocol, words that make no prompt, or as ``engine.check``."""
+        """Raise ValueError naming the key whose value is not allowed, or as ``engine.check`` does."""
         engine.check(cfg)
-        precision = self.precision_of(cfg)
-        if precision not in PRECISIONS:
-            raise ValueError(f"{self.settings_key(cfg)}.PREC is {precision!r}: choose one of {', '.join(PRECISIONS)}")
+        settings = self.settings_of(cfg)
         if cfg.TASK not in ("B2N", "CD", "FS"):
             raise ValueError(f"TASK is {cfg.TASK!r}: choose B2N (base to new), CD (cross-dataset) or FS (few-shot)")
-        check_texts(cfg, self.settings_key(cfg), self.settings_of(cfg))
+        check_texts(cfg, settings)
         if cfg.OFFICIAL_STREAM and cfg.SEED < 0:
             raise ValueError("--official-stream (OFFICIAL_STREAM) needs a seed: add --seed 1")
 
     @classmethod
     def precision_of(cls, cfg: Any) -> str:
-        """``PREC`` of the method's node."""
-        return cls.settings_of(cfg).PREC
-
-    @classmethod
-    def unread(cls, cfg: Any) -> str:
-        """Say in one line which given setting has no effect beside another, or nothing."""
-        return ""
+        """Return the precision asked for."""
+        return cls.settings_of(cfg).prec
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> Method:
-        """The method's module over frozen CLIP for these classes; needs neither data nor a trainer."""
+        """Return the method's module over frozen CLIP for these classes; needs neither data nor a trainer."""
         raise NotImplementedError
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
-        """What the method's public code draws with these settings until training begins, in order.
+        """Yield what the method's public code draws with these settings until training begins, in order.
 
         On torch's generator, from its seed on: CLIPs that it builds and tensors that it does not use included.
         Raises ``official_stream.Unknown`` where there is no public code, or its draws are not known here.
@@ -123,7 +65,7 @@ class CLIPTrainer(SavingTrainer):
 
     @classmethod
     def official_dtype(cls, cfg: Any) -> torch.dtype:
-        """In what public codes draw tensors that have CLIP's dtype."""
+        """Return the dtype in which public codes draw tensors that have CLIP's dtype."""
         return torch.float16 if cls.precision_of(cfg) == "fp16" else torch.float32
 
     def build_model(self) -> None:
@@ -132,7 +74,7 @@ class CLIPTrainer(SavingTrainer):
         self.notes: dict[str, str] = {}
         self.precision = effective_precision(self.precision_of(cfg), self.device)
         self.trained_on = cfg.DATASET.NAME
-        if unread := self.unread(cfg):
+        if unread := self.settings.unread():
             self.note("settings", unread)
         checkpoint = find(cfg.MODEL.BACKBONE.NAME)
         self.weights = weights_id(checkpoint)
@@ -184,7 +126,7 @@ class CLIPTrainer(SavingTrainer):
         self.notes[kind] = line
 
     def prepare_method(self) -> None:
-        """Hook: what the method needs of the training data before its optimiser is built."""
+        """Prepare what the method needs of the training data before its optimiser is built; a hook."""
 
     def build_optim(self) -> None:
         """Set ``optim`` and ``sched``."""
@@ -192,11 +134,11 @@ class CLIPTrainer(SavingTrainer):
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
 
     def autocast(self) -> contextlib.AbstractContextManager:
-        """The autocast region of this run's steps and evaluations."""
+        """Return the autocast region of this run's steps and evaluations."""
         return autocast(self.precision, self.device)
 
     def forward_backward(self, batch: Mapping[str, Any]) -> dict[str, float]:
-        """One step; raises FloatingPointError naming the batch when the loss is not finite."""
+        """Do one step. Raises FloatingPointError naming the batch where the loss is not finite."""
         images, labels = self.parse_batch_train(batch)
         with self.autocast():
             loss, scores = self.compute_loss(images, labels)
@@ -222,10 +164,10 @@ class CLIPTrainer(SavingTrainer):
         return {"loss": value, "acc": percent}
 
     def after_update(self, labels: Tensor) -> None:
-        """Hook: what else a step does, labels ``[B]``."""
+        """Do what else a step has, for labels ``[B]``; a hook."""
 
     def parse_batch_train(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """Images ``[B, 3, H, W]`` and labels ``[B]`` on the device."""
+        """Return images ``[B, 3, H, W]`` and labels ``[B]`` on the device."""
         return tuple(batch[key].to(self.device, non_blocking=True) for key in ("img", "label"))  # type: ignore[return-value]
 
     @torch.no_grad()
@@ -234,14 +176,14 @@ class CLIPTrainer(SavingTrainer):
         self.set_model_mode("eval")
         self.model.use_classes(self.seen_classes())
         with self.autocast():
-            self._class_features = self.model.class_features()
+            self.class_features = self.model.class_features()
         try:
             return super().test(split)
         finally:
-            del self._class_features
+            del self.class_features
 
     def seen_classes(self) -> bool:
-        """True where the classes scored are those trained on."""
+        """Return whether the classes scored are those trained on."""
         if self.cfg.TASK == "CD" and self.cfg.DATASET.NAME != self.trained_on:
             return False
         if self.cfg.TASK != "CD" and self.cfg.DATASET.SUBSAMPLE_CLASSES == "new":
@@ -250,20 +192,20 @@ class CLIPTrainer(SavingTrainer):
         return self.trained_classes in (None, list(self.dm.dataset.classnames))
 
     def model_inference(self, images: Tensor) -> Tensor:
-        """Scores ``[B, C]`` of a batch of images, within ``test``."""
+        """Return scores ``[B, C]`` of a batch of images, within ``test``."""
         with self.autocast():
-            return in_passes(lambda part: self.model.scores(part, self._class_features), images)
+            return in_passes(lambda part: self.model.scores(part, self.class_features), images)
 
 
 def in_passes(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Scores ``[B, C]`` of images ``[B, 3, H, W]``, on a CPU few at a time: hidden states of many leave its caches."""
+    """Return scores ``[B, C]`` of images ``[B, 3, H, W]``; on a CPU few at a time, so that caches hold the states."""
     if images.device.type != "cpu" or len(images) <= CPU_PASS:
         return score(images)
     return torch.cat([score(part) for part in images.split(CPU_PASS)])
 
 
 def effective_precision(asked: str, device: torch.device) -> str:
-    """The precision that runs: amp (fp16 autocast with loss scaling) needs CUDA; elsewhere it is fp32, and said."""
+    """Return the precision that runs: amp (fp16 autocast, loss scaling) needs CUDA; elsewhere it is fp32."""
     if asked == "amp" and device.type != "cuda":
         print(f"PREC amp needs CUDA; on {device.type} this run uses fp32")
         return "fp32"
@@ -271,21 +213,11 @@ def effective_precision(asked: str, device: torch.device) -> str:
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:
-    """The autocast region of a precision; none in fp32 and fp16."""
+    """Return the autocast region of a precision; none in fp32 and fp16."""
     dtype = {"amp": torch.float16, "bf16": torch.bfloat16}.get(precision)
     return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
 def compiled(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-    """``torch.compile``; on CUDA, where a small batch is bound by kernel launches, they are recorded as CUDA graphs."""
+    """Compile a function; on CUDA as CUDA graphs, since kernel launches bound a small batch."""
     return torch.compile(function, mode="reduce-overhead" if device.type == "cuda" else "default")
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """At least float32: features that enter a loss or a softmax are not kept in half precision."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def l2_normalize(features: Tensor) -> Tensor:
-    """Features ``[..., d]`` divided by their L2 norm, at least in float32."""
-    return F.normalize(at_least_float32(features), dim=-1)

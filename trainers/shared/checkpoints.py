@@ -58,7 +58,7 @@ def save(path: PathLike, tensors: Mapping[str, Tensor], about: Mapping[str, Any]
 
 
 def read(path: PathLike) -> tuple[dict[str, Tensor], About]:
-    """Tensors, on the CPU, and what they are: of a file that ``save`` wrote, or of one in Dassl's form.
+    """Return tensors, on the CPU, and what they are: of a file that ``save`` wrote, or of one in Dassl's form.
 
     Of the latter the second part holds ``epoch`` and ``val_result`` where the file has them, and nothing else if it is
     of another repository. Raises FileNotFoundError, or ValueError naming a file that is damaged, foreign or too new.
@@ -94,7 +94,7 @@ def _read_dassl(path: Path) -> tuple[dict[str, Tensor], About]:
 
 
 def digest(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
-    """SHA-256 over names, types, shapes and values of tensors and over ``about``; 64 hex digits."""
+    """Return the SHA-256 of ``about`` and of the tensors' names, types, shapes and values: 64 hex digits."""
     total = hashlib.sha256(json.dumps(about, sort_keys=True, allow_nan=False).encode())
     for name in sorted(tensors):
         value = tensors[name].contiguous()
@@ -115,12 +115,12 @@ def keep(folder: PathLike, tensors: Mapping[str, Tensor], about: Mapping[str, An
 
 
 def file_name(label: int | str) -> str:
-    """The name of an epoch's checkpoint, or of the best one's."""
+    """Return the name of an epoch's checkpoint, or of the best one's."""
     return f"model-{label}{SUFFIX}"
 
 
 def find(folder: PathLike, epoch: int | None = None) -> Path:
-    """The checkpoint of an epoch; without one the best if one was kept, else the last.
+    """Return the checkpoint of an epoch; without one the best if one was kept, else the last.
 
     Where ours and one of Dassl's form share an epoch, ours is taken, and that is printed. Raises FileNotFoundError
     saying what there is instead, and ValueError for a damaged ``checkpoint`` file.
@@ -142,7 +142,7 @@ def find(folder: PathLike, epoch: int | None = None) -> Path:
 
 
 def last(folder: PathLike) -> Path | None:
-    """Ours of the highest epoch, else the one that the file ``checkpoint`` names, else None.
+    """Return ours of the highest epoch, else the one that the file ``checkpoint`` names, else None.
 
     Ours are known by their names alone, as a damaged ``checkpoint`` could name another. ValueError if it is needed and
     names no file of the folder.
@@ -219,7 +219,7 @@ def check_fits(path: PathLike, about: Mapping[str, Any], mine: Mapping[str, Any]
 
 
 def digest_of(path: Path) -> str:
-    """The first 16 hex digits of a file's SHA-256: a learned tensor belongs to the very weights it was learned on."""
+    """Return the first 16 hex digits of a file's SHA-256, which tell the weights that a tensor was learned on."""
     total = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -228,7 +228,7 @@ def digest_of(path: Path) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Nested config values as JSON ones."""
+    """Return nested config values as JSON ones."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value

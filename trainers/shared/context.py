@@ -21,13 +21,11 @@ import torch
 from torch import Tensor
 
 from clip.class_prompts import ClassPrompts
-from clip.layers import no_autocast
 from clip.model import CLIP
 
-from .base import at_least_float32, l2_normalize
+from .cosine import l2_normalize
 from .templates import fill, prompt_tokens
 
-POSITIONS = ("end", "middle", "front")  # of the class name's place: after, amid or before the context
 INIT_STD = 0.02
 MOST_VECTORS = 77 - 4  # beside SOS, a name, a full stop and EOT
 _CLASS_BUFFERS = ("token_prefix", "token_suffix", "token_midfix")
@@ -50,35 +48,23 @@ class Context:
 
     @classmethod
     def of(cls, words: str, n_ctx: int, position: str = "end", per_class: bool = False) -> Context:
-        """CTX_INIT's words, one vector for each (underscores are spaces); without words ``n_ctx`` vectors."""
+        """Return a context of one vector for each word (underscores are spaces), without words of ``n_ctx`` vectors."""
         found = words.replace("_", " ").split()
         if not found:
             return cls(placeholders(n_ctx), n_ctx, position, per_class)
         return cls(" ".join(found), len(found), position, per_class, " ".join(found))
 
-    def check(self, node: str) -> None:
-        """Raises ValueError for what cannot be learned, naming the key below ``node``, such as TRAINER.COOP."""
-        if self.length < 1:
-            raise ValueError(f"{node}.N_CTX must be at least 1, not {self.length}")
-        if self.position not in POSITIONS:
-            raise ValueError(f"{node}.CLASS_TOKEN_POSITION must be end, middle or front, not {self.position!r}")
-        if self.per_class and self.words:
-            raise ValueError(f"{node}.CSC True needs random vectors: set CSC False, or leave {node}.CTX_INIT empty")
+    def check_words(self, node: str) -> None:
+        """Raise ValueError, naming a key of ``node``, where the class name would stand amid a word's tokens."""
         if self.position != "end" and token_counts([self.text]) != [self.length]:
             raise ValueError(
                 f"{self.words!r} has words of several tokens, so {node}.CLASS_TOKEN_POSITION {self.position} would cut "
                 "the class name: set it to end"
             )
 
-    def unread(self, node: str, n_ctx: int) -> str:
-        """Say that the words decide on the number of vectors, where N_CTX has another."""
-        if n_ctx == self.length:
-            return ""
-        return f"{node}.CTX_INIT makes {self.length} vectors, of {self.words!r}: {node}.N_CTX {n_ctx} has no effect"
-
 
 def placeholders(count: int) -> str:
-    """A text of ``count`` words, each one token. Raises ValueError where they leave no room for a class name."""
+    """Return a text of ``count`` words, each one token. Raises ValueError where they leave no room for a class name."""
     if count > MOST_VECTORS:
         raise ValueError(
             f"N_CTX {count} is too long: with a class name a prompt has at most 77 tokens; {MOST_VECTORS} is the most"
@@ -87,7 +73,7 @@ def placeholders(count: int) -> str:
 
 
 def initial_vectors(clip_model: CLIP, context: Context, classes: int) -> Tensor:
-    """Where the vectors start, in float32: at words' embeddings, or drawn from N(0, 0.02^2) on the CPU.
+    """Return where the vectors start, in float32: at words' embeddings, or drawn from N(0, 0.02^2) on the CPU.
 
     ``[M, d_t]``, or ``[C, M, d_t]`` where each class has its own. Under PREC fp16 the official code draws in half
     precision: other values from the same seed.
@@ -102,13 +88,13 @@ def initial_vectors(clip_model: CLIP, context: Context, classes: int) -> Tensor:
 
 
 def word_vectors(clip_model: CLIP, words: str, count: int) -> Tensor:
-    """Token embeddings of the first ``count`` tokens of ``words``, ``[count, d_t]`` in float32, a copy."""
+    """Return token embeddings of the first ``count`` tokens of ``words``, ``[count, d_t]`` in float32, a copy."""
     ids = prompt_tokens([words])[0, 1 : 1 + count].to(clip_model.token_embedding.weight.device)
     return clip_model.token_embedding(ids).detach().float().clone()
 
 
 def learned_rows(tokens: Tensor, name_lengths: Sequence[int], context: Context) -> Tensor:
-    """Token ids ``[C, 77]`` with -1 - j in the place of the j-th learned vector.
+    """Return token ids ``[C, 77]`` with -1 - j in the place of the j-th learned vector.
 
     ``tokens``: ids of "SOS context name rest", context first. The name is moved to its place, the rest stays behind.
     The j of class c's own vectors are c M, c M + 1, ...
@@ -154,7 +140,7 @@ class ContextPrompts:
             self.start = torch.where(learned[:, None], bare, words)[None]
 
     def embed(self, ctx: Tensor) -> Tensor:
-        """The first layer's input ``[B, P + T, d_t]``.
+        """Return the first layer's input ``[B, P + T, d_t]``.
 
         ``ctx``: ``[M, d_t]`` or ``[B, M, d_t]``; with ``per_class`` ``[C, M, d_t]`` or ``[B, C, M, d_t]``.
         """
@@ -164,37 +150,24 @@ class ContextPrompts:
         return x.index_add(1, self.places, vectors.index_select(1, self.which))
 
     def features(self, ctx: Tensor) -> Tensor:
-        """Unit class features ``[B, C, d]`` of a context as ``embed`` takes it."""
+        """Return unit class features ``[B, C, d]`` of a context as ``embed`` takes it."""
         out = self.layout.run(self.clip_model.transformer.resblocks, self.embed(ctx), last=True)
         return l2_normalize(self.clip_model.text_to_joint_space(out))
 
 
 def token_counts(texts: Sequence[str]) -> list[int]:
-    """How many tokens each text has, without SOS and EOT."""
+    """Return how many tokens each text has, without SOS and EOT."""
     return (prompt_tokens(texts).argmax(dim=1) - 1).tolist()
 
 
 def clip_text_features(clip_model: CLIP, prompts: Sequence[str]) -> Tensor:
-    """Unit features ``[C, d]`` of one prompt per class by the frozen text tower; what they share is computed once."""
+    """Return unit features ``[C, d]`` of one prompt per class by the frozen text tower."""
     layout = ClassPrompts(prompt_tokens(prompts).to(clip_model.positional_embedding.device))
     with torch.no_grad():
         out = layout.run(clip_model.transformer.resblocks, layout.embed(clip_model), last=True)
         return l2_normalize(clip_model.text_to_joint_space(out[0]))
 
 
-def clip_image_features(clip_model: CLIP, images: Tensor) -> Tensor:
-    """Unit features ``[B, d]`` of the frozen image tower, which keeps nothing for a backward pass."""
-    with torch.no_grad():
-        return l2_normalize(clip_model.encode_image(images))
-
-
-def cosine_logits(clip_model: CLIP, f: Tensor, w: Tensor) -> Tensor:
-    """exp(logit_scale) f w^T in float32: unit features ``[B, d]`` and ``[C, d]``, or ``[B, C, d]``; ``[B, C]``."""
-    with no_autocast(f):
-        scaled = at_least_float32(clip_model.logit_scale.exp()) * f
-        return scaled @ w.t() if w.dim() == 2 else (w @ scaled[:, :, None]).squeeze(2)
-
-
 def is_class_buffer(key: str) -> bool:
-    """Whether an official checkpoint's tensor is made of the class names it was trained on, so never loaded."""
+    """Return whether an official checkpoint's tensor is made of the class names that it was trained on."""
     return key.split(".")[-1] in _CLASS_BUFFERS

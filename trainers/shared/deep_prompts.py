@@ -21,11 +21,10 @@ from torch import Tensor, nn
 from clip.class_prompts import ClassPrompts
 from clip.model import CLIP, VisionTransformer
 
-from .base import l2_normalize
+from ..settings import words_of_deep_text
 from .context import INIT_STD, placeholders, word_vectors
+from .cosine import l2_normalize
 from .templates import fill, prompt_tokens
-
-MOST_WORDS = 4  # with more tokens, N_CTX, the official codes draw all and leave CTX_INIT aside
 
 
 class DeepText:
@@ -44,11 +43,11 @@ class DeepText:
         self.of_all = self._embedded(self.tokens)
 
     def of(self, classes: Sequence[int]) -> tuple[ClassPrompts, Tensor]:
-        """Layout and first input of some of the classes, to give to ``features``."""
+        """Return layout and first input of some of the classes, to give to ``features``."""
         return self._embedded(self.tokens[list(classes)])
 
     def features(self, prompts: Sequence[Tensor], of: tuple[ClassPrompts, Tensor] | None = None) -> Tensor:
-        """Unit class features ``[C, d]``, or those of some classes (``of``); ``prompts`` are J times ``[K, d_t]``.
+        """Return unit features ``[C, d]`` of all classes, or of some (``of``); ``prompts`` are J times ``[K, d_t]``.
 
         The first group gets the positional embeddings of its places, the others none.
         """
@@ -65,7 +64,7 @@ class DeepText:
         return l2_normalize(self.clip_model.text_to_joint_space(x[0]))
 
     def _embedded(self, tokens: Tensor) -> tuple[ClassPrompts, Tensor]:
-        """The layout, and the first layer's input ``[1, P - K + T, d_t]`` without the learned tokens."""
+        """Return the layout, and the first layer's input ``[1, P - K + T, d_t]`` without the learned tokens."""
         layout = ClassPrompts(tokens)
         with torch.no_grad():
             x = layout.embed(self.clip_model)
@@ -82,12 +81,12 @@ class ImageStart:
             self.projected = self.blocks[0].project(self.x)
 
     def frozen_feature(self) -> Tensor:
-        """f_0 ``[B, d]``, of unit length: that of the tower without prompts."""
+        """Return f_0 ``[B, d]``, of unit length: that of the tower without prompts."""
         with torch.no_grad():
             return self.feature([])
 
     def feature(self, prompts: Sequence[Tensor]) -> Tensor:
-        """Unit image features ``[B, d]``; ``prompts`` are J times ``[K, d_v]``, the first passes ``ln_pre``."""
+        """Return unit image features ``[B, d]``; ``prompts`` are J times ``[K, d_v]``, the first passes ``ln_pre``."""
         x, blocks = self.x, self.blocks
         for i, block in enumerate(blocks[:-1]):
             kv_tokens = self._prompt(prompts, i)
@@ -105,15 +104,13 @@ class ImageStart:
 
 
 def initial_context(clip_model: CLIP, ctx_init: str, n_ctx: int, key: str) -> tuple[str, Tensor]:
-    """The words before each class name, and where the first layer's learned tokens start, ``[n_ctx, d_t]`` in float32.
+    """Return the words before each class name, and the first layer's tokens at the start, float32 ``[n_ctx, d_t]``.
 
     Of ``ctx_init``'s words the first ``n_ctx`` are learned, from their own embeddings, others stay. With more than 4
     tokens, or without words, there are placeholders, and the tokens are drawn from N(0, 0.02^2). Raises ValueError for
-    no token or fewer words than tokens, naming ``key``, such as TRAINER.MAPLE.N_CTX, and CTX_INIT beside it.
+    fewer words than tokens, naming ``key``, such as TRAINER.MAPLE.N_CTX, and CTX_INIT beside it.
     """
-    if n_ctx < 1:
-        raise ValueError(f"{key} must be at least 1, not {n_ctx}")
-    words = starts_from(ctx_init, n_ctx)
+    words = words_of_deep_text(ctx_init, n_ctx)
     if not words:
         return placeholders(n_ctx), normal_init(n_ctx, clip_model.transformer.width)
     found = int(prompt_tokens([words]).argmax()) - 1
@@ -123,26 +120,13 @@ def initial_context(clip_model: CLIP, ctx_init: str, n_ctx: int, key: str) -> tu
     return words, word_vectors(clip_model, words, n_ctx)
 
 
-def starts_from(ctx_init: str, n_ctx: int) -> str:
-    """The words whose embeddings ``n_ctx`` tokens start from; none where they are drawn."""
-    return "" if n_ctx > MOST_WORDS else ctx_init.replace("_", " ").strip()
-
-
-def unread(ctx_init: str, n_ctx: int, key: str) -> str:
-    """Say that CTX_INIT has no effect beside so many tokens, or nothing; ``key`` as ``initial_context`` takes it."""
-    if not ctx_init or n_ctx <= MOST_WORDS:
-        return ""
-    node, _, name = key.rpartition(".")
-    return f"{node}.CTX_INIT {ctx_init!r} has no effect: with {name} {n_ctx}, more than {MOST_WORDS}, all are drawn"
-
-
 def prompts_of(words: str, classnames: Sequence[str]) -> list[str]:
-    """``words``, the class name, a full stop."""
+    """Return texts of ``words``, the class name, a full stop."""
     return fill(f"{words} {{}}.", classnames)
 
 
 def normal_init(*shape: int) -> Tensor:
-    """Values of N(0, 0.02^2), drawn on the CPU in float32."""
+    """Return values of N(0, 0.02^2), drawn on the CPU in float32."""
     return INIT_STD * torch.randn(shape)
 
 
@@ -159,7 +143,7 @@ def register_parameter_at(module: nn.Module, name: str, value: Tensor) -> nn.Par
 
 
 def check_vit(clip_model: CLIP, method: str) -> Any:
-    """The ViT image tower. Raises ValueError for a ResNet."""
+    """Return the ViT image tower. Raises ValueError for a ResNet."""
     if not isinstance(clip_model.visual, VisionTransformer):
         raise ValueError(
             f"{method} needs a ViT image tower: this backbone is a ResNet; set MODEL.BACKBONE.NAME to ViT-B/16"
@@ -168,13 +152,13 @@ def check_vit(clip_model: CLIP, method: str) -> Any:
 
 
 def check_depth(depth: int, layers: int, key: str, tower: str) -> None:
-    """Raises ValueError naming ``key`` unless the tower has that many layers."""
+    """Raise ValueError naming ``key`` unless the tower has that many layers."""
     if not 1 <= depth <= layers:
         raise ValueError(f"{key} must be 1 to {layers}, the layers of the {tower} tower, not {depth}")
 
 
 def is_clip_tensor(key: str, clip_model: CLIP) -> bool:
-    """Whether an official checkpoint of a whole model has frozen CLIP's tensor under this name.
+    """Return whether an official checkpoint of a whole model has frozen CLIP's tensor under this name.
 
     Such models hold ``image_encoder`` (the image tower), ``text_encoder`` (the rest but the embeddings of words) and
     ``logit_scale``.

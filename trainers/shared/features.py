@@ -19,7 +19,8 @@ from dassl.data.data_manager import build_data_loader
 from dassl.data.datasets import build_dataset
 
 from . import engine
-from .base import CLIPTrainer, at_least_float32, l2_normalize
+from .base import CLIPTrainer
+from .cosine import at_least_float32, l2_normalize
 from .templates import fill, prompt_tokens
 
 HELD_OUT = 4  # images per class, CoOp's largest few-shot validation set
@@ -34,7 +35,7 @@ class Features(NamedTuple):
 
 @torch.no_grad()
 def template_features(clip_model: CLIP, classnames: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """Unit features ``[C, d]`` of classes: those of each template normalised, averaged, normalised again."""
+    """Return unit features ``[C, d]`` of classes: each template's normalised, averaged, normalised again."""
     device = clip_model.positional_embedding.device
     prompts = (prompt_tokens(fill(template, classnames)).to(device) for template in templates)
     return l2_normalize(torch.stack([l2_normalize(clip_model.encode_text(tokens)) for tokens in prompts]).mean(dim=0))
@@ -42,7 +43,7 @@ def template_features(clip_model: CLIP, classnames: Sequence[str], templates: Se
 
 @torch.no_grad()
 def features_of_batches(clip_model: CLIP, batches: Iterable[Mapping[str, Any]]) -> Features:
-    """Features of all images of ``batches``, in their order."""
+    """Return features of all images of ``batches``, in their order."""
     device = clip_model.positional_embedding.device
     values, labels = [], []
     for batch in tqdm(batches, disable=None):
@@ -54,7 +55,7 @@ def features_of_batches(clip_model: CLIP, batches: Iterable[Mapping[str, Any]]) 
 def loader_of(
     cfg: Any, items: Sequence[Any], like: DataLoader, shuffle: bool = False, cached: bool = False
 ) -> DataLoader:
-    """A loader over all of ``items``, the last batch included, transformed as by the loader ``like``.
+    """Return a loader over all of ``items``, the last batch included, transformed as by the loader ``like``.
 
     Batches are those of training if images come shuffled, else those of testing. ``cached`` keeps decoded images in
     memory, for lists that are read more than once, where the installed Dassl can.
@@ -73,7 +74,7 @@ def loader_of(
 
 
 def whole_dataset(cfg: Any) -> Any:
-    """The run's data set and classes without a few-shot draw."""
+    """Return the run's data set and classes without a few-shot draw."""
     whole = cfg.clone()
     whole.defrost()
     whole.DATASET.NUM_SHOTS = -1
@@ -82,7 +83,7 @@ def whole_dataset(cfg: Any) -> Any:
 
 
 def validation_images(cfg: Any, dataset: Any, few: bool, train: Sequence[Any] | None = None) -> list[Any]:
-    """Images to choose settings on that neither training (``train``, by default the run's) nor the test uses.
+    """Return images to choose settings on that neither training (``train``, by default the run's) nor the test uses.
 
     With ``few`` the validation images of the run's few-shot draw (at most 4 per class), else the data set's whole
     validation split. Where that is empty or the test split itself (ImageNet), training images that were not drawn,
@@ -109,7 +110,7 @@ def validation_images(cfg: Any, dataset: Any, few: bool, train: Sequence[Any] | 
 
 
 def places_among(classnames: Sequence[str], trained: Sequence[str]) -> list[int] | None:
-    """For each class of ``trained`` its place in ``classnames``; None unless both hold the same names.
+    """Return the place of each class of ``trained`` in ``classnames``; None unless both hold the same names.
 
     Classes that share a name keep their order.
     """
@@ -129,7 +130,7 @@ class FittedTrainer(CLIPTrainer):
     """
 
     def build_model(self) -> None:
-        """As the base does it; nothing is learned by steps, so there is no optimiser."""
+        """Build the model; nothing is learned by steps, so there is no optimiser."""
         super().build_model()
         self.max_epoch = 1
         self.register_model(self.registered_name, self.model)

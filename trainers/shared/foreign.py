@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[1]
 
 
 def find() -> dict[str, str]:
-    """The modules of the registered trainers in files that are not ours, by the trainer's name; no file is run.
+    """Return the modules of registered trainers in files that are not ours, by the trainer's name; no file is run.
 
     Raises ValueError naming a file that is not Python.
     """

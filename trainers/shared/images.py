@@ -62,7 +62,7 @@ def _said(content: Mapping[str, Any], *keys: str) -> Any:
 
 
 def images_of(name: str) -> dict[str, Any]:
-    """SIZE, PIXEL_MEAN, PIXEL_STD and INTERPOLATION of ``INPUT`` for a backbone, as far as its name tells them."""
+    """Return SIZE, PIXEL_MEAN, PIXEL_STD and INTERPOLATION of ``INPUT``, as far as a backbone's name tells them."""
     if name in SIDES:
         side = SIDES[name]
         return {"SIZE": (side, side), "PIXEL_MEAN": MEAN, "PIXEL_STD": STD, "INTERPOLATION": "bicubic"}
@@ -105,7 +105,7 @@ def _statistics(images: Any) -> dict[str, Any]:
 
 
 def same(given: Any, wanted: Any) -> bool:
-    """Equal, numbers to three digits."""
+    """Return whether two values are equal, numbers to three digits."""
     if isinstance(wanted, str):
         return given == wanted
     return len(given) == len(wanted) and all(abs(a - b) < 1e-3 for a, b in zip(given, wanted, strict=True))

@@ -176,7 +176,7 @@ def _counts(told: Mapping[str, Any], new: Lists) -> list[str]:
 
 
 def _by_path(lists: Lists) -> dict[str, tuple[tuple[str, ...], str, int]]:
-    """Path -> the parts that it is in, its class name, its size."""
+    """Return by path the parts that an image is in, its class name, its size."""
     found: dict[str, tuple[tuple[str, ...], str, int]] = {}
     for part in PARTS:
         for entry in getattr(lists, part):

@@ -37,28 +37,28 @@ def stand(model: Method, draws: Iterable[Draw], seed: int) -> None:
 
 
 def a_clip(model: Any, *within: tuple[str, Draw]) -> Iterator[Draw]:
-    """Building a CLIP of the model's sizes; ``within`` are (name of CLIP's tensor, own draw behind it)."""
+    """Yield the draws of building a CLIP; ``within`` are pairs: a tensor's name in it, an own draw behind that."""
     return of_clip(model.clip_model.state_dict(), dict(within))
 
 
 def normal(model: nn.Module, name: str, std: float, dtype: torch.dtype = torch.float32) -> Draw:
-    """The model's tensor of this name from N(0, std^2)."""
+    """Return the draw of the model's tensor ``name`` from N(0, std^2)."""
     return Draw(name, "normal", _shape(model, name), std, keep=(name,), dtype=dtype)
 
 
 def uniform(model: nn.Module, name: str, bound: float) -> Draw:
-    """The model's tensor of this name, uniform in +-bound."""
+    """Return the draw of the model's tensor ``name``, uniform in +-bound."""
     return Draw(name, "uniform", _shape(model, name), bound, keep=(name,))
 
 
 def one_linear(model: nn.Module, *names: str) -> list[Draw]:
-    """A new ``nn.Linear``, which all the model's modules of these names start from."""
+    """Return the draws of an ``nn.Linear`` that all the model's modules of these names start from."""
     first = model.get_submodule(names[0])
     return linear(names[0], _shape(model, f"{names[0]}.weight"), getattr(first, "bias", None) is not None, names)
 
 
 def words_or(model: nn.Module, name: str, words: Any, std: float, dtype: torch.dtype) -> list[Draw]:
-    """The context called ``name``: nothing where it starts from words, else drawn."""
+    """Return the draws of the context called ``name``: none where it starts from words."""
     return [] if words else [normal(model, name, std, dtype)]
 
 

@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from yacs.config import CfgNode
-
 from dassl.engine import TrainerX
 
 from .. import METHODS
@@ -31,33 +29,34 @@ class SavingTrainer(TrainerX):
     trained_classes: list[str] | None = None  # of a loaded checkpoint, where it says
 
     @classmethod
-    def settings_key(cls, cfg: Any) -> str:
-        """Where the method's settings lie in the config."""
-        return f"TRAINER.{METHODS[cfg.TRAINER.NAME].node}"
+    def settings_of(cls, cfg: Any) -> Any:
+        """Return the method's settings. Raises ValueError naming the key whose value is not allowed."""
+        entry = METHODS[cfg.TRAINER.NAME]
+        return entry.settings.of(cfg.TRAINER[entry.node]) if entry.node else entry.settings()
 
-    @classmethod
-    def settings_of(cls, cfg: Any) -> CfgNode:
-        """The method's node, empty for a method without settings."""
-        return cfg.TRAINER.get(METHODS[cfg.TRAINER.NAME].node, CfgNode())
+    @cached_property
+    def settings(self) -> Any:
+        """Return the run's settings of the method."""
+        return self.settings_of(self.cfg)
 
     @classmethod
     def shaping(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """A node's settings as they are compared with a checkpoint's; a method may make equal what is one model."""
+        """Return settings as they are compared with a checkpoint's; a method may make equal what is one model."""
         return dict(settings)
 
     @classmethod
     def check_fits(cls, path: Path, about: Mapping[str, Any], mine: Mapping[str, Any], cfg: Any) -> None:
         """Raise ValueError, naming what differs, unless a checkpoint's ``about`` agrees with a run's own."""
         theirs, ours = ({**side, "settings": cls.shaping(side["settings"])} for side in (about, mine))
-        checkpoints.check_fits(path, theirs, ours, cls.settings_key(cfg), cls.shape_settings)
+        checkpoints.check_fits(path, theirs, ours, METHODS[cfg.TRAINER.NAME].settings.path, cls.shape_settings)
 
     @cached_property
     def lists(self) -> Lists:
-        """The images that this run trains on, selects on and tests on."""
+        """Return the images that this run trains on, selects on and tests on."""
         return lists_of(self.dm.dataset)
 
     def about(self) -> dict[str, Any]:
-        """What a checkpoint says of itself: plain values only, enough to rebuild the method and its preprocessing."""
+        """Return what a checkpoint says of itself: plain values, enough to rebuild the method and its preprocessing."""
         cfg = self.cfg
         return {
             "method": cfg.TRAINER.NAME,
@@ -67,7 +66,7 @@ class SavingTrainer(TrainerX):
             "template": cfg.DATASET.TEMPLATE or TEMPLATES.get(cfg.DATASET.NAME, ""),
             "backbone": cfg.MODEL.BACKBONE.NAME,
             "weights": self.weights,
-            "settings": plain(self.settings_of(cfg)),
+            "settings": self.settings.values(),
             "config": {key: plain(cfg[key]) for key in ("TASK", "INPUT")}
             | {"DATASET": {key: plain(cfg.DATASET[key]) for key in ("NAME", "TEMPLATE", "SUBSAMPLE_CLASSES")}},
             **self.made_by,
@@ -104,7 +103,7 @@ class SavingTrainer(TrainerX):
             self._load(name, checkpoints.find(Path(directory) / name, epoch))
 
     def resume_model_if_exist(self, directory: str) -> int:
-        """Dassl's, and where training is done already, nothing but what it learned is needed.
+        """Resume as Dassl does; where training is done already, only load what it learned.
 
         Returns the next epoch. Our checkpoints hold no optimiser: training cannot go on from one of an earlier epoch.
         """
@@ -119,15 +118,15 @@ class SavingTrainer(TrainerX):
         return super().resume_model_if_exist(directory)
 
     def depends_on(self) -> str:
-        """Where training goes on, it must be with the same weights of CLIP."""
+        """Return the weights of CLIP: training goes on with the same ones only."""
         return f"weights {self.weights}"
 
     def data_facts(self) -> dict[str, Any]:
-        """Where training goes on, it must be on the same images."""
+        """Return what tells the images: training goes on with the same ones only."""
         return self.lists.facts
 
     def data_changes(self, told: dict[str, Any]) -> str:
-        """How the images differ from those of which a resume state tells."""
+        """Return how the images differ from those that a resume state tells of."""
         return difference(None, told, self.lists)
 
     def _load(self, name: str, path: Path) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
 
 from clip import tokenize
+
+from .settings import Settings
 
 TEMPLATES = {
     "ImageNet": "a photo of a {}.",
@@ -36,6 +39,15 @@ TEMPLATES = {
     "DrawnLettersR": "a photo of a {}.",
 }
 
+# Those of ProGrad and ProVP, where they differ.
+NAME_LAST_TEMPLATES = {
+    "OxfordPets": "a type of pet, a photo of a {}.",
+    "OxfordFlowers": "a type of flower, a photo of a {}.",
+    "FGVCAircraft": "a type of aircraft, a photo of a {}.",
+    "Food101": "a type of food, a photo of {}.",
+    "DescribableTextures": "a texture of {}.",
+}
+
 # The seven templates that CLIP's authors found to work best together on ImageNet.
 IMAGENET_ENSEMBLE = (
     "itap of a {}.",
@@ -48,16 +60,16 @@ IMAGENET_ENSEMBLE = (
 )
 
 
-def check_texts(cfg: Any, node: str, settings: Mapping[str, Any]) -> None:
+def check_texts(cfg: Any, settings: Settings) -> None:
     """Check what a user may say in words: DATASET.TEMPLATE, and CTX_INIT or TEXT_CTX_INIT of a method's settings.
 
-    Raises ValueError naming the key (``node`` is the settings' place, such as TRAINER.COOP) and what to write.
+    Raises ValueError naming the key and what to write.
     """
     if cfg.DATASET.TEMPLATE:
         check_template(cfg.DATASET.TEMPLATE)
-    for key, words in settings.items():
+    for key, words in settings.values().items():
         if key.endswith("CTX_INIT") and isinstance(words, str):
-            check_words(words, f"{node}.{key}")
+            check_words(words, settings.key(key))
 
 
 def check_template(template: str) -> None:
@@ -80,9 +92,12 @@ def check_words(words: str, key: str) -> None:
         raise ValueError(f"{key} is too long: with a class name a prompt has at most 77 tokens") from problem
 
 
-def template_of(cfg: Any) -> str:
-    """``DATASET.TEMPLATE``, or the data set's own. Raises ValueError where there is none, or no one ``{}`` in it."""
-    template = cfg.DATASET.TEMPLATE or TEMPLATES.get(cfg.DATASET.NAME)
+def template_of(cfg: Any, own: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return ``DATASET.TEMPLATE``, or the data set's template: a method's ``own``, else the common one.
+
+    Raises ValueError where there is none, or it does not hold ``{}`` once.
+    """
+    template = cfg.DATASET.TEMPLATE or {**TEMPLATES, **own}.get(cfg.DATASET.NAME)
     if template is None:
         raise ValueError(
             f"there is no prompt template for dataset {cfg.DATASET.NAME!r}: set DATASET.TEMPLATE 'a photo of a {{}}.'"
@@ -92,12 +107,12 @@ def template_of(cfg: Any) -> str:
 
 
 def fill(template: str, classnames: Sequence[str]) -> list[str]:
-    """One prompt per class; underscores in names become spaces."""
+    """Return one prompt per class; underscores in names become spaces."""
     return [template.format(name.replace("_", " ")) for name in classnames]
 
 
 def same_prompts(cfg: Any, classnames: Sequence[str]) -> str:
-    """A line that names the classes whose prompts have the same tokens, ``""`` if there are none.
+    """Return a line that names the classes whose prompts have the same tokens, ``""`` if there are none.
 
     Names may differ and the tokens not: the tokenizer evens out case, spaces and some Unicode forms.
     """
@@ -115,7 +130,7 @@ def same_prompts(cfg: Any, classnames: Sequence[str]) -> str:
 
 
 def prompt_tokens(prompts: Sequence[str]) -> Tensor:
-    """Token ids ``[C, 77]``. Raises ValueError naming the first prompt that is too long."""
+    """Return token ids ``[C, 77]``. Raises ValueError naming the first prompt that is too long."""
     try:
         return tokenize(list(prompts))
     except RuntimeError as problem:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from clip.layers import no_autocast
 from clip.model import CLIP
 
-from ..shared.base import Method, l2_normalize
 from ..shared.features import Features, places_among
+from ..shared.method import Method
 
 SCALE = 100.0
 ROWS = 4096  # of images that the search scores at once
@@ -52,7 +52,7 @@ class TipAdapterModel(Method):
         self.add_keys()
 
     def set_numbers(self, alpha: float, beta: float) -> None:
-        """Weight and sharpness of the cache."""
+        """Set weight and sharpness of the cache."""
         self.alpha.fill_(alpha)
         self.beta.fill_(beta)
 
@@ -61,48 +61,38 @@ class TipAdapterModel(Method):
         self.register_buffer("cache_keys", torch.zeros(self.text.shape[1], 0))
 
     def set_cache(self, keys: Tensor, labels: Tensor) -> None:
-        """Unit features ``[N, d]`` and their labels ``[N]``."""
+        """Set the cache: unit features ``[N, d]`` and their labels ``[N]``."""
         self.cache_keys, self.cache_labels = keys.t().contiguous(), labels
 
     def affinity(self, f: Tensor) -> Tensor:
-        """f K ``[B, N]`` of unit features ``[B, d]``."""
+        """Return f K ``[B, N]`` of unit features ``[B, d]``."""
         return f @ self.cache_keys
 
-    def image_features(self, images: Tensor) -> Tensor:
-        """Unit features ``[B, d]`` of the frozen tower; nothing is kept for a backward pass."""
-        with torch.no_grad():
-            return l2_normalize(self.clip_model.encode_image(images))
-
     def by_class(self, weights: Tensor) -> Tensor:
-        """The product with V: sums of ``[B, N]`` over the images of each class, ``[B, C]``."""
+        """Return the product with V: sums of ``[B, N]`` over the images of each class, ``[B, C]``."""
         labels = torch.tensor(self.places, device=weights.device)[self.cache_labels]
         return weights.new_zeros(weights.shape[0], len(self.classnames)).index_add(1, labels, weights)
 
     def logits(self, f: Tensor) -> Tensor:
-        """z ``[B, C]`` of unit features ``[B, d]``; for classes without cached images the zero-shot term."""
+        """Return z ``[B, C]`` of unit features ``[B, d]``; for classes without cached images the zero-shot term."""
         with no_autocast(f):
             zero_shot = SCALE * f @ self.text.t()
             if not self.seen:
                 return zero_shot
             return zero_shot + self.alpha * self.by_class(torch.exp(-self.beta * (1 - self.affinity(f))))
 
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy, and the logits."""
-        scores = self.logits(self.image_features(images))
-        return F.cross_entropy(scores, labels), scores
-
     def class_features(self) -> Tensor:
-        """``[C, d]``, frozen. Raises ValueError where the cache is of other classes."""
+        """Return the frozen class features ``[C, d]``. Raises ValueError where the cache is of other classes."""
         if self.seen and not self.places:
             raise ValueError("the cache is of other classes than those to score: they can be scored as new ones only")
         return self.text
 
     def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """``[B, C]``."""
+        """Return the scores ``[B, C]``."""
         return self.logits(self.image_features(images))
 
     def use_classes(self, seen: bool) -> None:
-        """With the cache for the classes trained on, by zero-shot CLIP alone for others."""
+        """Score the classes trained on with the cache, others by zero-shot CLIP alone."""
         self.seen = seen
 
     def fit_to(self, tensors: Mapping[str, Tensor], classnames: Sequence[str] | None) -> None:
@@ -129,12 +119,12 @@ class TipAdapterFModel(TipAdapterModel):
         self.weight.data = self.weight.new_zeros(len(labels), self.weight.shape[1])
 
     def set_cache(self, keys: Tensor, labels: Tensor) -> None:
-        """Unit features ``[N, d]`` and their labels ``[N]``."""
+        """Set the cache: unit features ``[N, d]`` and their labels ``[N]``."""
         self.cache_labels = labels
         self.weight.data = keys.clone()
 
     def affinity(self, f: Tensor) -> Tensor:
-        """f K ``[B, N]`` of unit features ``[B, d]``."""
+        """Return f K ``[B, N]`` of unit features ``[B, d]``."""
         return F.linear(f, self.weight)
 
 
@@ -148,7 +138,7 @@ class Found(NamedTuple):
 
 
 def accuracy_of(model: TipAdapterModel, features: Features) -> float:
-    """Accuracy in percent of unit features with the model's alpha and beta."""
+    """Return the accuracy in percent of unit features with the model's alpha and beta."""
     with torch.no_grad():
         parts = zip(features.values.split(ROWS), features.labels.split(ROWS), strict=True)
         correct = torch.stack([(model.logits(f).argmax(dim=1) == labels).sum() for f, labels in parts]).sum()
@@ -157,7 +147,7 @@ def accuracy_of(model: TipAdapterModel, features: Features) -> float:
 
 @torch.no_grad()
 def search(model: TipAdapterModel, features: Features, scale: Sequence[float], steps: Sequence[int]) -> Found:
-    """The alpha and beta that do best on unit features.
+    """Return the alpha and beta that do best on unit features.
 
     Beta runs over 0.1 + i (scale[0] - 0.1) / steps[0], alpha likewise with scale[1] and steps[1]; of equals the first
     is taken, alpha varying faster.

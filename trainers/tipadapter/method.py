@@ -36,7 +36,8 @@ from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_lr_scheduler, build_optimizer
 
-from ..shared.base import CLIPTrainer, l2_normalize
+from ..shared.base import CLIPTrainer
+from ..shared.cosine import l2_normalize
 from ..shared.features import (
     Features,
     FittedTrainer,
@@ -50,7 +51,6 @@ from ..shared.templates import IMAGENET_ENSEMBLE, template_of
 from .cache import TipAdapterFModel, TipAdapterModel, accuracy_of, search
 
 ADAM_EPS = 1e-4
-SELECTIONS = ("val", "few_shot_val", "test_as_published")
 
 
 class _Cached(CLIPTrainer):
@@ -59,30 +59,18 @@ class _Cached(CLIPTrainer):
     model_class: type[TipAdapterModel]
     weight_file = "keys_{}shots.pt"
 
-    def check_cfg(self, cfg: Any) -> None:
-        """Raises ValueError naming the key that is out of range."""
-        super().check_cfg(cfg)
-        node = cfg.TRAINER.TIPADAPTER
-        if node.SELECTION not in SELECTIONS:
-            raise ValueError(f"TRAINER.TIPADAPTER.SELECTION is {node.SELECTION!r}: choose {', '.join(SELECTIONS)}")
-        if node.AUGMENT_EPOCH < 1:
-            raise ValueError(f"TRAINER.TIPADAPTER.AUGMENT_EPOCH must be at least 1, not {node.AUGMENT_EPOCH}")
-        for key in ("SEARCH_SCALE", "SEARCH_STEP"):
-            if len(node[key]) != 2 or min(node[key]) <= 0:
-                raise ValueError(f"TRAINER.TIPADAPTER.{key} must be two positive numbers, not {node[key]}")
-
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> TipAdapterModel:
-        """An empty cache beside the features of these classes; ImageNet's are those of seven templates."""
-        node = cfg.TRAINER.TIPADAPTER
+        """Return an empty cache beside the features of these classes; ImageNet's are those of seven templates."""
+        settings = cls.settings_of(cfg)
         ensemble = cfg.DATASET.NAME == "ImageNet" and not cfg.DATASET.TEMPLATE
         text = template_features(clip_model, classnames, IMAGENET_ENSEMBLE if ensemble else [template_of(cfg)])
-        return cls.model_class(clip_model, classnames, text, node.INIT_ALPHA, node.INIT_BETA)
+        return cls.model_class(clip_model, classnames, text, settings.init_alpha, settings.init_beta)
 
     def build_cache(self) -> None:
-        """Keys and labels of the training images, in their order, from augmented passes over them."""
+        """Fill the cache with the training images, in their order, from augmented passes over them."""
         total: Any = 0
-        passes = self.cfg.TRAINER.TIPADAPTER.AUGMENT_EPOCH
+        passes = self.settings.augment_epoch
         loader = loader_of(self.cfg, self.dm.dataset.train_x, self.dm.train_loader_x, cached=True)
         for number in range(passes):
             print(f"Cache: augmented pass {number + 1}/{passes} over {len(self.dm.dataset.train_x)} images")
@@ -91,22 +79,21 @@ class _Cached(CLIPTrainer):
         self.model.set_cache(l2_normalize(total / passes), found.labels)
 
     def features_of(self, items: list[Any]) -> Features:
-        """Unit features of images without augmentation; leaves the random generators as they are."""
+        """Return unit features of images without augmentation; the random generators stay as they are."""
         with torch.random.fork_rng(devices=[]), self.autocast():
             found = features_of_batches(self.model.clip_model, loader_of(self.cfg, items, self.dm.test_loader))
         return Features(l2_normalize(found.values), found.labels)
 
     def images_to_search_on(self) -> list[Any]:
-        """Those that alpha and beta are chosen on."""
-        how = self.cfg.TRAINER.TIPADAPTER.SELECTION
+        """Return the images that alpha and beta are chosen on."""
+        how = self.settings.selection
         if how != "test_as_published":
             return validation_images(self.cfg, self.dm.dataset, few=how == "few_shot_val")
         return whole_dataset(self.cfg).val or self.dm.dataset.test
 
     def search(self, features: Features) -> float:
         """Set alpha and beta to those that do best on these unit features; returns the accuracy in percent."""
-        node = self.cfg.TRAINER.TIPADAPTER
-        found = search(self.model, features, node.SEARCH_SCALE, node.SEARCH_STEP)
+        found = search(self.model, features, self.settings.search_scale, self.settings.search_step)
         self.model.set_numbers(found.alpha, found.beta)
         print(f"Search: alpha {found.alpha:.4f}, beta {found.beta:.4f}, accuracy {found.accuracy:.2f}% where chosen")
         return found.accuracy
@@ -131,7 +118,7 @@ class _Cached(CLIPTrainer):
                 f"{list(values.shape)} for features of width {wanted[0][0]} and {wanted[1][1]} classes"
             )
         self.model.set_cache(keys.t().float().to(self.device), values.argmax(dim=1).to(self.device))
-        if self.cfg.TRAINER.TIPADAPTER.SEARCH_HP:
+        if self.settings.search_hp:
             self.search(self.features_of(self.images_to_search_on()))
 
     def test(self, split: str | None = None) -> float:
@@ -142,7 +129,7 @@ class _Cached(CLIPTrainer):
 
 
 def read_tensor(path: Path) -> Tensor:
-    """One tensor of the release's, to the CPU. Raises FileNotFoundError, or ValueError for what is none."""
+    """Load a tensor of the release to the CPU. Raises FileNotFoundError, or ValueError for what is none."""
     if not path.is_file():
         raise FileNotFoundError(f"no file {path} of the cache")
     try:
@@ -164,9 +151,9 @@ class TipAdapter(_Cached, FittedTrainer):
     model_class = TipAdapterModel
 
     def fit(self) -> None:
-        """The cache; then alpha and beta, unless SEARCH_HP is off."""
+        """Build the cache; then choose alpha and beta, unless SEARCH_HP is off."""
         self.build_cache()
-        if self.cfg.TRAINER.TIPADAPTER.SEARCH_HP:
+        if self.settings.search_hp:
             self.search(self.features_of(self.images_to_search_on()))
 
 
@@ -182,18 +169,18 @@ class TipAdapterF(_Cached):
     weight_file = "best_F_{}shots.pt"
 
     def build_data_loader(self) -> None:
-        """As the base does it, with the last batch of an epoch kept."""
+        """Build the loaders; training keeps the last batch of an epoch."""
         super().build_data_loader()
         self.train_loader_x = loader_of(
             self.cfg, self.dm.dataset.train_x, self.dm.train_loader_x, shuffle=True, cached=True
         )
 
     def prepare_method(self) -> None:
-        """A place in the cache for each training image."""
+        """Make a place in the cache for each training image."""
         self.model.make_room(torch.tensor([item.label for item in self.dm.dataset.train_x], device=self.device))
 
     def build_optim(self) -> None:
-        """The release's eps, and a schedule in steps."""
+        """Set the optimiser, with the release's eps, and a schedule in steps."""
         self.optim = build_optimizer(self.model, self.cfg.OPTIM)
         for group in self.optim.param_groups:
             group["eps"] = ADAM_EPS
@@ -211,7 +198,7 @@ class TipAdapterF(_Cached):
                 self.build_cache()
 
     def forward_backward(self, batch: Any) -> dict[str, float]:
-        """A step, and one of the schedule (the base does the epoch's last)."""
+        """Do a step, and one of the schedule, unless it is the epoch's last: that one follows by itself."""
         summary = super().forward_backward(batch)
         if self.batch_idx + 1 < self.num_batches:
             self.update_lr()
@@ -227,23 +214,22 @@ class TipAdapterF(_Cached):
             kept["best"] = self.model.weight.detach().clone()
         if self.epoch + 1 == self.max_epoch:
             self.model.weight.data.copy_(kept["best"])
-            if self.cfg.TRAINER.TIPADAPTER.SEARCH_HP:
+            if self.settings.search_hp:
                 self._choose_numbers()
         super().after_epoch()
 
     def _choose_numbers(self) -> None:
-        """Alpha and beta: the searched ones, or the initial ones where these do better at the choice of the epoch."""
-        node = self.cfg.TRAINER.TIPADAPTER
+        """Set alpha and beta: the searched ones, or the initial ones if they do better where the epoch is chosen."""
         self.search(self._choice("numbers"))
         if accuracy_of(self.model, self._choice("epoch")) < self.best_result:
             print("The initial alpha and beta do better where the epoch was chosen: they stay")
-            self.model.set_numbers(node.INIT_ALPHA, node.INIT_BETA)
+            self.model.set_numbers(self.settings.init_alpha, self.settings.init_beta)
 
     def _choice(self, of: str) -> Features:
-        """Features that the ``epoch`` or the ``numbers`` are chosen on; computed once."""
+        """Return features that the ``epoch`` or the ``numbers`` are chosen on; computed once."""
         if not self._chosen_on:
             numbers = self.features_of(self.images_to_search_on())
-            published = self.cfg.TRAINER.TIPADAPTER.SELECTION == "test_as_published"
+            published = self.settings.selection == "test_as_published"
             self._chosen_on["numbers"] = numbers
             self._chosen_on["epoch"] = self.features_of(self.dm.dataset.test) if published else numbers
         return self._chosen_on[of]

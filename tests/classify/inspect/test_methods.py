@@ -9,8 +9,9 @@ import torch
 
 import trainers
 from classify.inspect import load, measure, write
-from classify.inspect.observe import FROZEN, REPRESENTATION, observe
+from classify.inspect.observe import FROZEN, observe
 from tests.often import some_often
+from trainers.mmrl.method import REPRESENTATION_FEATURE
 
 TWO_FEATURES = {"MMRL", "MMRLpp"}
 DRAWN = {"MMRL", "ZeroshotCLIP2", "CoOp", "MaPLe", "PLOT"}  # the rest shows nothing that these do not
@@ -32,7 +33,7 @@ def test_every_method(method, make_trainer, tmp_path, capsys, request):
     assert list(found.images)[-1] == FROZEN
     for values in (*found.images.values(), found.own_classes, found.frozen_classes):
         assert values is None or torch.allclose(values.norm(dim=-1), torch.ones(len(values)), atol=1e-4)
-    assert (REPRESENTATION in found.images) == bool(found.alpha_hits) == (method in TWO_FEATURES)
+    assert (REPRESENTATION_FEATURE in found.images) == bool(found.alpha_hits) == (method in TWO_FEATURES)
     assert ("alpha" in found.notes) == (method not in TWO_FEATURES) == (found.alpha is None)
     assert ("images" in found.notes) == (len(found.images) == 1)
     assert ("classes" in found.notes) == (found.own_classes is None)

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from classify.inspect import load, measure
-from classify.inspect.observe import ALPHAS, CLASS, FROZEN, REPRESENTATION, observe
+from classify.inspect.observe import ALPHAS, FROZEN, observe
 from clip import tokenize
 from runs import record
+from trainers.mmrl.method import CLASS_FEATURE, REPRESENTATION_FEATURE
 from trainers.shared.templates import template_of
 
 
@@ -58,8 +59,8 @@ def test_alpha_is_swept_from_the_representation_to_the_class_feature(both, featu
 def test_features_and_zero_shot_clip(both, features):
     _, _, found = both
     f_c, f_r, w, frozen, text = features
-    assert list(found.images) == [CLASS, REPRESENTATION, FROZEN] and found.notes == {}
-    pairs = [(found.images[CLASS], f_c), (found.images[REPRESENTATION], f_r), (found.images[FROZEN], frozen)]
+    assert list(found.images) == [CLASS_FEATURE, REPRESENTATION_FEATURE, FROZEN] and found.notes == {}
+    pairs = list(zip(found.images.values(), (f_c, f_r, frozen), strict=True))
     for mine, wanted in [*pairs, (found.own_classes, w), (found.frozen_classes, text)]:
         assert torch.allclose(mine, wanted, atol=1e-5)
     assert found.zero_shot == (frozen @ text.t()).argmax(-1).tolist()
@@ -71,7 +72,7 @@ def test_cosines_to_frozen_clip(both, features):
     true = torch.tensor(found.true)
     rows = measure.cosines(found)
     assert [row["class feature"] for row in rows] == pytest.approx(F.cosine_similarity(w, text).tolist(), abs=1e-5)
-    for name, own in ((CLASS, f_c), (REPRESENTATION, f_r)):
+    for name, own in ((CLASS_FEATURE, f_c), (REPRESENTATION_FEATURE, f_r)):
         each = F.cosine_similarity(own, frozen)
         wanted = [each[true == label].mean().item() for label in range(len(found.classes))]
         assert [row[f"images: {name}"] for row in rows] == pytest.approx(wanted, abs=1e-5)

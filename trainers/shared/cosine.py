@@ -1,0 +1,42 @@
+"""Unit features of frozen CLIP and the logits of their cosines; nothing here is kept in half precision.
+
+Shapes: B images, C classes, d joint width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clip.layers import no_autocast
+from clip.model import CLIP
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return ``x`` in float32 or more: features that enter a loss or a softmax are not kept in half precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def l2_normalize(features: Tensor) -> Tensor:
+    """Return features ``[..., d]`` divided by their L2 norm, at least in float32."""
+    return F.normalize(at_least_float32(features), dim=-1)
+
+
+def clip_image_features(clip_model: CLIP, images: Tensor) -> Tensor:
+    """Return unit features ``[B, d]`` of the frozen image tower, which keeps nothing for a backward pass."""
+    with torch.no_grad():
+        return l2_normalize(clip_model.encode_image(images))
+
+
+def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Return 1 - the mean cosine of the rows of unit features ``[N, d]``, a scalar."""
+    with no_autocast(a):
+        return 1 - (a * b).sum(dim=-1).mean()
+
+
+def cosine_logits(clip_model: CLIP, f: Tensor, w: Tensor) -> Tensor:
+    """Return exp(logit_scale) f w^T ``[B, C]`` of unit features ``[B, d]`` and ``[C, d]``, or ``[B, C, d]``."""
+    with no_autocast(f):
+        scaled = at_least_float32(clip_model.logit_scale.exp()) * f
+        return scaled @ w.t() if w.dim() == 2 else (w @ scaled[:, :, None]).squeeze(2)

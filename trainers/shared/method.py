@@ -1,0 +1,93 @@
+"""What every method is: learned tensors around a frozen CLIP, a loss, and scores.
+
+Shapes: B images, C classes, d joint width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clip.model import CLIP
+
+from .cosine import at_least_float32, clip_image_features, cosine_logits, l2_normalize
+
+IMAGE_FEATURE = "image feature"  # where a method has one
+
+
+class Method(nn.Module):
+    """Learned tensors around a frozen CLIP.
+
+    ``clip_model`` is not a submodule: ``state_dict`` and ``parameters`` hold what is learned and nothing else. A
+    subclass has ``class_features``; the rest is that of CLIP where it does not say otherwise.
+    """
+
+    clip_model: CLIP
+    changes_image_feature = False  # whether ``image_features`` is one of the method's own, [B, d]
+
+    def __init__(self, clip_model: CLIP):
+        super().__init__()
+        self.__dict__["clip_model"] = clip_model.requires_grad_(False)
+
+    def class_features(self) -> Any:
+        """Return what ``scores`` needs of the classes, computed once per evaluation; usually unit features [C, d]."""
+        raise NotImplementedError
+
+    def image_features(self, images: Tensor) -> Any:
+        """Return what ``scores`` needs of images ``[B, 3, H, W]``: here unit features ``[B, d]`` of frozen CLIP."""
+        return clip_image_features(self.clip_model, images)
+
+    def scores(self, images: Tensor, class_features: Any) -> Tensor:
+        """Return evaluation scores ``[B, C]``: here CLIP's cosine logits."""
+        return cosine_logits(self.clip_model, self.image_features(images), class_features)
+
+    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss and the scores ``[B, C]`` of training accuracy: here the scores' mean cross-entropy.
+
+        Images are ``[B, 3, H, W]``, labels ``[B]``.
+        """
+        scores = self.scores(images, self.class_features())
+        return F.cross_entropy(scores, labels), scores
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Return class probabilities ``[B, C]`` of evaluation scores, at least float32."""
+        return at_least_float32(scores).softmax(dim=-1)
+
+    def use_classes(self, seen: bool) -> None:
+        """Say whether the classes to score are exactly those trained on, for methods that then score differently.
+
+        A method that cannot score other classes raises ValueError for ``seen=False``.
+        """
+
+    def named_image_features(self, images: Tensor) -> dict[str, Tensor]:
+        """Return unit features ``[B, d]`` that the method makes of images, by what they are; none of frozen CLIP's."""
+        return {IMAGE_FEATURE: l2_normalize(self.image_features(images))} if self.changes_image_feature else {}
+
+    def one_feature_per_class(self, class_features: Any) -> Tensor | None:
+        """Return unit class features ``[C, d]`` out of ``class_features``, or None where there is no such thing."""
+        return l2_normalize(class_features) if isinstance(class_features, Tensor) else None
+
+    def weight_of_class_feature(self) -> float | None:
+        """Return alpha, which weighs a class feature against another one in the scores; None without another."""
+        return None
+
+    def scores_at(self, alphas: Sequence[float], features: Mapping[str, Tensor], w: Any) -> Iterable[Tensor]:
+        """Yield the scores ``[B, C]`` that each alpha would give, of named image features and class features ``w``."""
+        return ()
+
+    def fit_to(self, tensors: Mapping[str, Tensor], classnames: Sequence[str] | None) -> None:
+        """Get ready to load a checkpoint's tensors, learned on these classes (None if the checkpoint does not say).
+
+        For methods with tensors whose sizes or order depend on the data trained on.
+        """
+
+    def from_noise(self, name: str, values: Tensor) -> Tensor:
+        """Return the initial value of a learned tensor for which the public code draws ``values``: here themselves."""
+        return values
+
+    def ignores_checkpoint_key(self, key: str) -> bool:
+        """Return whether a tensor of official checkpoints is frozen or made of the classes trained on: not loaded."""
+        return False
