@@ -69,7 +69,7 @@ class VisionTransformer(nn.Module):
             return self.ln_post(tokens) @ self.proj
 
     def forward(self, images: Tensor) -> Tensor:
-        """Encode images ``[B, 3, H, W]``, ``[B, d]``; the last layer computes the class token's output only."""
+        """Encode images ``[B, 3, H, W]``: features ``[B, d]``. The last layer computes the class token only."""
         x = self.embed(images)
         blocks = list(self.transformer.resblocks)
         for block in blocks[:-1]:
@@ -168,7 +168,7 @@ class CLIP(nn.Module):
             return self.ln_final(tokens) @ self.text_projection
 
     def encode_text(self, text: Tensor) -> Tensor:
-        """Encode token ids ``[B, 77]``: ``[B, d]``, not normalised. What follows the longest EOT is cut off."""
+        """Encode token ids ``[B, 77]``: features ``[B, d]``, not normalised. What follows all EOTs is cut off."""
         eot = text.argmax(dim=-1)
         length = int(eot.max()) + 1
         x, mask = self.embed_text(text, length), causal_mask(length, text.device)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from clip.class_prompts import ClassPrompts
 from clip.model import CLIP, build_model
-from tests.reference import toy
-from tests.reference.agreement import loss_and_gradients_agree
-from tests.reference.plain_mmrl import PlainMMRL
+from reference.mmrl import PlainMMRL
+from reference.shared import toy
+from tests.agreement import loss_and_gradients_agree
 from trainers.mmrl import MMRLModel
 from trainers.mmrl import method as mmrl
 from trainers.settings import MMRLSettings
@@ -70,7 +70,10 @@ def test_float64_equals_the_equations(
     loss.backward()
     loss_and_gradients_agree(loss, model, want, learned)
     with torch.no_grad():
-        probabilities = {both: plain.probabilities(learned, images, both) for both in (True, False)}
+        w = plain.class_features(learned)
+        probabilities = {
+            both: plain.probabilities(plain.scores(learned, images, w, both), both) for both in (True, False)
+        }
         assert torch.allclose(scores.softmax(-1) if variant == "wo_V" else scores, probabilities[True], atol=1e-9)
         features = model.class_features()
         for seen in (True, False):
