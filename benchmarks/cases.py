@@ -10,7 +10,6 @@ import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -18,10 +17,12 @@ from open_clip import IMAGENET_CLASSNAMES
 from safetensors.torch import save_file
 from torch import Tensor
 
-from benchmarks.sides import Learned, Side
+import reference
+from benchmarks import sides
+from benchmarks.sides import Side
 from clip.state_dict import read_state_dict
-from tests.reference import toy
-from tests.reference.plain_clip import PlainCLIP
+from reference.shared import toy
+from reference.shared.clip import PlainCLIP
 from trainers.shared.base import autocast, compiled, effective_precision, load_clip
 
 
@@ -54,32 +55,10 @@ class Case:
         return self.precision if side == "ours" else self.plain_precision
 
 
-# By registry name, the module of benchmarks/sides that makes both sides.
-METHODS = {
-    "CoOp": "coop",
-    "CoCoOp": "cocoop",
-    "KgCoOp": "kgcoop",
-    "ProGrad": "prograd",
-    "MMRL": "mmrl",
-    "MMRLpp": "mmrlpp",
-    "MultiModalAdapter": "mma",
-    "TCP": "tcp",
-    "RPO": "rpo",
-    "CLIPAdapter": "clipadapter",
-    "TipAdapterF": "tipadapterf",
-    "PLOT": "plot",
-    "MaPLe": "maple",
-    "PromptSRC": "promptsrc",
-    "ProVP": "provp",
-    "Meta_B2N": "metaprompt",
-    "ProDA": "proda",
-}
-
-
 def check_options(method: str, device: str) -> None:
-    """Raises ValueError for a method that has no row in ``METHODS`` or a device that is not there."""
-    if method not in METHODS:
-        raise ValueError(f"--method {method} has no benchmark: there are {', '.join(METHODS)}")
+    """Raises ValueError for a method that takes no gradient steps or a device that is not there."""
+    if method not in (methods := reference.learning()):
+        raise ValueError(f"--method {method} has no benchmark: there are {', '.join(methods)}")
     kind = device.split(":")[0]
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(kind, False):
@@ -122,20 +101,18 @@ def write_weights(path: Path, size: Size) -> None:
 
 def build(case: Case, side: str, weights: Path) -> Side:
     """``ours`` or ``plain``, both with the same frozen weights, prompts and initial learned tensors."""
-    method, names = import_module(f"benchmarks.sides.{METHODS[case.method]}"), class_names(case.classes)
+    names = class_names(case.classes)
     if side == "ours":
         clip_model = load_clip(weights, case.precision, torch.device(case.device))
         torch.manual_seed(0)
         with autocast(case.precision, torch.device(case.device)):
-            return method.ours(clip_model, names)
+            return sides.ours(case.method, clip_model, names)
     clip_model = load_clip(weights, "fp32", torch.device("cpu"))
-    torch.manual_seed(0)
-    start = method.ours(clip_model, names).learned
-    learned: Learned = {k: v.detach().clone().to(case.device).requires_grad_() for k, v in start.items()}
+    learned = sides.learned_at_start(case.method, clip_model, names, case.device)
     dtype = torch.float16 if case.plain_precision == "fp16" else torch.float32
     frozen = {k: v.to(case.device, dtype, copy=True) for k, v in read_state_dict(weights).items()}
     with torch.device(case.device):
-        return method.plain(frozen, names, learned)
+        return sides.plain(case.method, frozen, names, learned)
 
 
 def batch_of(case: Case, weights: Path) -> tuple[Tensor, Tensor]:

@@ -94,10 +94,11 @@ def measure(case: Any, weights: Path, args: argparse.Namespace) -> dict[str, Any
 def run(args: argparse.Namespace, size: Any = None) -> list[dict[str, Any]]:
     """Measure all methods and print them; ``size`` is CLIP's, ViT-B/16 by default."""
 
+    import reference
     from benchmarks import cases
     from benchmarks.measure import machine
 
-    names = args.methods or list(cases.METHODS)
+    names = args.methods or reference.learning()
     for name in names:
         cases.check_options(name, args.device)
     common.use_threads(args.threads)

@@ -16,6 +16,7 @@ import yaml
 
 import datasets
 import mmrl
+import reference
 import train
 import trainers
 from runs import config
@@ -24,7 +25,7 @@ from tests.standin.surface import importable
 
 ROOT = Path(train.__file__).parent
 CONFIGS = ROOT / "configs"
-FLOORS = "common dassl clip datasets trainers runs reporting classify commands".split()  # lowest first
+FLOORS = "common dassl clip datasets trainers reference runs reporting classify commands".split()  # lowest first
 # What each floor may import of the project: those below it, as far as they are its business.
 MAY_IMPORT = {
     "common": {"common"},
@@ -32,16 +33,14 @@ MAY_IMPORT = {
     "clip": {"clip", "common"},
     "datasets": {"datasets", "dassl", "common"},
     "trainers": {"trainers", "datasets", "clip", "dassl", "common"},
+    "reference": {"reference", "trainers", "datasets", "clip", "dassl", "common"},
     "runs": {"runs", "trainers", "datasets", "clip", "dassl", "common"},
     "reporting": {"reporting", "runs", "trainers", "datasets", "clip", "dassl", "common"},
     "classify": {"classify", "runs", "trainers", "datasets", "clip", "dassl", "common"},
-    "commands": {*FLOORS},
+    "commands": {*FLOORS} - {"reference"},
 }
 BACKBONES = ("ViT-B/16", "ViT-B/32", "RN50", "RN101", "embedded")  # that a configuration may name
-METHOD_NAMES = (
-    "mmrl mmrlpp coop cocoop kgcoop prograd proda plot maple promptsrc tcp mma rpo provp metaprompt clipadapter "
-    "tipadapter"
-).split()
+METHOD_NAMES = {name for method in trainers.METHODS for name in (method, reference.module_of(method))}
 # What a run takes of ours beside the public Dassl's names, all in one place that says what else stands for it.
 ENGINE = "runs/engine.py"
 
@@ -99,7 +98,7 @@ def test_relative_imports_stay_in_their_package():
 def test_what_is_above_the_methods_knows_none():
     """It asks a trainer or its ``Method``, and nothing that is private to them; ``_models`` is Dassl's."""
     modules = {entry.module for entry in trainers.METHODS.values()}
-    above = [folder for folder in FLOORS if "trainers" in MAY_IMPORT[folder] and folder != "trainers"]
+    above = [folder for folder in FLOORS if "trainers" in MAY_IMPORT[folder] and folder not in ("trainers", "reference")]
     paths = [*ROOT.glob("*.py"), *sources(*above)]
     known = [
         f"{path.relative_to(ROOT)}: {name}"
@@ -182,6 +181,17 @@ def dataset_configs() -> list[Path]:
 def build(dataset: Path, method: Path, *options: str):
     words = ["--dataset-config-file", str(dataset), "--config-file", str(method), "--trainer", method.parent.name]
     return config.build_cfg(train.parse_args([*words, *options]))
+
+
+def test_every_method_has_its_files():
+    """One in trainers/, one in reference/, both under the same name, and a row in docs/methods.md; no others."""
+    names = {reference.module_of(method) for method in trainers.METHODS}
+    for folder in ("trainers", "reference"):
+        found = {path.stem for path in sources(folder) if path.parent.name == folder}
+        found |= {path.parent.name for path in (ROOT / folder).glob("*/__init__.py")}
+        assert found - {"__init__", "shared", "settings"} == names
+    rows = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
+    assert all(reference.of(method) and f"\n| {method} |" in rows for method in trainers.METHODS)
 
 
 def test_all_configurations_are_seen():

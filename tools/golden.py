@@ -3,7 +3,8 @@
     python tools/golden.py SETTING.json OUT.npz
 
 A setting names CLIP's sizes, the method with its numbers, class names, data set (for the template), labels, steps and
-the learned tensors. All weights, learned tensors and images come from one recipe, so none need to be stored.
+the learned tensors. All weights, learned tensors and images come from one recipe, so none need to be stored. What a
+method has beside the arrays of all methods is in its file in reference/.
 """
 
 from __future__ import annotations
@@ -16,49 +17,84 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from yacs.config import CfgNode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.goldens.build import method_of  # noqa: E402
-from tools.goldens.numbers import Numbers  # noqa: E402
+import reference  # noqa: E402
+import trainers  # noqa: E402
+from clip.model import build_model  # noqa: E402
+from dassl.config import get_cfg_default  # noqa: E402
+from reference.shared.numbers import Numbers  # noqa: E402
+from reference.shared.recipe import clip_weights  # noqa: E402
+from runs.config import merge_pairs  # noqa: E402
+from trainers.shared.templates import TEMPLATES  # noqa: E402
 
-# Methods with arrays of their own, and the module of tools/goldens where a class of the method's name has them. All
-# others have those that every method has.
-OWN = {
-    "CoOp": "coop",
-    "CoCoOp": "coop",
-    "KgCoOp": "coop",
-    "ProGrad": "coop",
-    "TCP": "coop",
-    "MMRL": "deep",
-    "MMRLpp": "deep",
-    "MultiModalAdapter": "deep",
-    "RPO": "deep",
-    "MaPLe": "deep",
-    "PromptSRC": "deep",
-    "ProVP": "deep",
-    "PLOT": "deep",
-    "Meta_B2N": "metaprompt",
-    "CLIPAdapter": "clipadapter",
-    "TipAdapter": "tipadapter",
-    "TipAdapterF": "tipadapter",
-}
+# What the authors' code does, or the numbers were made with, where a setting does not say it.
+AUTHORS = {"prec": "fp32", "fusion": "logits"}
+OTHER_NAMES = {"K": "n_rep_tokens"}  # of a setting, and the key that it is
+
+
+def method_of(setting: dict[str, Any]) -> str:
+    """Return the registered name of a setting's method; official names may have underscores, or be aliases.
+
+    Raises ValueError for a method that is not registered.
+    """
+    name = setting.get("method")
+    for known in (name, trainers.ALIASES.get(str(name)), str(name).replace("_", "")):
+        if known in trainers.METHODS:
+            return str(known)
+    raise ValueError(f"method is {name!r}: this tool knows {', '.join(trainers.METHODS)}")
+
+
+def configuration(setting: dict[str, Any]) -> CfgNode:
+    """Resolve a setting's configuration: the defaults, then what the setting says under the keys' names in lower case.
+
+    A key's comment in brackets, such as "(literal)", does not count; what is no key, such as "meta_hidden", is left.
+    Raises ValueError for an unknown method, and naming a key whose value is of the wrong type.
+    """
+    cfg, method = get_cfg_default(), method_of(setting)
+    trainers.extend_cfg(cfg)
+    stated = AUTHORS | {
+        key.partition(" (")[0]: value for key, value in {**setting, **setting.get("config", {})}.items()
+    }
+    stated |= {key: stated[name] for name, key in OTHER_NAMES.items() if name in stated}
+    cfg.TRAINER.NAME, cfg.DATASET.NAME = method, stated.get("dataset") or ""
+    cfg.DATASET.TEMPLATE = _own_template(stated, method)
+    nodes = {f"TRAINER.{trainers.METHODS[method].node}": "", "LOSS": "loss_"}
+    for node, prefix in nodes.items():
+        known = cfg.LOSS if node == "LOSS" else cfg.TRAINER.get(trainers.METHODS[method].node, {})
+        names = {f"{node}.{key}": f"{prefix}{key.lower()}" for key in known}
+        merge_pairs(cfg, [(key, stated[name]) for key, name in names.items() if name in stated], "setting")
+    cfg.freeze()
+    return cfg
+
+
+def _own_template(stated: dict[str, Any], method: str) -> str:
+    """The one template that a setting states, where the method has another for the data set; else nothing."""
+    templates = stated.get("templates")
+    one = templates[0] if isinstance(templates, list) and len(templates) == 1 else stated.get("template", "")
+    tables = TEMPLATES | getattr(import_module(trainers.METHODS[method].module), "TEMPLATES", {})
+    return "" if one == tables.get(stated.get("dataset")) else one
+
+
+def build(setting: dict[str, Any], cfg: CfgNode) -> Any:
+    """Build the method as its trainer does, on the recipe's CLIP. Raises ValueError for a setting it refuses."""
+    kind = trainers.load(cfg.TRAINER.NAME)
+    kind.check_cfg(object.__new__(kind), cfg)  # a run's own checks, without the data that a trainer begins with
+    clip_model = build_model(clip_weights(setting["clip"]), dtype=torch.float32)
+    return kind.build_method(cfg, clip_model, list(setting["classes"]))
 
 
 def numbers_of(setting: dict[str, Any]) -> Numbers:
-    """The setting's model, built as a run builds it and filled by the recipe. Raises as ``Numbers`` does."""
-    method = method_of(setting)
-    own = OWN.get(method)
-    return (getattr(import_module(f"tools.goldens.{own}"), method) if own else Numbers)(setting)
-
-
-def model_of(setting: dict[str, Any]) -> Any:
-    """The setting's model alone."""
-    return numbers_of(setting).model
+    """Build the setting's model as a run does, filled by the recipe. Raises as ``Numbers`` does."""
+    cfg = configuration(setting)
+    return reference.of(cfg.TRAINER.NAME).numbers(setting, cfg, lambda: build(setting, cfg))
 
 
 def recompute(setting: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Every golden array of a setting. Raises as ``Numbers`` does."""
+    """Return every golden array of a setting. Raises as ``Numbers`` does."""
     return numbers_of(setting).recompute()
 
 

@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 import train
 import trainers
 from clip.model import CLIP
+from reference.shared import toy
 from runs.config import build_cfg, merge_pairs
 from runs.protocols import CONFIGS, choose_config, method_file
-from tests.reference import toy
 from trainers.shared.backbone import load_clip
 from trainers.shared.base import autocast
 

@@ -11,7 +11,6 @@ What that file lacks, or all without it, is a dash, and the line below the table
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import re
 import shlex
@@ -28,9 +27,10 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
+import reference  # noqa: E402
 import trainers  # noqa: E402
 from tools import probing  # noqa: E402
-from tools.goldens.build import method_of  # noqa: E402
+from tools.golden import method_of  # noqa: E402
 
 BEGIN, END = "<!-- methods:begin -->", "<!-- methods:end -->"
 TIMES = ROOT / "benchmarks" / "results" / "methods.json"
@@ -40,31 +40,18 @@ NOTHING = "-"
 
 @dataclass(frozen=True)
 class Proof:
-    """What holds a method's numbers: the plain reference that tests compare it with, and golden files."""
+    """What holds a method's numbers: the plain reference that it is compared with, and golden files."""
 
-    reference: str  # file in tests/reference, or empty
+    reference: str  # file in reference/
     golden: tuple[str, ...]  # files in tests/trainers/data
 
 
 def proofs() -> dict[str, Proof]:
-    """By method: a reference is the class ``Plain`` + the method's or its module's name that a test imports."""
-    references: dict[str, str] = {}
-    for path in sorted((ROOT / "tests" / "trainers").glob("test_*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests.reference.plain_"):
-                names = [alias.name for alias in node.names if alias.name.startswith("Plain")]
-                references |= {
-                    name.removeprefix("Plain").lower(): str(node.module).rpartition(".")[2] for name in names
-                }
-    files: dict[str, list[str]] = {}
+    """Return what holds the numbers of each method."""
+    files: dict[str, list[str]] = {method: [] for method in trainers.METHODS}
     for path in sorted((ROOT / "tests" / "trainers" / "data").glob("*.json")):
-        files.setdefault(method_of(json.loads(path.read_text(encoding="utf-8"))), []).append(path.name)
-    found = {}
-    for method, entry in trainers.METHODS.items():
-        own = (method.lower(), entry.module.rpartition(".")[2])
-        reference = next((references[name] for name in own if name in references), "")
-        found[method] = Proof(reference, tuple(files.get(method, ())))
-    return found
+        files[method_of(json.loads(path.read_text(encoding="utf-8")))].append(path.name)
+    return {method: Proof(reference.module_of(method), tuple(names)) for method, names in files.items()}
 
 
 @dataclass(frozen=True)
@@ -151,7 +138,7 @@ def full_table(found: Mapping[str, probing.Found], measured: Times) -> str:
                 " ".join(one.precisions),
                 "ViT only" if one.towers["ResNet"] else "ViT, ResNet",
                 "yes" if not deeper else f"with `{deeper.removeprefix('with ')}`" if deeper[:5] == "with " else "no",
-                f"`{proof.reference}`" if proof.reference else NOTHING,
+                f"`{proof.reference}`",
                 ", ".join(f"`{name.removesuffix('.json')}`" for name in proof.golden) or NOTHING,
                 *timed(measured.rows.get(method)),
             ]
@@ -175,11 +162,11 @@ def short_table(found: Mapping[str, probing.Found], measured: Times) -> str:
     heads = ["method", "learned parameters", "new classes", "ResNet", "checked against", "ms/image (plain)"]
     rows, proven = [], proofs()
     for method, one in found.items():
-        checks = ["equations"] * bool(proven[method].reference) + ["golden numbers"] * bool(proven[method].golden)
+        checks = ["equations"] + ["golden numbers"] * bool(proven[method].golden)
         ours, plain, _ = timed(measured.rows.get(method))
         time = f"{ours} ({plain})" if ours != NOTHING else NOTHING
         works = ["no" if reason else "yes" for reason in (one.new_classes, one.towers["ResNet"])]
-        rows.append([title(method), learned(one), *works, ", ".join(checks) or NOTHING, time])
+        rows.append([title(method), learned(one), *works, ", ".join(checks), time])
     return "\n\n".join([as_markdown(rows, heads), measured.said()])
 
 

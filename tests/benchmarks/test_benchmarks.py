@@ -12,13 +12,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import reference
 from benchmarks import cases, common, inference, measure, memory, methods, train_step
 from clip import tokenize
 from tests.often import some_often
 from trainers.shared.templates import TEMPLATES, fill
 
-TINY = cases.Size(embed=16, res=16, patch=8, vision=(64, 4), text=(64, 4))
-WIDE = cases.Size(embed=64, res=32, patch=16, vision=(128, 12), text=(64, 12))  # as deep as settings expect
+TINY = cases.Size(embed=16, res=16, patch=8, vision=(64, 12), text=(64, 12))  # as deep as settings expect
+WIDE = cases.Size(embed=64, res=32, patch=16, vision=(128, 12), text=(64, 12))
 CASE = cases.Case("MMRL", 5, 2, "fp32", "fp32", "cpu")
 
 
@@ -124,7 +125,7 @@ def test_flops_are_those_of_products_and_attention():
 
 
 def test_memory_of_a_step_in_its_own_process(weights):
-    """64 images more make a difference; their hidden states (5 tokens, 64 wide, 4 layers) are small against 100 MB."""
+    """64 images more make a difference; their hidden states (5 tokens, 64 wide, 12 layers) are small against 100 MB."""
     case = dataclasses.replace(CASE, batch=64)
     peak = memory.peak_of_step(case, "ours", weights, threads=1)
     images = cases.batch_of(case, weights)[0]
@@ -271,7 +272,7 @@ def test_a_table_marks_what_was_not_measured():
 OFTEN = {"MMRL", "CoOp", "MaPLe", "TipAdapterF", "PLOT"}  # the others' references are in the tests of their trainers
 
 
-@pytest.mark.parametrize("name", some_often(cases.METHODS, OFTEN))
+@pytest.mark.parametrize("name", some_often(reference.learning(), OFTEN))
 def test_every_method_has_a_row_and_both_sides_agree(name, products, capsys):
     """On a tiny CLIP; the check that both sides give the same loss and gradients is in the measurement itself."""
     args = methods.options().parse_args(["--methods", name, "--classes", "5", "--repeats", "1", "--no-memory"])

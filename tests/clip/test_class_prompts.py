@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from clip.class_prompts import ClassPrompts
 from clip.layers import causal_mask
 from clip.model import build_model
-from tests.reference import toy
+from reference.shared import toy
 
 word = st.integers(1, 59)
 

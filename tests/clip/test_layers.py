@@ -12,8 +12,8 @@ from clip.class_prompts import ClassPrompts
 from clip.frozen import frozen_mlp
 from clip.layers import ResidualAttentionBlock, causal_mask
 from clip.model import build_model
-from tests.reference import toy
-from tests.reference.plain_clip import PlainBlock, PlainCLIP
+from reference.shared import toy
+from reference.shared.clip import PlainBlock, PlainCLIP
 
 D = 128
 

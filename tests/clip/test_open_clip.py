@@ -19,7 +19,7 @@ import clip
 from clip import open_clip_models
 from clip.shape import OPENAI, OPENAI_IMAGES, Computation, Preprocess
 from clip.weights import find
-from tests.reference import open_clip_toys as toys
+from tests import open_clip_toys as toys
 
 NAMES = open_clip.list_pretrained()
 # The computation differs from CLIP's in one of these, whatever else a configuration says.

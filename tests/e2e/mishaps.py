@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import train
-from tests.reference import toy
+from reference.shared import toy
 
 ROOT = Path(train.__file__).parent
 METHOD = "MultiModalRepresentationLearner"

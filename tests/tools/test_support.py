@@ -166,11 +166,11 @@ def test_a_method_that_breaks_is_no_answer(monkeypatch):
 @pytest.mark.parametrize(
     ("method", "reference", "golden"),
     [
-        ("CoOp", "plain_coop", ("coop.json",)),
-        ("TipAdapterF", "plain_adapters", ("tip_adapter_f.json",)),
-        ("MultiModalAdapter", "plain_mma", ("multimodaladapter.json",)),
-        ("ZeroshotCLIP2", "plain_zsclip", ()),
+        ("CoOp", "coop", ("coop.json",)),
+        ("TipAdapterF", "tipadapter", ("tip_adapter_f.json",)),
+        ("MultiModalAdapter", "mma", ("multimodaladapter.json",)),
+        ("ZeroshotCLIP2", "zsclip", ()),
     ],
 )
-def test_what_holds_the_numbers_is_found_in_the_tests(method, reference, golden):
+def test_what_holds_the_numbers_is_found(method, reference, golden):
     assert support.proofs()[method] == support.Proof(reference, golden)

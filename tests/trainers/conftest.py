@@ -7,11 +7,12 @@ import torch
 from safetensors.torch import save_file
 
 import datasets
+import reference
 import trainers
 from dassl.config import get_cfg_default
 from dassl.engine import build_trainer
 from dassl.utils import set_random_seed
-from tests.reference import toy
+from reference.shared import toy
 
 
 @pytest.fixture(scope="session")
@@ -23,9 +24,19 @@ def toy_clip(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def data_root(tmp_path_factory):
-    """A dataset root in which Digits writes itself once."""
-    return tmp_path_factory.mktemp("data")
+def data_root(digits_root):
+    """A dataset root with Digits."""
+    return digits_root
+
+
+def toy_settings(method):
+    """KEY, VALUE, ...: what a method of ours needs on the toy CLIP; fp32, as CPUs are slow in half precision."""
+    if method not in trainers.METHODS:
+        return []
+    entry, options = trainers.METHODS[method], dict(reference.of(method).toy)
+    if entry.node and entry.settings.prec == "fp16":
+        options[f"TRAINER.{entry.node}.PREC"] = "fp32"
+    return [word for pair in options.items() for word in pair]
 
 
 @pytest.fixture
@@ -42,21 +53,7 @@ def make_trainer(toy_clip, data_root, tmp_path):
             *("DATASET.SUBSAMPLE_CLASSES", "base", "OUTPUT_DIR", str(tmp_path / "run"), "TRAINER.NAME", method),
             *("MODEL.BACKBONE.NAME", str(toy_clip), "INPUT.SIZE", (32, 32), "INPUT.TRANSFORMS", ("normalize",)),
             *("DATALOADER.NUM_WORKERS", 0, "DATALOADER.TRAIN_X.BATCH_SIZE", 4, "OPTIM.MAX_EPOCH", 3),
-            *("OPTIM.NAME", "adamw", "OPTIM.LR", 0.001, "TRAINER.MMRL.REP_LAYERS", [2, 3]),
-            *("TRAINER.MMRL.REP_DIM", 16, "USE_CUDA", False),
-            *("TRAINER.COOP.PREC", "fp32", "TRAINER.COOP.N_CTX", 6, "TRAINER.COCOOP.PREC", "fp32"),
-            *("TRAINER.MMRLpp.REP_LAYERS", [2, 3], "TRAINER.MMRLpp.REP_DIM", 16),
-            *(("TRAINER.COOP.N_CTX", 4) if method == "TCP" else ()),
-            *("TRAINER.RPO.K", 3, "TRAINER.RPO.PREC", "fp32"),
-            *("TRAINER.MMADAPTER.ADAPTER_START", 2, "TRAINER.MMADAPTER.ADAPTER_END", 3),
-            *("TRAINER.TIPADAPTER.AUGMENT_EPOCH", 1, "TRAINER.TIPADAPTER.SEARCH_STEP", [5, 4]),
-            *("TRAINER.MAPLE.PREC", "fp32", "TRAINER.MAPLE.PROMPT_DEPTH", 2, "TRAINER.PROMPTSRC.PREC", "fp32"),
-            *("TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION", 3, "TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", 2),
-            *("TRAINER.PROMPTSRC.GPA_MEAN", 2.0, "TRAINER.PROVP.PREC", "fp32", "TRAINER.PROVP.N_CTX", 3),
-            *("TRAINER.META.PREC", "fp32", "TRAINER.META.LAYERS", 3),
-            *("TRAINER.PLOTPP.PREC", "fp32", "TRAINER.PLOTPP.M", 2),
-            *("TRAINER.PRODA.PREC", "fp32", "TRAINER.PRODA.N_PROMPT", 4, "TRAINER.PRODA.N_CTX", 3),
-            *("TRAINER.TIPADAPTER.PREC", "fp32", "TRAINER.LINEARPROBE.PREC", "fp32"),
+            *("OPTIM.NAME", "adamw", "OPTIM.LR", 0.001, "USE_CUDA", False, *toy_settings(method)),
         ]
         cfg.merge_from_list([*defaults, *options])
         cfg.freeze()

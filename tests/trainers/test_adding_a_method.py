@@ -15,10 +15,14 @@ import train
 
 ROOT = Path(train.__file__).parent
 PAGE = (ROOT / "docs/adding-a-method.md").read_text(encoding="utf-8")
-TOP = "benchmarks classify clip commands common configs dassl datasets runs scripts tests tools trainers".split()
+TOP = (
+    "benchmarks classify clip commands common configs dassl datasets reference runs scripts tests tools "
+    "trainers pyproject.toml"
+).split()
 ROWS, SETTINGS = "trainers/__init__.py", "trainers/settings.py"
 FILES = (
     "trainers/toy.py",
+    "reference/toy.py",
     *(f"configs/trainers/Toy/{name}" for name in ("vit_b16.yaml", "embedded.yaml", "protocols")),
 )
 
@@ -29,7 +33,7 @@ def blocks() -> dict[str, str]:
     for place, language, code in re.findall(
         r"(?:^([^\n]*:)\n\n)?^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE
     ):
-        named = re.search(r"`(\S+\.\S+)`", place)
+        named = re.search(r"`(\S+/\S+)`", place)
         found[named.group(1) if named else f"{language} block"] = code
     return found
 
@@ -38,7 +42,7 @@ def blocks() -> dict[str, str]:
 def copy(tmp_path_factory) -> Path:
     """The project with what the page says to write."""
     folder, page = tmp_path_factory.mktemp("project"), blocks()
-    for path in [ROOT / name for name in (*TOP, "pyproject.toml")] + list(ROOT.glob("*.py")):
+    for path in [ROOT / name for name in TOP] + list(ROOT.glob("*.py")):
         if path.is_dir():
             unwanted = shutil.ignore_patterns("__pycache__", ".*")
             shutil.copytree(path, folder / path.name, symlinks=True, ignore=unwanted)
@@ -74,12 +78,13 @@ def test_contract_tests_pass_for_the_pages_method(copy):
     assert {"test_trains_and_tests_base_then_new", "test_lowers_its_loss_and_touches_nothing_else"} <= {
         n for n, _ in passed
     }
+    assert {"test_float64_equals_the_equations", "test_every_fact_is_there_or_has_a_reason"} <= {n for n, _ in passed}
     assert {"bf16-Toy", "fp16-Toy", "Toy-vit_b16", "Toy-embedded"} <= {case for _, case in passed} and len(passed) >= 16
 
 
 def test_the_page_passes_the_projects_linter(copy):
     pytest.importorskip("ruff")
-    done = call("python -m ruff check trainers && python -m ruff format --check trainers", copy)
+    done = call("python -m ruff check trainers reference && python -m ruff format --check trainers reference", copy)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

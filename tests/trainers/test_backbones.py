@@ -17,10 +17,10 @@ from clip.model import CLIP, build_model
 from clip.shape import OPENAI_IMAGES
 from clip.weights import find
 from dassl.config import get_cfg_default
+from reference.mmrl import PlainMMRL
+from reference.shared import toy
 from runs.config import build_cfg, merge_pairs
-from tests.reference import open_clip_toys as toys
-from tests.reference import toy
-from tests.reference.plain_mmrl import PlainMMRL
+from tests import open_clip_toys as toys
 from trainers.mmrl import MMRLModel
 from trainers.settings import MMRLSettings
 from trainers.shared.backbone import load_clip, weights_id

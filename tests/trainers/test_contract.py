@@ -8,14 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+import reference
 import trainers
 from trainers.shared import base, checkpoints
 
-WITHOUT_STEPS = ("ZeroshotCLIP", "ZeroshotCLIP2", "TipAdapter", "LinearProbe")
-LEARNING = [name for name in trainers.METHODS if name not in WITHOUT_STEPS]
-ONLY_CLASSES_TRAINED_ON = ("LinearProbe",)
-# What checkpoints hold beside the learned tensors.
-BESIDE = {"TipAdapterF": {"cache_labels", "alpha", "beta"}}
+LEARNING = reference.learning()
 
 
 def prec_of(method):
@@ -32,7 +29,7 @@ def test_trains_and_tests_base_then_new(method, make_trainer, capsys):
     assert 0 <= trainer.evaluator._correct <= trainer.evaluator._total == 271
     new = make_trainer(method, "DATASET.SUBSAMPLE_CLASSES", "new", "OUTPUT_DIR", trainer.output_dir + "-new")
     new.load_model(trainer.output_dir)
-    if method in ONLY_CLASSES_TRAINED_ON:
+    if not reference.of(method).new_classes:
         with pytest.raises(ValueError, match=f"^{method} cannot score new classes: "):
             new.test()
         return
@@ -74,7 +71,7 @@ def test_checkpoint_holds_what_was_learned_only(method, make_trainer):
     trainer.save_model(0, trainer.output_dir)
     folder = f"{trainer.output_dir}/{trainer.registered_name}"
     tensors, about = checkpoints.read(f"{folder}/model-1.safetensors")
-    assert set(tensors) == {name for name, _ in trainer.model.named_parameters()} | BESIDE.get(method, set())
+    assert set(tensors) == {name for name, _ in trainer.model.named_parameters()} | reference.of(method).beside
     assert (about["method"], about["epoch"], about["dataset"]) == (method, 1, "Digits")
     assert about["classnames"] == ["zero", "one", "two", "three", "four"]
     assert about["template"] == "a photo of the digit {}." and about["config"]["INPUT"]["SIZE"] == [32, 32]

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
+import reference
 import trainers
 from classify import load_classifier
 from runs.config import RESOLVED
-from tests.trainers.test_contract import LEARNING, ONLY_CLASSES_TRAINED_ON
 
 NEW = ["five", "six", "seven", "eight", "nine"]
 
 
-@pytest.mark.parametrize("method", LEARNING)
+@pytest.mark.parametrize("method", reference.learning())
 def test_killed_within_an_epoch_it_goes_on_with_the_same_bits(method, make_trainer, tmp_path):
     quick = ["TEST.NO_TEST", True, "OPTIM.MAX_EPOCH", 2]
     whole = make_trainer(method, *quick)
@@ -54,7 +54,7 @@ def test_prediction_is_the_evaluation_and_takes_new_classes_or_says_that_it_cann
     own = load_classifier(run, device="cpu")
     assert own.classes == ["zero", "one", "two", "three", "four"]
     assert torch.allclose(own.predict(images), wanted, atol=1e-6) and wanted.std(dim=0).max() > 1e-5
-    if method in ONLY_CLASSES_TRAINED_ON:
+    if not reference.of(method).new_classes:
         with pytest.raises(ValueError, match=f"^{method} cannot score new classes: "):
             load_classifier(run, NEW, device="cpu")
         return

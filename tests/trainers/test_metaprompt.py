@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.reference.plain_metaprompt import PlainMetaPrompt
+from reference.metaprompt import PlainMetaPrompt
 from tests.trainers.test_deep_prompts import clips, ids
 from trainers.metaprompt import Meta_B2N, MetaPromptModel, across_classes, halves_of
 
@@ -46,7 +46,7 @@ def test_steps_equal_the_equations(classes, labels, orders, restore_each):
         update(ours.loss(images, torch.tensor(labels))[0])
         gradient = lambda loss: torch.autograd.grad(loss, ours.theta)[0]  # noqa: E731
         across_classes(ours, labels, order, update, gradient, 0.2 * RATE, restore_each)
-        plain.step(learned, buffers, images, torch.tensor(labels), order, RATE, restore_each)
+        plain.train_step(learned, buffers, images, torch.tensor(labels), order, RATE, restore_each)
     for name, value in ours.named_parameters():
         assert (value - learned[name]).norm() <= 1e-9 * learned[name].norm(), name
 

@@ -6,13 +6,12 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from trainers.mmrl.settings import VARIANTS
 
 from clip.class_prompts import ClassPrompts
 from clip.model import CLIP, build_model
-from tests.reference import toy
-from tests.reference.agreement import loss_and_gradients_agree
-from tests.reference.plain_mmrl import PlainMMRL
+from reference.mmrl import PlainMMRL
+from reference.shared import toy
+from tests.agreement import loss_and_gradients_agree
 from trainers.mmrl import MMRLModel
 from trainers.mmrl import method as mmrl
 from trainers.settings import MMRLSettings
@@ -29,7 +28,7 @@ def toy_model(cfg, weights, ids):
         return MMRLModel(build_model(weights, torch.float32).double(), ["unused"] * len(ids), cfg).double()
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", MMRLSettings.variants)
 @settings(max_examples=6, deadline=None)
 @given(
     regularizer=st.sampled_from(REGULARIZERS),
@@ -71,7 +70,10 @@ def test_float64_equals_the_equations(
     loss.backward()
     loss_and_gradients_agree(loss, model, want, learned)
     with torch.no_grad():
-        probabilities = {both: plain.probabilities(learned, images, both) for both in (True, False)}
+        w = plain.class_features(learned)
+        probabilities = {
+            both: plain.probabilities(plain.scores(learned, images, w, both), both) for both in (True, False)
+        }
         assert torch.allclose(scores.softmax(-1) if variant == "wo_V" else scores, probabilities[True], atol=1e-9)
         features = model.class_features()
         for seen in (True, False):

@@ -13,24 +13,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from trainers.mmrl.settings import VARIANTS
 
+import reference
 import trainers
 from clip.model import CLIP
 from dassl.config import get_cfg_default
 from trainers import maple
+from trainers.settings import MMRLSettings
 from trainers.shared import official_stream
 from trainers.shared.method import Method
 
 SEEDS = json.loads((Path(__file__).parents[1] / "data/seeds.json").read_text())
-METHODS = {
-    "mmrl": "MMRL",
-    "mmrlpp": "MMRLpp",
-    "coop": "CoOp",
-    "cocoop": "CoCoOp",
-    "promptsrc": "PromptSRC",
-    "maple": "MaPLe",
-}
+METHODS = {name.lower(): name for name in trainers.METHODS}
 OPENAI_IMAGES = (
     *("INPUT.PIXEL_MEAN", [0.48145466, 0.4578275, 0.40821073], "INPUT.PIXEL_STD", [0.26862954, 0.26130258, 0.27577711]),
     *("INPUT.INTERPOLATION", "bicubic"),
@@ -83,30 +77,18 @@ def test_maple_starts_as_the_public_code():
     assert digest() == SEEDS["maple"]["1"]["torch_cpu_rng_sha256"]
 
 
-# What starts the same with every seed, and so is drawn by nobody.
-NEVER_DRAWN = {
-    "CoCoOp": "ctx",
-    "MaPLe": r"prompt_learner\.ctx",
-    "PromptSRC": r"prompt_learner\.ctx",
-    "MultiModalAdapter": r".*bias",
-    "MMRLpp": r".*\.B",
-    "PLOT": r"prompt_learner\.ctx",
-}
-WITH_PLAN = (
-    "MMRL MMRLpp CoOp CoCoOp KgCoOp ProGrad MaPLe PromptSRC MultiModalAdapter TCP RPO ProVP Meta_B2N PLOT CLIPAdapter"
-).split()
-CLIPS_BUILT = {"PromptSRC": 3, **dict.fromkeys("MMRL MMRLpp KgCoOp ProGrad TCP ProVP".split(), 2)}
+WITH_PLAN = [method for method in trainers.METHODS if "draws" not in reference.of(method).lacks]
 
 
 @pytest.mark.parametrize("method", WITH_PLAN)
 def test_every_drawn_tensor_is_the_public_codes(method, make_trainer):
-    trainer = make_trainer(method, "OFFICIAL_STREAM", True)
+    trainer, facts = make_trainer(method, "OFFICIAL_STREAM", True), reference.of(method)
     draws = list(trainer.official_draws(trainer.cfg, trainer.model))
-    assert sum(draw.name == "token_embedding.weight" for draw in draws) == 2 * CLIPS_BUILT.get(method, 1)
+    assert sum(draw.name == "token_embedding.weight" for draw in draws) == 2 * facts.clips_built
     kept = [name for draw in draws for name in draw.keep]
     assert len(kept) == len(set(kept))
     rest = set(dict(trainer.model.named_parameters())) - set(kept)
-    assert all(re.fullmatch(NEVER_DRAWN.get(method, "$"), name) for name in rest), rest
+    assert all(re.fullmatch(facts.never_drawn, name) for name in rest), rest
     learned = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     state = before_the_loop(trainer)
     official_stream.stand(trainer.model, draws, 1)
@@ -147,7 +129,7 @@ def test_is_the_default_where_the_draws_are_known(method, make_trainer):
     assert not make_trainer(method, "OFFICIAL_STREAM", False).follows_public_code
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", MMRLSettings.variants)
 def test_an_ablation_has_it_where_it_is_trained_as_mmrl(variant, make_trainer):
     trainer = make_trainer("MMRL", "TRAINER.MMRL.VARIANT", variant)
     known = trainers.draws_as_public_code(trainer.cfg)

@@ -1,4 +1,4 @@
-"""ProDA: exactness against the equations, the turns of the prompts, checkpoints."""
+"""ProDA: the bound, the turns of the prompts, and settings."""
 
 from __future__ import annotations
 
@@ -11,65 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import train
-from clip.model import CLIP, build_model
+from clip.model import CLIP
 from runs import config
-from tests.reference import toy
-from tests.reference.agreement import relative
-from tests.reference.plain_proda import PlainProDA
 from trainers.proda import ProDAModel, mean_cosine, positions_of, prompts_of_step
-from trainers.shared import context
 
 CONFIGS = Path(train.__file__).parent / "configs"
-word = st.integers(1, 58)
-
-
-def tokens_of(text):
-    """Words are numbers, placeholders X and the full stop two more: "3 4." to the ids of "SOS 3 4 . EOT"."""
-    ids = {"X": 58, ".": 59}
-    words = [ids[part] if part in ids else int(part) for part in text.replace(".", " .").split()]
-    return toy.prompt_ids([words], [], [])
-
-
-@settings(max_examples=20, deadline=None)
-@given(
-    names=st.lists(st.lists(word, min_size=1, max_size=3), min_size=1, max_size=4),
-    prompts=st.sampled_from([1, 2, 4, 8]),
-    n=st.integers(1, 5),
-    at_once=st.integers(1, 4),
-    batch=st.integers(1, 3),
-    apart=st.sampled_from([0.0, 0.1, 1.0]),
-    seed=st.integers(0, 10),
-)
-def test_float64_equals_the_equations(names, prompts, n, at_once, batch, apart, seed):
-    torch.manual_seed(seed)
-    classnames = [" ".join(map(str, name)) for name in names]
-    weights = toy.clip_weights(seed)
-    text = lambda texts: torch.cat([tokens_of(one) for one in texts])  # noqa: E731
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(context, "prompt_tokens", text)
-        clip_model = build_model(weights, torch.float32).double()
-        model = ProDAModel(clip_model, classnames, prompts, n, at_once, apart).double()
-    words = " ".join(["X"] * n)
-    plain = PlainProDA(
-        {name: value.double() for name, value in weights.items()},
-        text([f"{words} {name}." for name in classnames]),
-        [len(name) for name in names],
-        text([f"{words} ."]),
-        apart,
-    )
-    model.chosen = torch.randperm(prompts)[:at_once].tolist()
-    ctx = model.ctx.detach().clone().requires_grad_()
-    images, labels = torch.randn(batch, 3, 16, 16, dtype=torch.float64), torch.randint(len(names), (batch,))
-    expected = plain.loss(ctx, model.chosen, images, labels)
-    expected.backward()
-    loss, _ = model.loss(images, labels)
-    loss.backward()
-    assert abs(loss.item() - expected.item()) <= 1e-9 * max(1, abs(expected.item()))
-    assert relative(model.ctx.grad, ctx.grad) <= 1e-9
-    with torch.no_grad():
-        w = plain.class_features(ctx)
-        assert torch.allclose(model.class_features(), w, atol=1e-9)
-        assert torch.allclose(model.scores(images, w), plain.logits(images, w), atol=1e-9)
 
 
 def test_the_bound_is_one():
@@ -141,21 +87,6 @@ def test_steps_take_turns_and_a_killed_run_ends_alike(make_trainer, monkeypatch)
     resumed = make_trainer(*options)
     resumed.train()
     assert torch.equal(resumed.model.ctx, whole.model.ctx)
-
-
-def test_checkpoint_of_the_third_parties_loads(make_trainer, tmp_path):
-    trainer = make_trainer("ProDA")
-    state = {
-        "ctx": torch.randn(4, 3, 64),
-        "token_prefix": torch.zeros(5, 1, 64),
-        "token_suffix": torch.zeros(5, 73, 64),
-    }
-    state |= {"nc_token_prefix": torch.zeros(4, 1, 64), "nc_token_suffix": torch.zeros(4, 73, 64)}
-    path = tmp_path / "official/prompt_learner/model.pth.tar-100"
-    path.parent.mkdir(parents=True)
-    torch.save({"state_dict": state, "epoch": 100, "optimizer": {}, "scheduler": {}, "val_result": None}, path)
-    trainer.load_model(str(tmp_path / "official"), epoch=100)
-    assert torch.equal(trainer.model.ctx, state["ctx"])
 
 
 @pytest.mark.parametrize(

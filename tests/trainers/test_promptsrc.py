@@ -7,7 +7,13 @@ import math
 import pytest
 import torch
 
+from clip.model import build_model
+from reference.promptsrc import teacher_of
+from reference.shared import toy
+from reference.shared.plain import token_ids
+from trainers import promptsrc
 from trainers.promptsrc import epoch_weights, teacher_templates
+from trainers.settings import PromptSRCSettings
 
 
 @pytest.mark.parametrize(("epochs", "mean", "std"), [(20, 15, 1), (20, 6, 10), (50, 30, 30), (3, 60, 0.5)])
@@ -65,6 +71,18 @@ def test_average_goes_on_where_a_run_is_resumed(make_trainer, tmp_path):
     assert resumed.start_epoch == 2
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_teacher_is_the_equations(monkeypatch):
+    """In float64, over class names of several tokens."""
+    monkeypatch.setattr(promptsrc, "TEACHER_TEMPLATES", 7)
+    weights = toy.clip_weights(0, vocabulary=49408)
+    names = ["dog", "yellow-bellied sapsucker", "inline_skate"]
+    clip_model = build_model(weights, torch.float32).double()
+    model = promptsrc.PromptSRCModel(clip_model, names, PromptSRCSettings(prompt_depth_vision=1, prompt_depth_text=1))
+    double = {name: value.double() for name, value in weights.items()}
+    wanted = teacher_of(double, [token_ids(double, template, names) for template in teacher_templates()])
+    assert len(teacher_templates()) == 7 and torch.allclose(model.teacher(), wanted, rtol=1e-9, atol=1e-12)
 
 
 def test_teacher_is_made_of_sixty_templates_and_only_for_training(make_trainer, one_batch):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from clip.model import build_model
-from tests.reference import toy
+from reference.shared import toy
 from trainers import provp
 from trainers.provp import ProVPModel
 

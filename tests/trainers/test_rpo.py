@@ -1,4 +1,4 @@
-"""RPO: against the plain reference, the authors' numbers, their checkpoints and settings."""
+"""RPO: initial values, prompts and settings, and what is refused."""
 
 from __future__ import annotations
 
@@ -6,65 +6,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 import train
 import trainers
 from clip.model import CLIP, build_model
 from dassl.config import get_cfg_default
+from reference.shared import toy
 from runs import config
-from tests.reference import toy
-from tests.reference.agreement import golden_agrees, loss_and_gradients_agree
-from tests.reference.plain_rpo import PlainRPO
+from tests.agreement import setting_of
+from tools import golden
 from trainers import rpo
 from trainers.rpo import RPOModel
 
 CONFIGS = Path(train.__file__).parent / "configs"
-word = st.integers(1, 59)
-names = st.lists(st.lists(word, min_size=1, max_size=6), min_size=1, max_size=6)
 
 
 def model_over(ids, weights, pairs):
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(rpo, "prompt_tokens", lambda prompts: ids)
         return RPOModel(build_model(weights, torch.float32).double(), ["unused"] * len(ids), pairs).double()
-
-
-@settings(max_examples=20, deadline=None)
-@given(
-    names=names,
-    before=st.lists(word, max_size=4),
-    depth=st.integers(1, 3),
-    heads=st.integers(1, 2),
-    pairs=st.integers(1, 4),
-    batch=st.integers(1, 3),
-    seed=st.integers(0, 10),
-)
-@example([[1, 2], [3], [4, 5, 6]], [8, 9], 3, 2, 3, 2, 0)
-def test_float64_equals_the_equations(names, before, depth, heads, pairs, batch, seed):
-    torch.manual_seed(seed)
-    weights = toy.clip_weights(seed, vision=(64, depth), text=(64 * heads, depth + 1))
-    ids = toy.prompt_ids(names, before, [7])
-    model = model_over(ids, weights, pairs)
-    images, labels = torch.randn(batch, 3, 16, 16, dtype=torch.float64), torch.randint(len(names), (batch,))
-    learned = {name: value.detach().clone().requires_grad_() for name, value in model.named_parameters()}
-    plain = PlainRPO({name: value.double() for name, value in weights.items()}, ids)
-    want = plain.loss(learned, images, labels)
-    want.backward()
-    loss, scores = model.loss(images, labels)
-    loss.backward()
-    loss_and_gradients_agree(loss, model, want, learned)
-    with torch.no_grad():
-        expected = plain.logits(learned, images)
-        assert torch.allclose(scores, expected)
-        assert torch.allclose(model.scores(images, model.class_features()), expected)
-
-
-@pytest.mark.parametrize("name", ["rpo_tiny", pytest.param("rpo", marks=pytest.mark.slow)])
-def test_golden(name):
-    """The authors' public code on the same weights (float32): features 1e-4, losses 1e-5, gradients 1e-3."""
-    golden_agrees(name, eval_logits=5e-4)
 
 
 def test_initial_values():
@@ -79,6 +39,11 @@ def test_initial_values():
         assert torch.allclose(noise.norm(dim=-1), torch.full((5,), 0.1, dtype=torch.float64))
         assert (noise[0] - noise[1]).norm() > 0.05
     assert sum(rpo._around(torch.zeros(width), torch.ones(24, width)).numel() for width in (512, 768)) == 30_720
+
+
+def test_golden_numbers_of_another_prompt_are_refused():
+    with pytest.raises(ValueError, match="^prompt is 'a _.': a run of RPO has 'a photo of a _.'$"):
+        golden.numbers_of(setting_of("rpo_tiny") | {"prompt": "a _."})
 
 
 def test_class_names_stay_raw(monkeypatch):
@@ -103,17 +68,6 @@ def test_resnet_backbone_is_refused():
         clip_model = CLIP(32, 64, (1, 1, 1, 1), 64, None, 77, 100, 64, 1, 3)
     with pytest.raises(ValueError, match="^RPO needs a ViT image tower: this backbone is a ResNet"):
         RPOModel(clip_model, ["a"], 2)
-
-
-def test_official_checkpoint_loads(make_trainer, tmp_path):
-    trainer, other = make_trainer("RPO"), make_trainer("RPO", "SEED", 5)
-    path = tmp_path / "prompt_learner" / "model.pth.tar-15"
-    path.parent.mkdir(parents=True)
-    halves = {name: value.half() for name, value in trainer.model.state_dict().items()}
-    assert set(halves) == {"text_prompt", "img_prompt"}
-    torch.save({"state_dict": halves, "epoch": 15}, path)
-    other.load_model(str(tmp_path), epoch=15)
-    assert all(torch.equal(value.half(), halves[name]) for name, value in other.model.state_dict().items())
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+import reference
 import trainers
 from dassl.config import get_cfg_default
 from trainers.shared.templates import check_words, template_of
 
-WORDS = {"CoOp": "COOP", "CoCoOp": "COCOOP", "MaPLe": "MAPLE", "PromptSRC": "PROMPTSRC", "RPO": "RPO"}
-KEYS = {method: f"TRAINER.{node}.CTX_INIT" for method, node in WORDS.items()}
-KEYS["MultiModalAdapter"] = "TRAINER.MMADAPTER.TEXT_CTX_INIT"
+FACTS = {method: reference.of(method) for method in trainers.METHODS}
+KEYS = {method: facts.words for method, facts in FACTS.items() if facts.words}
 
 
 def _cfg(name: str, template: str = ""):
@@ -48,14 +48,14 @@ def test_no_method_takes_a_template_that_makes_no_prompt(method, template, make_
 
 
 def test_every_setting_of_words_is_known_here():
-    """The others are switches, of KgCoOp, ProGrad and TCP on CoOp's node, and of PLOT."""
+    """Words, or a switch."""
     nodes = {
         f"TRAINER.{entry.node}.{key}"
         for entry in trainers.METHODS.values()
         for key in entry.settings.defaults()
         if key.endswith("CTX_INIT")
     }
-    assert nodes == {*KEYS.values(), "TRAINER.PLOTPP.CTX_INIT"}
+    assert nodes == {*KEYS.values(), *(facts.switch for facts in FACTS.values() if facts.switch)}
 
 
 @pytest.mark.parametrize("method", KEYS)
@@ -68,7 +68,7 @@ def test_a_template_is_no_context(method, make_trainer):
     )
 
 
-@pytest.mark.parametrize("method", ["KgCoOp", "ProGrad", "TCP"])
+@pytest.mark.parametrize("method", [method for method, facts in FACTS.items() if "COOP.CTX" in facts.switch])
 def test_words_where_a_switch_is_asked_for(method, make_trainer):
     with pytest.raises(ValueError) as caught:
         make_trainer(method, "TRAINER.COOP.CTX_INIT", "a photo of a {}.")
@@ -117,43 +117,10 @@ def test_more_vectors_than_a_prompt_has_tokens_are_refused(method, key, make_tra
     assert str(caught.value) == "N_CTX 74 is too long: with a class name a prompt has at most 77 tokens; 73 is the most"
 
 
-@pytest.mark.parametrize(
-    ("method", "options", "line"),
-    [
-        (
-            "CoOp",
-            ["COOP.CTX_INIT", "a photo of a"],
-            "TRAINER.COOP.CTX_INIT makes 4 vectors, of 'a photo of a': TRAINER.COOP.N_CTX 6 has no effect",
-        ),
-        (
-            "KgCoOp",
-            ["COOP.CTX_INIT", True],
-            "TRAINER.COOP.CTX_INIT makes 4 vectors, of 'a photo of a': TRAINER.COOP.N_CTX 6 has no effect",
-        ),
-        (
-            "CoCoOp",
-            ["COCOOP.CTX_INIT", "a_photo"],
-            "TRAINER.COCOOP.CTX_INIT makes 2 vectors, of 'a photo': TRAINER.COCOOP.N_CTX 16 has no effect",
-        ),
-        (
-            "MaPLe",
-            ["MAPLE.N_CTX", 5],
-            "TRAINER.MAPLE.CTX_INIT 'a photo of a' has no effect: with N_CTX 5, more than 4, all are drawn",
-        ),
-        (
-            "PromptSRC",
-            ["PROMPTSRC.N_CTX_TEXT", 5],
-            "TRAINER.PROMPTSRC.CTX_INIT 'a photo of a' has no effect: with N_CTX_TEXT 5, more than 4, all are drawn",
-        ),
-        (
-            "RPO",
-            ["RPO.CTX_INIT", "a photo"],
-            "TRAINER.RPO.CTX_INIT 'a photo' has no effect: DATASET.TEMPLATE makes the prompts",
-        ),
-    ],
-)
-def test_a_setting_without_effect_is_said_and_recorded(method, options, line, make_trainer):
-    assert make_trainer(method, f"TRAINER.{options[0]}", options[1]).notes["settings"] == line
+@pytest.mark.parametrize("method", [method for method, facts in FACTS.items() if facts.idle])
+def test_a_setting_without_effect_is_said_and_recorded(method, make_trainer):
+    key, value, line = FACTS[method].idle
+    assert make_trainer(method, key, value).notes["settings"] == line
 
 
 @pytest.mark.parametrize("method", KEYS)

@@ -1,4 +1,4 @@
-"""Tip-Adapter and Tip-Adapter-F: exactness, the authors' numbers, selection, checkpoints."""
+"""Tip-Adapter and Tip-Adapter-F: the cache's keys, the search, selection, checkpoints."""
 
 from __future__ import annotations
 
@@ -11,61 +11,29 @@ from hypothesis import strategies as st
 
 import train
 from clip.model import build_model
+from reference.shared import toy
+from reference.tipadapter import PlainTipAdapter
 from runs import config
-from tests.reference import toy
-from tests.reference.agreement import golden_agrees, relative
-from tests.reference.plain_adapters import PlainTipAdapter
-from trainers.shared import features
-from trainers.shared.features import Features, features_of_batches, template_features
+from trainers.shared.features import Features, features_of_batches
 from trainers.tipadapter import method as tipadapter
-from trainers.tipadapter.cache import TipAdapterFModel, TipAdapterModel, search
+from trainers.tipadapter.cache import TipAdapterModel, search
 
 CONFIGS = Path(train.__file__).parent / "configs"
 word = st.integers(1, 59)
 names = st.lists(st.lists(word, min_size=1, max_size=4), min_size=1, max_size=5)
 
 
-def text_of(clip_model, templates, monkeypatch):
-    """Class features of ready-made token ids, one ``[C, 77]`` for each template."""
-    monkeypatch.setattr(features, "prompt_tokens", lambda prompts: templates[int(prompts[0])])
-    return template_features(clip_model, [""], [f"{i}{{}}" for i in range(len(templates))])
-
-
-@settings(max_examples=20, deadline=None)
-@given(
-    names=names,
-    templates=st.integers(1, 3),
-    shots=st.integers(1, 3),
-    passes=st.integers(1, 3),
-    alpha=st.sampled_from([0.0, 0.5, 3.0]),
-    beta=st.sampled_from([0.25, 1.0, 5.5]),
-    seed=st.integers(0, 10),
-)
-def test_float64_equals_the_equations(names, templates, shots, passes, alpha, beta, seed):
-    torch.manual_seed(seed)
-    weights = toy.clip_weights(seed)
-    ids = [toy.prompt_ids(names, [5 + i], [7]) for i in range(templates)]
+@pytest.mark.parametrize("passes", [1, 3])
+def test_keys_are_means_over_the_views(passes):
+    weights = toy.clip_weights(passes)
     clip_model = build_model(weights, torch.float32).double()
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        text = text_of(clip_model, ids, monkeypatch)
-    cached = torch.arange(len(names)).repeat(shots)
-    views = [torch.randn(len(cached), 3, 16, 16, dtype=torch.float64) for _ in range(passes)]
-    plain = PlainTipAdapter({name: value.double() for name, value in weights.items()}, ids, alpha, beta)
-    keys = plain.keys(views).requires_grad_()
-    images, labels = torch.randn(2, 3, 16, 16, dtype=torch.float64), torch.randint(len(names), (2,))
-    expected = plain.logits(keys, cached, images)
-    expected_loss = torch.nn.functional.cross_entropy(expected, labels)
-    expected_loss.backward()
-    for kind in (TipAdapterModel, TipAdapterFModel):
-        model = kind(clip_model, [str(i) for i in range(len(names))], text, alpha, beta).double()
-        found = [features_of_batches(clip_model, [{"img": view, "label": cached}]) for view in views]
-        model.set_cache(torch.nn.functional.normalize(sum(f.values for f in found) / passes, dim=-1), found[0].labels)
-        loss, scores = model.loss(images, labels)
-        assert torch.allclose(scores, expected, rtol=1e-9) and abs(loss - expected_loss) <= 1e-9 * expected_loss
-    loss.backward()
-    assert relative(model.weight.grad, keys.grad) <= 1e-9
-    model.use_classes(seen=False)
-    assert torch.allclose(model.scores(images, text), 100 * model.image_features(images) @ plain.text.t(), atol=1e-9)
+    labels = torch.tensor([0, 1, 0])
+    views = [torch.randn(3, 3, 16, 16, dtype=torch.float64) for _ in range(passes)]
+    plain = PlainTipAdapter({name: value.double() for name, value in weights.items()}, [toy.prompt_ids([[1]], [], [])])
+    found = [features_of_batches(clip_model, [{"img": view, "label": labels}]) for view in views]
+    assert torch.equal(found[-1].labels, labels)
+    keys = torch.nn.functional.normalize(sum(one.values for one in found) / passes, dim=-1)
+    assert torch.allclose(keys, plain.keys(views), rtol=1e-9, atol=1e-12)
 
 
 @settings(max_examples=20, deadline=None)
@@ -78,7 +46,7 @@ def test_float64_equals_the_equations(names, templates, shots, passes, alpha, be
 def test_search_is_the_plain_double_loop(seed, classes, images, steps):
     torch.manual_seed(seed)
     weights = {name: value.double() for name, value in toy.clip_weights(seed).items()}
-    plain = PlainTipAdapter(weights, [toy.prompt_ids([[i + 1] for i in range(classes)], [], [])], 1.0, 1.0)
+    plain = PlainTipAdapter(weights, [toy.prompt_ids([[i + 1] for i in range(classes)], [], [])])
     clip_model = build_model(weights, torch.float32).double()
     model = TipAdapterModel(clip_model, [str(i) for i in range(classes)], plain.text, 1.0, 1.0)
     cached = torch.arange(classes).repeat(2)
@@ -93,12 +61,6 @@ def test_search_is_the_plain_double_loop(seed, classes, images, steps):
     beta, alpha, right = plain.best(keys, cached, f, labels, [9.0, 200.0], steps)
     assert (found.beta, found.alpha) == pytest.approx((beta, alpha))
     assert found.accuracy == pytest.approx(100 * right) and found.grid.shape == steps
-
-
-@pytest.mark.parametrize("name", ["tip_adapter", "tip_adapter_f"])
-def test_golden(name):
-    """The authors' public code on the same weights (float32): features 1e-4, losses 1e-5, gradients 1e-3."""
-    golden_agrees(name)
 
 
 @pytest.mark.parametrize(

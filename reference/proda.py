@@ -1,0 +1,140 @@
+"""ProDA, plainly, from its equations: every prompt of every class 77 positions, the covariances as they stand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reference import Reference
+from trainers.shared.context import placeholders
+
+from .shared.clip import causal
+from .shared.official import BASE, TEXT, Command, Official, around
+from .shared.plain import Learned, Plain, Weights, name_lengths, token_ids
+
+
+class PlainProDA(Plain):
+    """Loss and logits from ``ctx`` ``[K, n, d_t]``.
+
+    Args:
+        weights: CLIP's state dict.
+        tokens: ids ``[C, 77]`` of n placeholders, name and full stop; ``lengths`` holds the names' numbers of tokens.
+        nameless: ids ``[1, 77]`` of n placeholders and full stop.
+        apart: weight of the cosines.
+        at_once: prompts in a step (``spread``).
+    """
+
+    def __init__(
+        self, weights: Weights, tokens: Tensor, lengths: list[int], nameless: Tensor, apart: float, at_once: int
+    ):
+        super().__init__(weights)
+        self.tokens, self.lengths, self.nameless, self.apart = tokens, lengths, nameless, apart
+        self.at_once = at_once
+
+    def sequence(self, row: Tensor, length: int, ctx: Tensor, position: str) -> Tensor:
+        """Embeddings ``[77, d_t]`` of one prompt of one class, without positions."""
+        words, n = self.clip.weights["token_embedding.weight"][row], len(ctx)
+        sos, name, rest = words[:1], words[1 + n : 1 + n + length], words[1 + n + length :]
+        half = n // 2
+        parts = {
+            "end": [sos, ctx, name, rest],
+            "middle": [sos, ctx[:half], name, ctx[half:], rest],
+            "front": [sos, name, ctx, rest],
+        }
+        return torch.cat(parts[position])
+
+    def encode(self, x: Tensor, eot: Tensor) -> Tensor:
+        """Unit features of embeddings ``[C, 77, d_t]``."""
+        x = x + self.clip.weights["positional_embedding"]
+        mask = causal(x.shape[1], x)
+        for block in self.clip.text_blocks:
+            x = block(x, mask)
+        return self.clip.read_text(x, eot)
+
+    def text(self, ctx: Tensor, k: int) -> Tensor:
+        """Unit features ``[C, d]`` of the k-th prompt."""
+        quarter = len(ctx) // 4
+        position = "front" if k < quarter else "middle" if k < 2 * quarter else "end"
+        rows = [self.sequence(*pair, ctx[k], position) for pair in zip(self.tokens, self.lengths, strict=True)]
+        return self.encode(torch.stack(rows), self.tokens.argmax(dim=-1))
+
+    def training_scores(self, learned: Learned, images: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
+        """The logits ``[B, C]`` of the bound with the step's prompts."""
+        return self.bound(learned, images, labels)
+
+    def bound(self, learned: Learned, images: Tensor, labels: Tensor) -> Tensor:
+        """The logits ``[B, C]`` whose cross-entropy the loss has."""
+        ctx = learned["ctx"]
+        which = spread(len(ctx), self.at_once)
+        f = self.clip.image_feature(images).detach()
+        w = torch.stack([self.text(ctx, k) for k in which])
+        mean = w.mean(dim=0)
+        deviation = w - mean
+        covariance = torch.einsum("kid,kjd->ijd", deviation, deviation) / (len(which) + 1)
+        own = torch.stack([covariance[i, i] for i in range(len(mean))])
+        logits = []
+        for image, label in zip(f, labels.tolist(), strict=True):
+            sigma = ((own[label] + own - 2 * covariance[label]) * image**2).sum(dim=-1)
+            logits.append(self.scale * mean @ image + 0.5 * self.scale**2 * sigma)
+        return torch.stack(logits)
+
+    def loss(self, learned: Learned, images: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of the bound, and the weighted mean of the cosines of all prompts."""
+        return F.cross_entropy(self.bound(learned, images, labels), labels) + self.apart * self.cosines(learned["ctx"])
+
+    def cosines(self, ctx: Tensor) -> Tensor:
+        """The mean of |cos(h_k, h_l)| over k != l, h without a class name."""
+        x = torch.stack([self.sequence(self.nameless[0], 0, vectors, "end") for vectors in ctx])
+        h = self.encode(x, self.nameless.argmax(dim=-1).expand(len(ctx)))
+        pairs = [h[k] @ h[j] for k in range(len(ctx)) for j in range(len(ctx)) if k != j]
+        return torch.stack(pairs).abs().mean() if pairs else h.new_zeros(())
+
+    def class_features(self, learned: Learned) -> Tensor:
+        """``[C, d]``: the mean of all prompts, not normalised."""
+        ctx = learned["ctx"]
+        return torch.stack([self.text(ctx, k) for k in range(len(ctx))]).mean(dim=0)
+
+
+def spread(count: int, at_once: int) -> list[int]:
+    """Return the prompts of the compared step, by number, over all places of the name; the last first."""
+    return list(range(count - count // at_once, -1, -(count // at_once)))
+
+
+def ready(model: Any) -> None:
+    """Choose the step's prompts."""
+    model.chosen = spread(len(model.ctx), model.at_once)
+
+
+def plain(weights: Weights, names: list[str], cfg: Any) -> PlainProDA:
+    """Build the equations."""
+    node = cfg.TRAINER.PRODA
+    tokens, nameless = (token_ids(weights, f"{placeholders(node.N_CTX)} {{}}.", texts) for texts in (names, [""]))
+    return PlainProDA(weights, tokens, name_lengths(names), nameless, node.LAMBDA, node.PROMPT_BS)
+
+
+def draw(pick: Any, vision: int, text: int) -> dict[str, Any]:
+    """Choose how many prompts there are and how many a step has, their length, and the weight of the cosines."""
+    count = pick([1, 2, 4, 8])
+    return {
+        "TRAINER.PRODA.N_PROMPT": count,
+        "TRAINER.PRODA.PROMPT_BS": pick([n for n in (1, 2, 4) if n <= count]),
+        "TRAINER.PRODA.N_CTX": pick(range(1, 6)),
+        "TRAINER.PRODA.LAMBDA": pick([0.0, 0.1, 1.0]),
+    }
+
+
+BESIDE = {**around(16), **{f"nc_{name}": shape for name, shape in around(16, classes=1).items()}}
+STEM = "vit_b16_c16_ep100_batch4"
+
+ProDA = Reference(
+    plain,
+    draw=draw,
+    toy={"TRAINER.PRODA.N_PROMPT": 4, "TRAINER.PRODA.N_CTX": 3},
+    ready=ready,
+    checkpoints=(Official(STEM, "prompt_learner", 100, {"ctx": (32, 16, TEXT)}, BESIDE),),  # of a third party
+    commands=(Command(STEM, BASE, ("PRODA.N_PROMPT", 32)),),
+    lacks={"golden": "there is no public code", "draws": "there is no public code"},
+)

@@ -1,0 +1,130 @@
+"""ProGrad, plainly: two gradients in turn, as the official code takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import trainers
+from reference import Reference
+from trainers.shared.cosine import cosine_logits
+
+from . import coop
+from .shared.clip import PlainCLIP
+from .shared.official import COOP, TEXT, Command, Official, around
+from .shared.plain import Learned, Weights, token_ids
+from .shared.recipe import arrays_of
+
+
+class PlainProGrad(coop.PlainCoOp):
+    """CoOp whose gradient loses its part against that of the distance to a second CLIP's predictions."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        tokens: Tensor,
+        names: list[int],
+        template_tokens: Tensor,
+        temperature: float = 1.0,
+        strength: float = 1.0,
+        position: str = "end",
+    ):
+        super().__init__(weights, tokens, names, position)
+        self.teacher, self.temperature, self.strength = PlainCLIP(weights), temperature, strength
+        with torch.no_grad():
+            self.fixed = self.teacher.text_feature(template_tokens)
+
+    def losses(self, learned: Learned, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and T^2 mean(-sum softmax(t / T) log softmax(s / T))."""
+        s, t = self.logits(learned, images), self.temperature
+        with torch.no_grad():
+            target = (self.scale * self.teacher.image_feature(images) @ self.fixed.t() / t).softmax(dim=1)
+        distance = -(target * (s / t).log_softmax(dim=1)).sum(dim=1).mean() * t**2
+        return F.cross_entropy(s, labels), distance
+
+    def gradients(self, learned: Learned, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The cross-entropy, and both gradients of the context."""
+        cross_entropy, distance = self.losses(learned, images, labels)
+        (g_b,) = torch.autograd.grad(distance, learned["ctx"], retain_graph=True)
+        (g_a,) = torch.autograd.grad(cross_entropy, learned["ctx"])
+        return cross_entropy.detach(), g_a, g_b
+
+    def loss(self, learned: Learned, images: Tensor, labels: Tensor) -> Tensor:
+        """The cross-entropy, with the projected gradient for its own."""
+        value, g_a, g_b = self.gradients(learned, images, labels)
+        unit_a, unit_b = g_a / g_a.norm(), g_b / g_b.norm()
+        g = g_a - self.strength * (g_a * unit_b).sum() * unit_b if (unit_a * unit_b).sum() < 0 else g_a
+        slope = (g * learned["ctx"]).sum()
+        return value + slope - slope.detach()
+
+
+def plain(weights: Weights, names: list[str], cfg: Any) -> PlainProGrad:
+    """Build the equations."""
+    template = token_ids(weights, trainers.load("ProGrad").template_of(cfg), names)
+    loss, position = cfg.LOSS, coop.context_of(cfg).position
+    return PlainProGrad(weights, *coop.prompts_of(weights, names, cfg), template, loss.T, loss.LAMBDA, position)
+
+
+def draw(pick: Any, vision: int, text: int) -> dict[str, Any]:
+    """Choose whether words start the vectors, which then stand at the end; their number and place; both numbers."""
+    words = pick([False, True])
+    return {
+        **({"DATASET.TEMPLATE": pick(["", "my {}."])} if words else {}),  # in which they stand before the name
+        "TRAINER.COOP.CTX_INIT": words,
+        "TRAINER.COOP.N_CTX": pick(range(8, 10) if words else range(1, 6)),
+        "TRAINER.COOP.CLASS_TOKEN_POSITION": "end" if words else pick(coop.POSITIONS),
+        "TRAINER.COOP.CSC": not words and pick([False, True]),
+        "LOSS.T": 2.0,
+        "LOSS.LAMBDA": 0.8,
+    }
+
+
+class Golden(coop.Golden):
+    """CoOp's arrays, those of the teacher, and both gradients before each step."""
+
+    def before(self) -> dict[str, Tensor]:
+        """What the model gives before training."""
+        model, found = self.model, super().before()
+        of_clip = cosine_logits(model.clip_model, found["image_features"], model.text_features_clip)
+        return found | {"text_features_clip": model.text_features_clip, "logits_clip": of_clip}
+
+    def train(self) -> dict[str, np.ndarray]:
+        """Both losses and gradients of the first step; the distance, and the gradients' cosine, before each."""
+        self.seen: dict[str, Any] = {}
+        self.distances: list[float] = []
+        self.cosines: list[float] = []
+        arrays = super().train() | arrays_of(self.seen)
+        return arrays | {"losses_kl": np.array(self.distances), "cosine": np.array(self.cosines)}
+
+    def before_step(self, step: int) -> None:
+        """Look at both gradients."""
+        model = self.model
+        w = model.class_features()
+        ours, to_clip, _ = model.losses(self.images, self.labels, w, w)
+        (g_b,) = torch.autograd.grad(to_clip, model.ctx, retain_graph=True)
+        (g_a,) = torch.autograd.grad(ours, model.ctx)
+        self.distances.append(to_clip.item())
+        self.cosines.append(F.cosine_similarity(g_a.flatten(), g_b.flatten(), dim=0).item())
+        if step == 0:
+            self.seen = {"loss/xe": ours, "loss/kl": to_clip}
+            self.seen |= {f"grad_xe/{self.prefix}ctx": g_a, f"grad_kl/{self.prefix}ctx": g_b}
+
+
+COMMAND = f"{COOP.format(16, '', 4)} LOSS.NAME prograd LOSS.LAMBDA 0.8"
+
+ProGrad = Reference(
+    plain,
+    draw=draw,
+    bench={"TRAINER.COOP.CTX_INIT": True},
+    toy={"TRAINER.COOP.N_CTX": 6},
+    numbers=Golden,
+    bounds=coop.BOUNDS,
+    checkpoints=(Official("vit_b16_ep100", "prompt_learner", 100, {"ctx": (16, TEXT)}, around(16)),),
+    commands=(Command("rn50_ep100", COMMAND, ("COOP.CTX_INIT", True)),),
+    clips_built=2,
+    switch="TRAINER.COOP.CTX_INIT",
+)
