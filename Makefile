@@ -31,7 +31,7 @@ demo-full: $(VENV)/ready ## all four protocols on the embedded suite, 5 methods,
 	exit $$status
 
 test: $(VENV)/ready ## run the default test suite
-	$(RUN) -m pytest -n auto
+	$(RUN) -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/ready-dev ## ruff and mypy
 	$(RUN) -m ruff check .

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 from tabulate import tabulate
 from tqdm import tqdm
 
+from common import files
 from dassl.cores import limit_threads
 
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
@@ -96,10 +95,7 @@ def write_json(path: Path | None, machine: Mapping[str, Any], rows: Sequence[Map
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"command": sys.argv, "machine": machine, "rows": rows}, indent=1, allow_nan=False)
-    unfinished = path.with_name(path.name + ".incomplete")
-    unfinished.write_text(text + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    files.write_json(path, {"command": sys.argv, "machine": machine, "rows": rows})
 
 
 def print_tables(machine: Mapping[str, Any], *tables: str) -> None:

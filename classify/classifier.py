@@ -55,13 +55,13 @@ class Classifier:
             self.class_features = method.class_features()
 
     def forward(self, images: Tensor, class_features: Any) -> Tensor:
-        """Preprocessed images ``[B, 3, H, W]`` and ``class_features``, on the device, to probabilities ``[B, C]``."""
+        """Return probabilities ``[B, C]`` of preprocessed images ``[B, 3, H, W]``; both arguments are on the device."""
         found = self.method.probabilities(self.method.scores(images, class_features))
         return found if self._order is None else found.index_select(-1, self._order)
 
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
-        """Preprocessed images ``[B, 3, H, W]``, on any device, to probabilities ``[B, C]`` (float32, on the CPU)."""
+        """Return probabilities ``[B, C]``, float32 on the CPU, of preprocessed images ``[B, 3, H, W]``."""
         with self._autocast():
             # In the passes of the run's own evaluation: a product's last bit may depend on how many images it takes.
             found = in_passes(lambda part: self.forward(part, self.class_features), images.to(self.device))
@@ -74,7 +74,7 @@ class Classifier:
         progress: bool = False,
         on_error: OnError | None = None,
     ) -> Tensor:
-        """Probabilities ``[N, C]``, float32 on the CPU; rows are in the order of ``images``.
+        """Return probabilities ``[N, C]``, float32 on the CPU; rows are in the order of ``images``.
 
         Args:
             images: one or several file paths, PIL images or preprocessed tensors ``[3, H, W]``; or one tensor
@@ -106,7 +106,7 @@ class Classifier:
         return out
 
     def top(self, probabilities: Tensor, k: int = 5) -> list[list[tuple[str, float]]]:
-        """The ``k`` likeliest classes (all if there are fewer) of each row of ``[N, C]``, as (class, probability)."""
+        """Return the ``k`` likeliest classes, or all, of each row of ``[N, C]``, as (class, probability)."""
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
         values, indices = probabilities.topk(min(k, len(self.classes)), dim=-1)
@@ -129,7 +129,7 @@ class Classifier:
         return autocast(self.about["precision"], self.device)
 
     def _read_ahead(self, items: Sequence[ImageLike], batch_size: int) -> Iterator[tuple[int, list[Tensor | OSError]]]:
-        """Batches with the number of their first image; the next one is read by threads while this one is scored."""
+        """Yield batches with the number of their first image; threads read the next while one is scored."""
         starts = range(0, len(items), batch_size)
         with ThreadPoolExecutor(min(8, available())) as pool:
             ahead = pool.map(self._read, items[:batch_size])
@@ -139,7 +139,7 @@ class Classifier:
                 yield start, batch
 
     def prepare(self, image: str | os.PathLike[str] | Image.Image) -> Tensor:
-        """An image's preprocessed pixels ``[3, H, W]``; OSError if it cannot be read, with the name of a file."""
+        """Return an image's preprocessed pixels ``[3, H, W]``. Raises OSError naming a file that cannot be read."""
         if isinstance(image, Image.Image):
             return self.preprocess(to_rgb(image, self.reading.upright))
         return self.preprocess(read_image(image, self.reading))

@@ -40,7 +40,7 @@ def load_classifier(
     template: str | None = None,
     epoch: int | None = None,
 ) -> Classifier:
-    """The classifier that a run learned.
+    """Return the classifier that a run learned.
 
     With exactly the classes trained on, in any order, they are scored as in training: by MMRL with both features. With
     any other list (new classes, some of those trained on, or a mixture) all are scored as new classes: by MMRL with
@@ -98,7 +98,7 @@ def zero_shot(
     precision: str | None = None,
     template: str = "a photo of a {}.",
 ) -> Classifier:
-    """CLIP itself as a classifier, without a run: one prompt per class.
+    """Return CLIP itself as a classifier, without a run: one prompt per class.
 
     ``backbone`` is a model's name or the path of its weights, as in ``MODEL.BACKBONE.NAME``. Images are turned upright.
     Raises as ``load_classifier`` does.
@@ -137,7 +137,7 @@ class _Build:
             self.method: Method = self.trainer.build_method(cfg, clip_model, classes).to(self.device)
 
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint of this run must agree with."""
+        """Return what a checkpoint of this run must agree with."""
         return {
             "method": self.cfg.TRAINER.NAME,
             "backbone": self.cfg.MODEL.BACKBONE.NAME,
@@ -153,7 +153,7 @@ class _Build:
         classes: Sequence[str] | None = None,
         order: Sequence[int] | None = None,
     ) -> Classifier:
-        """The classifier, once the method holds what was learned; ``order`` are the places of ``classes`` in it."""
+        """Return the classifier of what the method now holds; ``order`` are the places of ``classes`` in it."""
         facts = self.facts()
         about = {
             **{key: facts[key] for key in ("method", "backbone", "weights")},
@@ -172,7 +172,7 @@ class _Build:
 
 
 def preprocessing(cfg: Any) -> dict[str, Any]:
-    """What is done to an image file before the image tower, in order, as plain values.
+    """Return what is done to an image file before the image tower, in order, as plain values.
 
     ``read`` is "stored" (pixels as the file has them) or "upright" (turned as EXIF says, transparent pixels on white).
 

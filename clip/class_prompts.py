@@ -63,16 +63,16 @@ class ClassPrompts:
 
     @property
     def classes(self) -> int:
-        """C."""
+        """Return C."""
         return len(self.eot)
 
     @property
     def suffix_tokens(self) -> int:
-        """T."""
+        """Return T."""
         return len(self.ids) - self.prefix
 
     def embed(self, clip_model: CLIP) -> Tensor:
-        """The first layer's input, ``[1, P + T, d]``: frozen token embeddings plus positional embeddings."""
+        """Return the first layer's input ``[1, P + T, d]``: frozen token embeddings plus positional embeddings."""
         return clip_model.embed_tokens(self.ids, self.positions)[None]
 
     def layer(
@@ -83,7 +83,7 @@ class ClassPrompts:
         kv_tokens_at: int = 1,
         last: bool = False,
     ) -> Tensor:
-        """One layer: ``[B, P + T, d]`` to the same, or with ``last`` to the EOT outputs alone, ``[B, C, d]``.
+        """Return a layer's outputs ``[B, P + T, d]``, or with ``last`` those of EOT alone, ``[B, C, d]``.
 
         ``kv_tokens`` ``[K, d]`` or ``[B, K, d]`` stand before prefix token ``kv_tokens_at``: that token and all later
         ones attend to them. P is read off ``x``, so a caller may lengthen the prefix (learned tokens) between layers.
@@ -113,7 +113,7 @@ class ClassPrompts:
         kv_tokens_at: int = 1,
         last: bool = False,
     ) -> Tensor:
-        """Several layers in turn, the i-th with ``kv_tokens[i]``; with ``last`` the final one gives ``[B, C, d]``."""
+        """Run several layers, the i-th with ``kv_tokens[i]``; with ``last`` the final one gives ``[B, C, d]``."""
         blocks = list(blocks)
         for i, block in enumerate(blocks):
             beside = kv_tokens[i] if kv_tokens is not None else None
@@ -121,7 +121,7 @@ class ClassPrompts:
         return x
 
     def keys_values(self, blocks: Iterable[ResidualAttentionBlock], x: Tensor) -> list[Tensor]:
-        """What readers (``run_readers``) see in each layer, ``[B, P + T, 2d]``, for the first layer's input ``x``."""
+        """Return what readers see in each layer, ``[B, P + T, 2d]``, for the first layer's input ``x``."""
         found, blocks = [], list(blocks)
         for block, following in zip(blocks, [*blocks[1:], None], strict=True):
             found.append(block.keys_values(x))
@@ -129,7 +129,7 @@ class ClassPrompts:
         return found
 
     def run_readers(self, blocks: Iterable[ResidualAttentionBlock], readers: Tensor, seen: Sequence[Tensor]) -> Tensor:
-        """Readers ``[R, d]``, at first the same for all classes, through several layers: ``[C, R, d]``.
+        """Run readers ``[R, d]``, which all classes share at first, through several layers: ``[C, R, d]``.
 
         They see every token of their class, neither themselves nor one another, and no token sees them: ``seen[i]``
         ``[1, P + T, 2d]`` are the i-th layer's keys and values (``keys_values``), which do not depend on readers.
@@ -145,20 +145,20 @@ class ClassPrompts:
         return x[0].index_select(0, self.rank)
 
     def _suffix_attention(self, attn: Attention, q: Tensor, kv: Tensor, shared: Tensor) -> list[Tensor]:
-        """Suffix tokens ``[B, T, d]`` attend to what is shared and to their class's own; parts of ``[B, T, d]``."""
+        """Attend from suffix tokens ``[B, T, d]`` to what is shared and their class's own; parts of ``[B, T, d]``."""
         sizes = [group.tokens for group in self.groups]
         parts = zip(self.groups, q.split(sizes, dim=1), kv.split(sizes, dim=1), strict=True)
         return [g.unpad(_attend(attn, g.pad(q), g.pad(kv), shared, g.causal)) for g, q, kv in parts]
 
     def _eot_attention(self, attn: Attention, q: Tensor, kv: Tensor, shared: Tensor) -> Tensor:
-        """The same for one query per class, sorted: ``[B, C, d]``."""
+        """Attend with one query per class, sorted, ``[B, C, d]``, to what is shared and the class's own."""
         tokens, classes = [g.tokens for g in self.groups], [g.classes for g in self.groups]
         parts = zip(self.groups, q.split(classes, dim=1), kv.split(tokens, dim=1), strict=True)
         mixed = [_attend(attn, q[:, :, None], g.pad(kv), shared, g.own).squeeze(2) for g, q, kv in parts]
         return torch.cat(mixed, dim=1)
 
     def _prefix_mask(self, prefix: int, extra: int, extra_at: int) -> Tensor:
-        """``[P, K + P]``: causal, the K extra tokens seen from token ``extra_at`` on."""
+        """Return ``[P, K + P]``: causal, with the K extra tokens seen from token ``extra_at`` on."""
         key = (prefix, extra, extra_at)
         if key not in self._prefix_masks:
             device = self.ids.device
@@ -183,16 +183,16 @@ class _Group:
         self.causal = causal_mask(self.longest, device)  # [S, S]
 
     def pad(self, x: Tensor) -> Tensor:
-        """``[B, tokens, d] -> [B, G, S, d]``."""
+        """Pad ``[B, tokens, d]`` to ``[B, G, S, d]``."""
         return (x if self.even else x.index_select(1, self.padded)).unflatten(1, (self.classes, self.longest))
 
     def unpad(self, x: Tensor) -> Tensor:
-        """``[B, G, S, d] -> [B, tokens, d]``."""
+        """Take the padding of ``[B, G, S, d]`` away: ``[B, tokens, d]``."""
         return x.flatten(1, 2) if self.even else x.flatten(1, 2).index_select(1, self.flat)
 
 
 def _attend(attn: Attention, q: Tensor, kv: Tensor, shared: Tensor, mask: Tensor | None) -> Tensor:
-    """Queries ``[B, G, R, d]`` over shared ``[B, M, 2d]`` and own ``[B, G, S, 2d]`` keys and values; ``[B, G, R, d]``.
+    """Attend with queries ``[B, G, R, d]`` to keys and values: shared ``[B, M, 2d]``, own ``[B, G, S, 2d]``.
 
     One softmax over both. ``mask``, broadcast to ``[G, R, S]``, says which of their own tokens queries see.
     """
@@ -212,7 +212,7 @@ def _attend(attn: Attention, q: Tensor, kv: Tensor, shared: Tensor, mask: Tensor
 
 
 def _close_lengths(lengths: list[int]) -> list[list[int]]:
-    """Descending suffix lengths in parts that padding to their first makes at most ``PADDING`` times as long."""
+    """Split descending suffix lengths where padding to the first would make a part over ``PADDING`` times as long."""
     parts: list[list[int]] = []
     for _, run in groupby(lengths):
         equal = list(run)
@@ -225,6 +225,6 @@ def _close_lengths(lengths: list[int]) -> list[list[int]]:
 
 
 def _common_prefix(tokens: Tensor, eot: Tensor) -> int:
-    """Leading tokens that all rows of ``[C, L]`` share, before the first EOT of any row."""
+    """Return how many leading tokens all rows of ``[C, L]`` share, before the first EOT of any row."""
     same = (tokens == tokens[0]).all(dim=0).to(torch.int64).cumprod(0).sum()
     return int(torch.minimum(same, eot.min()))

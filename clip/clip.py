@@ -84,7 +84,7 @@ def _tokenizer() -> SimpleTokenizer:
 
 
 def _transform(n_px: int, preprocess: Preprocess = OPENAI_IMAGES) -> Compose:
-    """PIL image to ``[3, n_px, n_px]``, without augmentation."""
+    """Return the map of a PIL image to ``[3, n_px, n_px]``, without augmentation."""
     return Compose(
         [
             Resize((n_px, n_px) if preprocess.squash else n_px, InterpolationMode(preprocess.interpolation)),

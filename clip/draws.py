@@ -110,7 +110,7 @@ def _blocks(tensors: Mapping[str, Tensor], prefix: str) -> Iterator[tuple[str, s
 
 
 def _again(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
-    """``initialize_parameters``."""
+    """Yield what ``initialize_parameters`` draws again."""
     names = ["token_embedding.weight", "positional_embedding"]
     if "visual.proj" not in tensors:
         names += [f"visual.attnpool.{part}_proj.weight" for part in "qkvc"]

@@ -158,13 +158,13 @@ def locate(name: str, root: str | os.PathLike[str] | None = None) -> Location | 
 
 
 def _part(content: Mapping[str, Any], key: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """A tower's configuration, whole. Where there is a ``text_config_dict``, it counts and ``text_config`` does not."""
+    """Return a tower's configuration, whole; a ``text_config_dict`` counts before ``text_config``."""
     given = content.get(f"{key}_dict") or content.get(key) or {}
     return {**defaults, **given} if isinstance(given, Mapping) else dict(defaults)
 
 
 def _foreign(content: Mapping[str, Any], text: Mapping[str, Any], vision: Mapping[str, Any]) -> str:
-    """What in a configuration is not CLIP as it is computed here, "" for nothing."""
+    """Return what in a configuration is not CLIP as it is computed here, or ""."""
     kind = content.get("model_type")
     if kind != "clip":
         return f"model_type is {kind!r}"
@@ -198,7 +198,7 @@ def _shape(embed_dim: int, text: Mapping[str, Any], vision: Mapping[str, Any]) -
 
 
 def _preprocess(content: Mapping[str, Any], side: int) -> Preprocess | str:
-    """How images are made, or what in it is not known here."""
+    """Return how images are made, or what in it is not known here."""
     given = {"do_resize": True, "do_center_crop": True, "do_rescale": True, "do_normalize": True, **content}
     size, crop = given.get("size", side), given.get("crop_size", side)
     squash = isinstance(size, Mapping) and "height" in size
@@ -220,14 +220,14 @@ def _preprocess(content: Mapping[str, Any], side: int) -> Preprocess | str:
 
 
 def _side(size: Any) -> int | None:
-    """The side of a square in pixels, as a number, a shortest edge, or height and width; None for anything else."""
+    """Return the side of a square in pixels (a number, a shortest edge, height and width), or None."""
     if not isinstance(size, Mapping):
         return size
     return size.get("shortest_edge", size.get("height") if size.get("height") == size.get("width") else None)
 
 
 def _download(where: Location, file: str) -> Path | None:
-    """A file of a repository, None where it has no such file. Raises ValueError or ConnectionError in one line."""
+    """Return a file of a repository, or None without it. Raises ValueError or ConnectionError in one line."""
     from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache, utils
 
     repository = where.name.removeprefix(PREFIX).partition("@")[0]

@@ -63,7 +63,7 @@ def _name(key: str) -> str:
 
 
 def _join_inputs(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Query, key and value of each attention as one tensor, where all three are there and of one shape."""
+    """Join query, key and value of each attention, where all three are there and of one shape."""
     for key in [key for key in tensors if ".self_attn.q_proj." in key]:
         parts = [key.replace("q_proj", f"{part}_proj") for part in "qkv"]
         match = _BLOCK.fullmatch(key)

@@ -58,15 +58,15 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def queries(self, x: Tensor) -> Tensor:
-        """``[..., d] -> [..., d]``."""
+        """Return queries ``[..., d]`` of normalised tokens ``[..., d]``."""
         return F.linear(x, self.in_proj_weight[: self.width], self.in_proj_bias[: self.width])
 
     def keys_values(self, x: Tensor) -> Tensor:
-        """``[..., d] -> [..., 2d]``, keys first."""
+        """Return keys and values ``[..., 2d]``, keys first, of normalised tokens ``[..., d]``."""
         return F.linear(x, self.in_proj_weight[self.width :], self.in_proj_bias[self.width :])
 
     def mix(self, q: Tensor, kv: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Softmax attention of queries ``[B, R, d]`` over keys and values ``[B, M, 2d]``; mask ``[R, M]``, True = seen.
+        """Attend with queries ``[B, R, d]`` to keys and values ``[B, M, 2d]``; mask ``[R, M]``, True = seen.
 
         Returns ``[B, R, d]``, before the output projection.
         """
@@ -75,7 +75,7 @@ class Attention(nn.Module):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 
     def mix_few(self, q: Tensor, seen: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The same for few queries ``[B, R, d]`` over tokens ``[B, M, d]`` that are not projected to keys and values.
+        """Attend with few queries ``[B, R, d]`` to tokens ``[B, M, d]`` without projecting these to keys and values.
 
         Per head, q (W_k x + b_k) = (W_k' q) x + const, and the constant falls out of the softmax; values are averaged
         before W_v is applied, not after. Cost 4 R d (d + h M) instead of 4 M d^2. Mask ``[R, M]`` or ``[B, R, M]``.
@@ -107,24 +107,24 @@ class ResidualAttentionBlock(nn.Module):
         self.ln_2 = LayerNorm(d_model)
 
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
-        """Everything after the attention: output projection, residuals, MLP. ``x`` and ``mixed`` ``[..., d]``."""
+        """Do what follows the attention: output projection, residuals, MLP. ``x`` and ``mixed`` are ``[..., d]``."""
         x = x + self.attn.out_proj(mixed)
         return x + self.feed_forward(self.ln_2(x))
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        """The MLP, ``[..., d] -> [..., d]``."""
+        """Apply the MLP, ``[..., d] -> [..., d]``."""
         c_fc, activation, c_proj = self.mlp
         if c_fc.weight.requires_grad:
             return self.mlp(x)
         quick = isinstance(activation, QuickGELU)
         return frozen_mlp(x, c_fc.weight, c_fc.bias, c_proj.weight, c_proj.bias, quick)
 
-    def keys_values(self, kv_tokens: Tensor) -> Tensor:
-        """Return keys and values of tokens ``[..., K, d] -> [..., K, 2d]``."""
-        return self.attn.keys_values(self.ln_1(kv_tokens))
+    def keys_values(self, x: Tensor) -> Tensor:
+        """Return keys and values ``[..., K, 2d]`` of tokens ``[..., K, d]``, which pass the LayerNorm here."""
+        return self.attn.keys_values(self.ln_1(x))
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries ``[B, N, d]``, and keys and values ``[B, N, 2d]``, of tokens ``[B, N, d]``.
+        """Return queries ``[B, N, d]``, and keys and values ``[B, N, 2d]``, of tokens ``[B, N, d]``.
 
         Two products, not one: the queries are kept for the backward pass, and would keep a common result alive with
         keys and values that were copied to stand beside those of ``kv_tokens``.
@@ -135,7 +135,7 @@ class ResidualAttentionBlock(nn.Module):
     def attend(
         self, x: Tensor, q: Tensor, kv: Tensor, kv_tokens: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """The layer from its projections (``project``) on: outputs of all tokens, ``[B, N, d]``."""
+        """Run the layer from its projections (``project``) on: outputs of all tokens, ``[B, N, d]``."""
         if kv_tokens is not None:
             seen = self.keys_values(kv_tokens)
             kv = torch.cat([seen.expand(kv.shape[0], *seen.shape[-2:]), kv], dim=1)
@@ -144,7 +144,7 @@ class ResidualAttentionBlock(nn.Module):
     def forward(
         self, x: Tensor, kv_tokens: Tensor | None = None, rows: Rows | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Tokens ``[B, N, d]`` to the outputs of all tokens ``[B, N, d]`` or of ``rows`` ``[B, R, d]``.
+        """Return the outputs of all tokens ``[B, N, d]``, or of ``rows`` ``[B, R, d]``.
 
         ``rows`` is a slice of the token axis, or one index per sample ``[B]`` (then R = 1); meant for a few rows.
         Columns of ``mask`` are ``kv_tokens`` followed by the tokens.
@@ -193,17 +193,17 @@ def take_rows(x: Tensor, rows: Rows) -> Tensor:
 
 
 def causal_mask(length: int, device: torch.device | str | None = None) -> Tensor:
-    """``[N, N]``, True where a token may attend: itself and what precedes it."""
+    """Return ``[N, N]``, True where a token may attend: to itself and what precedes it."""
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
 def stream_dtype(weights: torch.dtype, device: torch.device) -> torch.dtype:
-    """The dtype of hidden states between layers: float32 under autocast, else that of the linear weights."""
+    """Return the dtype of hidden states between layers: float32 under autocast, else the linear weights'."""
     has_autocast = torch.amp.is_autocast_available(device.type)
     return torch.float32 if has_autocast and torch.is_autocast_enabled(device.type) else weights
 
 
 def no_autocast(like: Tensor) -> contextlib.AbstractContextManager:
-    """A region without autocast on ``like``'s device, for features that enter a loss or a softmax."""
+    """Return a region without autocast on ``like``'s device, for features that enter a loss or a softmax."""
     kind = like.device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else contextlib.nullcontext()

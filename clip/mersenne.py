@@ -38,7 +38,7 @@ def jump(blocks: int) -> None:
 
 
 def _stream(words: np.ndarray, length: int) -> np.ndarray:
-    """The generator's words from the 624 at hand on."""
+    """Yield the generator's words from the 624 at hand on."""
     stream = np.empty(length, np.uint32)
     stream[:WORDS] = words
     lag = WORDS - MIDDLE

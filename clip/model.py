@@ -48,7 +48,7 @@ class VisionTransformer(nn.Module):
 
     @property
     def width(self) -> int:
-        """d_v."""
+        """Return d_v."""
         return self.transformer.width
 
     def embed(self, images: Tensor) -> Tensor:
@@ -64,12 +64,12 @@ class VisionTransformer(nn.Module):
         return self.ln_pre(torch.cat([cls, x], dim=1) + self.positional_embedding.to(dtype))
 
     def to_joint_space(self, tokens: Tensor) -> Tensor:
-        """Final LayerNorm and projection of outputs, never in autocast's precision: ``[..., d_v] -> [..., d]``."""
+        """Apply the final LayerNorm and projection, never in autocast's precision: ``[..., d_v] -> [..., d]``."""
         with no_autocast(tokens):
             return self.ln_post(tokens) @ self.proj
 
     def forward(self, images: Tensor) -> Tensor:
-        """Encode images ``[B, 3, H, W]``, ``[B, d]``; the last layer computes the class token's output only."""
+        """Encode images ``[B, 3, H, W]``: features ``[B, d]``. The last layer computes the class token only."""
         x = self.embed(images)
         blocks = list(self.transformer.resblocks)
         for block in blocks[:-1]:
@@ -145,7 +145,7 @@ class CLIP(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the convolution and linear weights."""
+        """Return the dtype of the convolution and linear weights."""
         return self.visual.conv1.weight.dtype
 
     def encode_image(self, image: Tensor) -> Tensor:
@@ -163,12 +163,12 @@ class CLIP(nn.Module):
         return self.token_embedding(ids).to(dtype) + self.positional_embedding[positions].to(dtype)
 
     def text_to_joint_space(self, tokens: Tensor) -> Tensor:
-        """Final LayerNorm and projection of EOT outputs, never in autocast's precision: ``[..., d_t] -> [..., d]``."""
+        """Apply the final LayerNorm and projection, never in autocast's precision: ``[..., d_t] -> [..., d]``."""
         with no_autocast(tokens):
             return self.ln_final(tokens) @ self.text_projection
 
     def encode_text(self, text: Tensor) -> Tensor:
-        """Encode token ids ``[B, 77]``: ``[B, d]``, not normalised. What follows the longest EOT is cut off."""
+        """Encode token ids ``[B, 77]``: features ``[B, d]``, not normalised. What follows all EOTs is cut off."""
         eot = text.argmax(dim=-1)
         length = int(eot.max()) + 1
         x, mask = self.embed_text(text, length), causal_mask(length, text.device)

@@ -120,7 +120,7 @@ def split(name: str) -> tuple[str, str, bool]:
 
 
 def _foreign(config: Mapping[str, Any]) -> list[str]:
-    """What in a configuration is not CLIP as it is computed here."""
+    """Return what in a configuration is not CLIP as it is computed here."""
     flat = {key: value for key, value in config.items() if key not in ("vision_cfg", "text_cfg")}
     for part in ("vision_cfg", "text_cfg"):
         flat |= {f"{part}.{key}": value for key, value in config[part].items()}

@@ -58,7 +58,7 @@ class Bottleneck(nn.Module):
 
 
 class AttentionPool2d(nn.Module):
-    """Multi-head attention in which the mean over positions asks. ``[B, C, H, W] -> [B, output_dim]``."""
+    """Multi-head attention whose one query is the mean over positions. ``[B, C, H, W] -> [B, output_dim]``."""
 
     def __init__(self, spacial_dim: int, embed_dim: int, num_heads: int, output_dim: int | None = None):
         super().__init__()
@@ -75,7 +75,7 @@ class AttentionPool2d(nn.Module):
         x = x.flatten(2).transpose(1, 2)
         x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)
         x = x + self.positional_embedding.to(x.dtype)
-        # Only the mean's output is read, so only the mean asks.
+        # Only the mean's output is read, so only the mean has a query.
         q, k, v = self.q_proj(x[:, :1]), self.k_proj(x), self.v_proj(x)
         q, k, v = (t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
         pooled = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)

@@ -85,7 +85,7 @@ def _without_prefixes(tensors: dict[str, Tensor], notes: list[str]) -> dict[str,
 
 
 def _prefix(tensors: dict[str, Tensor]) -> str:
-    """What stands before CLIP's names. Where nothing is a CLIP: before all names."""
+    """Return what stands before CLIP's names; where nothing is a CLIP, before all names."""
     ends = [match.group(1) for key in tensors if (match := re.fullmatch(rf"({_CHAIN})logit_scale", key))]
     # A tower may be compiled by itself: its name then follows the same prefix.
     places = [end for end in ends if any(key.startswith(tuple(end + tower for tower in _TOWERS)) for key in tensors)]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 
 from common import commandline
 
@@ -38,6 +39,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def export(args: argparse.Namespace) -> int:
     """Load, write, check, report."""
+    from runs.open import recorded_cfg
+
+    recorded_cfg(Path(args.model_dir))  # a folder that is no run's is told without waiting for torch
     from classify import load_classifier, names, program
 
     formats = [program.TORCH, program.ONNX] if args.format == "both" else [args.format]

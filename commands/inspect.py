@@ -68,6 +68,9 @@ def inspect(args: argparse.Namespace) -> int:
     out = Path(args.out) if args.out else folder / "inspect" / args.split
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"cannot write into {out}: it is a file")
+    from runs.open import recorded_cfg
+
+    recorded_cfg(folder)  # a folder that is no run's is told without waiting for torch
     from classify.inspect import load, observe, write
 
     with redirect_stdout(sys.stderr):  # stdout is for the results

@@ -18,6 +18,7 @@ import argparse
 import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from common import commandline
@@ -95,6 +96,10 @@ def predict(args: argparse.Namespace) -> int:
     for target in filter(None, (args.csv, args.json)):
         report.check_target(target)
     classes = names.from_options(args.classes, args.classes_file)
+    if args.model_dir:
+        from runs.open import recorded_cfg
+
+        recorded_cfg(Path(args.model_dir))  # a folder that is no run's is told without waiting for torch
     with redirect_stdout(sys.stderr):  # stdout is for the results
         classifier = load(args, classes)
     if args.max_megapixels:

@@ -73,13 +73,18 @@ def config_name(name: str) -> str:
     return _MODULES.get(name, "")
 
 
+def known_names() -> dict[str, str]:
+    """Return the registry name of every dataset by that and by its configuration's name, in lower case."""
+    return {call.lower(): registry for registry, module in _MODULES.items() for call in (registry, module)}
+
+
 def find_name(name: str) -> str:
     """Return the registry name of a dataset called by that or by its configuration's name, in any case.
 
     Raises:
         ValueError: there is none; the nearest is named.
     """
-    known = {call.lower(): registry for registry, module in _MODULES.items() for call in (registry, module)}
+    known = known_names()
     if name.lower() in known:
         return known[name.lower()]
     nearest = closest(name, known)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .shared.base import Loader
@@ -17,13 +19,18 @@ class FGVCAircraft(Loader):
     contents = "its images (the folder around them is the archive's data folder, renamed)"
 
     def read(self) -> Splits:
-        variants = [fields[0] for _, fields in read_rows(self.annotation("variants.txt"), "variant")]
-        labels = {variant: label for label, variant in enumerate(variants)}
-        parts = (self._items(f"images_variant_{part}.txt", labels) for part in Splits._fields)
-        return self.check(Splits(*parts), self.dataset_dir)
+        return self.check(read_lists(self.annotation), self.dataset_dir)
 
-    def _items(self, name: str, labels: dict[str, int]) -> list[Item]:
+
+def read_lists(path_of: Callable[[str], str]) -> Splits:
+    """Read the official lists, whose paths ``path_of`` tells by their names; ValueError for an unknown variant."""
+    variants = [fields[0] for _, fields in read_rows(path_of("variants.txt"), "variant")]
+    labels = {variant: label for label, variant in enumerate(variants)}
+
+    def items(name: str) -> list[Item]:
         return [
             Item(f"{image}.jpg", look_up(labels, variant, place), variant)
-            for place, (image, variant) in read_rows(self.annotation(name), "image variant")
+            for place, (image, variant) in read_rows(path_of(name), "image variant")
         ]
+
+    return Splits(*(items(f"images_variant_{part}.txt") for part in Splits._fields))

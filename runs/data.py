@@ -16,8 +16,8 @@ FEW_IMAGES = 30
 BACK = "put the data back as they were"
 
 
-class Sight:
-    """Sees whether the data of finished runs are those of a configuration now. Torch is not needed.
+class DataCheck:
+    """Checks whether the data of finished runs are those of a configuration now. Torch is not needed.
 
     Runs of one grid share what was seen: `seen` holds the lists by their settings.
     """
@@ -52,7 +52,7 @@ class Sight:
         return self.seen[key]
 
 
-def settle(run: record.Run, trainer: Any, cfg: Any) -> None:
+def record_data(run: record.Run, trainer: Any, cfg: Any) -> None:
     """Put the data of a trainer on the run's record, if they are those that an earlier attempt was trained on.
 
     Raises DataDiffers with the difference, for the run's folder and for the one that it resumes from.

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from common import commandline
+from common.files import lock
 from common.text import check_folder
 from runs.arguments import parse_args, rehearsal
 
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError, OSError: bad input, in one line; `runs.record.ConfigDiffers` for a folder of another run.
     """
-    from runs import engine, files, record
+    from runs import engine, record
     from runs.config import build_cfg
     from runs.plan import plan
 
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     this = plan(cfg, args)
     this.state()  # a refused run leaves no trace, so this comes before the folder is touched
     this.directory.mkdir(parents=True, exist_ok=True)
-    with files.lock(this.directory / record.LOCK):
+    with lock(this.directory / record.LOCK):
         state, note = this.state()
         if note:
             print(f"note: {note}")
@@ -124,7 +125,7 @@ def train_and_test(
     engine.ready(trainer)
     built.append(trainer)
     if not rehearsal(args):
-        data.settle(this, trainer, cfg)
+        data.record_data(this, trainer, cfg)
     for line in (remarks := engine.remarks() | data.remarks(trainer, cfg)).values():
         print(f"note: {line}")
     trainer.notes = {**getattr(trainer, "notes", {}), **remarks}

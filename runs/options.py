@@ -87,8 +87,8 @@ def refuse_two_values(
 
 
 def coerce(value: Any, default: Any, where: str) -> Any:
-    """`value` as the type of `default`: text is read as a Python literal, an int serves as a float, a list as a
-    tuple and back; nothing else changes type. Raises ValueError naming `where`, also for NaN and infinity.
+    """Return `value` as the type of `default`: text is read as a Python literal, an int serves as a float, a list
+    as a tuple and back; nothing else changes type. Raises ValueError naming `where`, also for NaN and infinity.
     """
     wanted = type(default)
     if wanted is str:

@@ -19,7 +19,7 @@ def plan(cfg: CfgNode, args: argparse.Namespace, seen: dict[str, Any] | None = N
         FileNotFoundError, ValueError: as `identify` does.
     """
     identity, defaults = identify(cfg, args), config.identity_defaults(cfg)
-    return record.Run(cfg.OUTPUT_DIR, identity, describe(cfg, args), defaults, data.Sight(cfg, seen))
+    return record.Run(cfg.OUTPUT_DIR, identity, describe(cfg, args), defaults, data.DataCheck(cfg, seen))
 
 
 def describe(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class Run:
 
 
 def tag(key: str, value: str) -> str:
-    """What a changed setting adds to a folder's name: `REP_DIM=32`, and `OPTIM.LR=0.01` where it is not a method's."""
+    """Return what a changed setting adds to a folder's name: `REP_DIM=32`, in full where it is not a method's."""
     short = key.rsplit(".", 1)[-1] if re.fullmatch(r"TRAINER\.[^.]+\.[^.]+", key) else key
     return f"{short}={re.sub(r'[^A-Za-z0-9.-]+', '_', value).strip('_')}"
 

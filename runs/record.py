@@ -81,7 +81,7 @@ class Run:
         identity: every setting that can change the result, flat; its hash tells runs apart.
         about: facts that the record repeats for its readers (method, dataset, shots, ...).
         defaults: values of keys of `identity` that a record may lack, being older than they are.
-        same_data: sees that the data of a record are still there, as `runs.data.Sight` does.
+        same_data: sees that the data of a record are still there, as `runs.data.DataCheck` does.
 
     Attributes:
         started: when the attempt at hand began, as `time.monotonic` has it; `cpu_started` likewise in processor time.

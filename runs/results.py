@@ -16,7 +16,7 @@ PREDICTIONS = "predictions.npz"
 
 
 def cost(trainer: Any, started: float) -> dict[str, Any]:
-    """Device, peak memory, number of learned values and time of a run, whatever came out of it.
+    """Return device, peak memory, number of learned values and time of a run, whatever came out of it.
 
     Args:
         started: when the attempt began, as `time.monotonic` has it. What an earlier attempt did is not counted.
@@ -31,7 +31,7 @@ def cost(trainer: Any, started: float) -> dict[str, Any]:
 
 
 def times(tally: Any, started: float, now: float) -> dict[str, Any]:
-    """Seconds of each phase, milliseconds per training image and images per second of the last test (None: none).
+    """Return seconds of each phase, ms per training image and images per second of the last test (None: none).
 
     Training is what is neither start-up nor test: fitting, building a cache and saving are part of it. `waited` is the
     part of its time, from 0 to 1, that training and the last test waited for a processor that other programs had
@@ -69,7 +69,7 @@ def save_predictions(trainer: Any, directory: Path) -> dict[str, str]:
 
 
 def learned_parameters(trainer: Any) -> int:
-    """Number of learned values, each shared one counted once."""
+    """Return the number of learned values, each shared one counted once."""
     unique = {
         id(parameter): parameter.numel()
         for name in trainer.get_model_names()
@@ -80,7 +80,7 @@ def learned_parameters(trainer: Any) -> int:
 
 
 def test_results(trainer: Any) -> dict[str, Any]:
-    """The last test's results, from the true and predicted labels that the evaluator kept.
+    """Return the last test's results, from the true and predicted labels that the evaluator kept.
 
     Returns:
         accuracy and macro_f1 in percent, unrounded (macro_f1 over the classes that occur, as Dassl has it);

@@ -96,8 +96,7 @@ class MaPLeModel(Method):
 
     def image_features(self, images: Tensor) -> Tensor:
         """Return f ``[B, d]``, of unit length."""
-        visual: Any = self.clip_model.visual
-        return ImageStart(visual, images).feature(self.prompt_learner.vision())
+        return ImageStart(self.clip_model.visual, images).feature(self.prompt_learner.vision())
 
     def ignores_checkpoint_key(self, key: str) -> bool:
         """Return True for tensors of CLIP, and for embeddings of the classes trained on."""

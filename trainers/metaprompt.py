@@ -121,8 +121,7 @@ class MetaPromptModel(Method):
 
     def image_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return F and F0 ``[B, d]``, of unit length."""
-        visual: Any = self.clip_model.visual
-        start = ImageStart(visual, images)
+        start = ImageStart(self.clip_model.visual, images)
         return start.feature(self.get_parameter(VISION).unbind()), start.frozen_feature()
 
     def scores(self, images: Tensor, class_features: tuple[Tensor, Tensor]) -> Tensor:

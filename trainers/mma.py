@@ -87,7 +87,7 @@ class MMAModel(Method):
     def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: MMASettings):
         super().__init__(clip_model)
         check_towers(settings, clip_model)
-        visual: Any = clip_model.visual
+        visual = clip_model.visual
         self.scale = settings.adapter_scale
         self.text_adapter, self.visual_adapter, self.shared_adapter = self.learned(settings, clip_model)
         text_blocks, self.image_blocks = list(clip_model.transformer.resblocks), list(visual.transformer.resblocks)
@@ -118,7 +118,7 @@ class MMAModel(Method):
 
     def image_features(self, images: Tensor) -> Tensor:
         """Return f ``[B, d]``, of unit length."""
-        visual: Any = self.clip_model.visual
+        visual = self.clip_model.visual
         with torch.no_grad():
             x = visual.embed(images)
             for block in self.image_blocks[: self.lower]:

@@ -98,13 +98,13 @@ class MMRLppModel(MMRLModel):
     @staticmethod
     def learned(settings: MMRLppSettings, clip_model: CLIP) -> tuple[Any, Any]:
         """Return what is learned, at its initial values: the space and its maps, and the projection's residual."""
-        visual: Any = clip_model.visual
+        visual = clip_model.visual
         learner = SharedLearner(settings, visual.width, clip_model.transformer.width)
         return learner, LowRank(visual.width, visual.output_dim, settings.proj_lora_dim)
 
     def rep_projection(self) -> Tensor:
         """Return CLIP's own projection plus the residual, ``[d_v, d]``."""
-        visual: Any = self.clip_model.visual
+        visual = self.clip_model.visual
         return at_least_float32(visual.proj) + self.image_encoder.A @ self.image_encoder.B
 
     def mix(self, tokens: Tensor, outputs: Tensor) -> Tensor:
@@ -195,11 +195,11 @@ class MMRLpp(CLIPTrainer):
         settings, name = self.settings, self.cfg.DATASET.NAME
         if settings.beta_at_test == "training" or self.cfg.TASK != "CD" or self.seen_classes():
             return settings.beta
-        betas = dict(settings.target_beta)
+        betas = {str(target): float(beta) for target, beta in settings.target_beta}
         if name not in betas:
             raise ValueError(
                 f"{settings.key('TARGET_BETA')} lists no beta for {name}: "
                 f"add one or set {settings.key('BETA_AT_TEST')} training"
             )
         print(f"Beta {betas[name]} of {name} (chosen on the target; {settings.beta} in training)")
-        return float(betas[name])
+        return betas[name]

@@ -93,7 +93,7 @@ class PromptSRCModel(Method):
 
     def terms(self, images: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Return the loss's terms with their weights, and the logits s ``[B, C]``."""
-        settings, start = self.settings, ImageStart(self.clip_model.visual, images)  # type: ignore[arg-type]
+        settings, start = self.settings, ImageStart(self.clip_model.visual, images)
         w, f = self.class_features(), start.feature(self._prompts(self.vision_names))
         w_0, f_0 = l2_normalize(self.teacher()), start.frozen_feature()
         logits = cosine_logits(self.clip_model, f, w)
@@ -120,8 +120,7 @@ class PromptSRCModel(Method):
 
     def image_features(self, images: Tensor) -> Tensor:
         """Return f~ ``[B, d]``, of unit length."""
-        visual: Any = self.clip_model.visual
-        return ImageStart(visual, images).feature(self._prompts(self.vision_names))
+        return ImageStart(self.clip_model.visual, images).feature(self._prompts(self.vision_names))
 
     def ignores_checkpoint_key(self, key: str) -> bool:
         """Return True for tensors of CLIP and of the teacher, and for embeddings of the classes trained on."""

@@ -78,7 +78,7 @@ class ProVPModel(Method):
 
     def terms(self, images: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Return the loss's terms, and the logits ``[B, C]``."""
-        start = ImageStart(self.clip_model.visual, images)  # type: ignore[arg-type]
+        start = ImageStart(self.clip_model.visual, images)
         f = self._feature(start)
         logits = cosine_logits(self.clip_model, f, self.text_features)
         terms = {"ce": F.cross_entropy(logits, labels)}
@@ -95,7 +95,7 @@ class ProVPModel(Method):
 
     def image_features(self, images: Tensor) -> Tensor:
         """Return f ``[B, d]``, of unit length."""
-        return self._feature(ImageStart(self.clip_model.visual, images))  # type: ignore[arg-type]
+        return self._feature(ImageStart(self.clip_model.visual, images))
 
     def _feature(self, start: ImageStart) -> Tensor:
         """Return f ``[B, d]``; all images have the same first tokens, so these are projected once."""

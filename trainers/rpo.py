@@ -77,7 +77,7 @@ class RPOModel(Method):
 
     def image_features(self, images: Tensor) -> Tensor:
         """Return f ``[B, K, d]``, each of unit length."""
-        visual: Any = self.clip_model.visual
+        visual = self.clip_model.visual
         blocks = list(visual.transformer.resblocks)
         with torch.no_grad():
             x = visual.embed(images)

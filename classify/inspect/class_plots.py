@@ -18,7 +18,7 @@ GAIN_CLASSES = 40
 
 
 def confusion_matrix(found: Observed, title: str) -> Figure:
-    """Percent of each true class (row) by predicted class; of many classes, those with the most errors."""
+    """Plot percent of each true class (row) by predicted class; of many classes, those with the most errors."""
     labels = _most_wrong(found)
     shares, others = matrix(found, labels)
     names = [short(found.classes[label]) for label in labels]
@@ -43,7 +43,7 @@ def confusion_matrix(found: Observed, title: str) -> Figure:
 
 
 def gains(rows: list[Row], title: str) -> Figure:
-    """Points of accuracy over zero-shot CLIP by class, in order; of many, the largest losses and gains."""
+    """Plot points of accuracy over zero-shot CLIP by class; of many, the largest losses and gains."""
     ordered = sorted((row for row in rows if row["gain"] is not None), key=lambda row: row["gain"])
     shown, half = ordered, GAIN_CLASSES // 2
     if len(ordered) > GAIN_CLASSES:
@@ -66,7 +66,7 @@ def gains(rows: list[Row], title: str) -> Figure:
 
 
 def _most_wrong(found: Observed) -> list[int]:
-    """All classes, or the ``MATRIX_CLASSES`` with the most errors, by label."""
+    """Return all classes, or the ``MATRIX_CLASSES`` with the most errors, by label."""
     labels = list(range(len(found.classes)))
     if len(labels) <= MATRIX_CLASSES:
         return labels

@@ -16,7 +16,7 @@ from runs.threads import choose_threads
 
 
 def open_run(folder: Path, root: str = "", epoch: int | None = None) -> Any:
-    """The trainer of a finished run, with what was learned; of a test run with the model that it tested.
+    """Return the trainer of a finished run, with what was learned; of a test run with the model that it tested.
 
     Args:
         folder: of the run: ``config.yaml``, ``record.json``, and checkpoints unless it is a test run.
@@ -51,7 +51,7 @@ def open_run(folder: Path, root: str = "", epoch: int | None = None) -> Any:
 
 
 def _build(cfg: Any) -> Any:
-    """As ``build_trainer``; weights that cannot be had are the user's to mend."""
+    """Build the trainer. Raises ValueError for weights that cannot be had, which the user can mend."""
     choose_threads(cfg.MODEL.BACKBONE.NAME, choose_device(cfg.USE_CUDA))
     try:
         return build_trainer(cfg)
@@ -60,7 +60,7 @@ def _build(cfg: Any) -> Any:
 
 
 def images_of(trainer: Any, split: str) -> list[Any]:
-    """The images of a split (test, val, train: those drawn for training). ValueError where there are none."""
+    """Return a split's images (test, val, train: those drawn for training). Raises ValueError without any."""
     dataset = trainer.dm.dataset
     items = {"test": dataset.test, "val": dataset.val, "train": dataset.train_x}[split]
     if not items:

@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def summary(found: Observed) -> Row:
-    """Images, classes, accuracy of the run and of zero-shot CLIP, and the alpha of the run's own scores."""
+    """Return counts, the accuracies of the run and of zero-shot CLIP, and the alpha of the run's own scores."""
     return {
         "images": len(found.true),
         "classes": len(found.classes),
@@ -28,7 +28,7 @@ def summary(found: Observed) -> Row:
 
 
 def per_class(found: Observed) -> list[Row]:
-    """Each class: images, how many are right, accuracy, zero-shot accuracy, gain over it; None without images."""
+    """Return for each class its images, how many are right, both accuracies, the gain; None without images."""
     totals, hits, zero = Counter(found.true), _hits(found, found.predicted), _hits(found, found.zero_shot)
     return [
         {
@@ -44,7 +44,7 @@ def per_class(found: Observed) -> list[Row]:
 
 
 def confusions(found: Observed) -> list[Row]:
-    """Pairs of true and predicted class that occur, most frequent first; share: of the true class's images."""
+    """Return the pairs of true and predicted class, most frequent first; share is of the true class's images."""
     totals = Counter(found.true)
     pairs = Counter((t, p) for t, p in zip(found.true, found.predicted, strict=True) if t != p)
     ordered = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
@@ -60,7 +60,7 @@ def confusions(found: Observed) -> list[Row]:
 
 
 def matrix(found: Observed, labels: list[int]) -> tuple[np.ndarray, bool]:
-    """Percent of each true class's images by predicted class, for the classes ``labels``.
+    """Return the percent of each true class's images by predicted class, for the classes ``labels``.
 
     Returns ``[n, n]``, or ``[n, n + 1]`` and True where images went to other classes: the last column.
     """
@@ -75,14 +75,14 @@ def matrix(found: Observed, labels: list[int]) -> tuple[np.ndarray, bool]:
 
 
 def alphas(found: Observed) -> list[Row]:
-    """Accuracy at each alpha: 1 is the class feature alone, 0 the representation feature alone."""
+    """Return the accuracy at each alpha: 1 is the class feature alone, 0 the representation feature alone."""
     total = len(found.true)
     pairs = zip(ALPHAS, found.alpha_hits, strict=True) if found.alpha_hits else ()
     return [{"alpha": alpha, "correct": hits, "accuracy": _share(hits, total)} for alpha, hits in pairs]
 
 
 def cosines(found: Observed) -> list[Row]:
-    """Per class: cosine of its own and frozen CLIP's class feature, and the mean over its images of theirs.
+    """Return for each class the cosine of its feature with frozen CLIP's, and the mean cosine of its images.
 
     One column for each of the method's image features; None where there is nothing to compare.
     """

@@ -76,7 +76,7 @@ class _Watch:
         self.frozen_classes: Tensor | None = None
 
     def look(self, images: Tensor) -> Tensor:
-        """Scores ``[B, C]``, as without a watch."""
+        """Return the scores ``[B, C]``, as without a watch."""
         scores = self.score(images)
         at_once = CPU_PASS if images.device.type == "cpu" else len(images)
         with self.trainer.autocast():
@@ -90,12 +90,12 @@ class _Watch:
         return scores
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """Unit features ``[B, d]`` of images by what they are, the method's own first."""
+        """Return unit features ``[B, d]`` of images by what they are, the method's own first."""
         own = {self.names.get(name, name): found for name, found in self.method.named_image_features(images).items()}
         return own | {FROZEN: l2_normalize(self.method.clip_model.encode_image(images))}
 
     def result(self, classes: list[str], paths: list[str]) -> Observed:
-        """What was seen, once the test is over."""
+        """Return what was seen, once the test is over."""
         evaluator, method = self.trainer.evaluator, self.method
         with torch.no_grad(), self.trainer.autocast():
             frozen = template_features(method.clip_model, classes, [template_of(self.trainer.cfg)]).cpu()

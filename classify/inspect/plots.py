@@ -38,7 +38,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[str]:
 def scatter(
     found: Observed, chosen: Chosen, flat: dict[str, np.ndarray], axes: dict[str, tuple[str, str]], title: str
 ) -> Figure:
-    """One panel per kind of feature, images ``[N, 2]`` coloured by class; open marks are wrong predictions."""
+    """Plot a panel per kind of feature, images ``[N, 2]`` coloured by class; open marks are wrong predictions."""
     with rc_context(STYLE):
         figure = Figure(figsize=(4.2 * len(flat) + 1.8, 4.4), layout="constrained")
         panels = figure.subplots(1, len(flat), squeeze=False)[0]
@@ -60,7 +60,7 @@ def scatter(
 
 
 def alpha_curve(rows: list[Row], own: float, title: str) -> Figure:
-    """Accuracy over alpha at test time; ``own`` is the one that the run's own scores amount to."""
+    """Plot accuracy over alpha at test time; ``own`` is the one that the run's own scores amount to."""
     with rc_context(STYLE):
         figure = Figure(figsize=(5, 3.4), layout="constrained")
         panel = figure.subplots()
@@ -97,5 +97,5 @@ def _legend(found: Observed, chosen: Chosen) -> list[Line2D]:
 
 
 def short(name: str, longest: int = 26) -> str:
-    """A class's name for a plot, cut where it is long."""
+    """Return a class's name for a plot, cut where it is long."""
     return name if len(name) <= longest else f"{name[: longest - 3]}..."

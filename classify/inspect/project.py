@@ -23,7 +23,7 @@ class Chosen:
 
 
 def choose(found: Observed, points: int) -> Chosen:
-    """All classes, or the ``SHOWN_CLASSES`` with the most errors; at most ``points`` of their images, evenly taken."""
+    """Return all classes, or the ``SHOWN_CLASSES`` with the most errors, and at most ``points`` of their images."""
     present = sorted(set(found.true))
     errors = Counter(t for t, p in zip(found.true, found.predicted, strict=True) if t != p)
     if len(present) > SHOWN_CLASSES:
@@ -35,7 +35,7 @@ def choose(found: Observed, points: int) -> Chosen:
 
 
 def pca(values: Any) -> tuple[np.ndarray, list[float]]:
-    """``[N, d]`` to the first two principal components ``[N, 2]``, and the share of variance of each, in percent.
+    """Return the first two principal components ``[N, 2]`` of ``[N, d]``, and their shares of variance in percent.
 
     With fewer than two images or dimensions the missing components are zero.
     """
@@ -50,7 +50,7 @@ def pca(values: Any) -> tuple[np.ndarray, list[float]]:
 
 
 def tsne(values: Any) -> np.ndarray | None:
-    """``[N, d]`` to ``[N, 2]`` by t-SNE over cosines, with a fixed seed; None for fewer than four images."""
+    """Return ``[N, 2]`` of ``[N, d]`` by t-SNE over cosines, with a fixed seed; None for fewer than four images."""
     from sklearn.manifold import TSNE
 
     count = len(values)

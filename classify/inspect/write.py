@@ -47,7 +47,7 @@ def everything(found: Observed, about: Row, folder: Path, points: int) -> tuple[
 
 
 def features(found: Observed, about: Row, folder: Path, points: int) -> list[str]:
-    """Plots of the images' features by PCA and t-SNE, and ``features.csv`` with what they show."""
+    """Write plots of the images' features by PCA and t-SNE, and ``features.csv`` with what they show."""
     chosen = project.choose(found, points)
     what = f"{about['method']}, {about['dataset']}, {about['split']}: {len(chosen.images)} of {len(found.true)} images"
     if len(chosen.classes) < len(set(found.true)):
@@ -81,7 +81,7 @@ def features(found: Observed, about: Row, folder: Path, points: int) -> list[str
 
 
 def write_csv(path: Path, rows: list[Row]) -> None:
-    """Rows with equal keys as CSV, written atomically; None is an empty cell."""
+    """Write rows with equal keys as CSV, atomically; None is an empty cell."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -90,7 +90,7 @@ def write_csv(path: Path, rows: list[Row]) -> None:
 
 
 def text(content: Row) -> str:
-    """What the terminal shows: summary, classes (the worst of many), confusions, alpha, cosines, and notes."""
+    """Return what the terminal shows: summary, classes (the worst of many), confusions, alpha, cosines, and notes."""
     run, facts, notes = content["run"], content["summary"], content["notes"]
     parts = [
         f"{run['method']} on {run['dataset']} ({run['split']}): {facts['images']} images, {facts['classes']} classes\n"
@@ -112,7 +112,7 @@ def text(content: Row) -> str:
 
 
 def _cosines(rows: list[Row]) -> str:
-    """Mean and lowest cosine of each column."""
+    """Return a table of the mean and lowest cosine of each column."""
     lines = []
     for column in [key for key in rows[0] if key != "class"]:
         values = [(row[column], row["class"]) for row in rows if row[column] is not None]

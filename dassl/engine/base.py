@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +14,14 @@ from torch import Tensor, nn
 from dassl.utils.tools import tolist_if_not
 from dassl.utils.torchtools import load_checkpoint, save_checkpoint
 
-from .resume import Preempted, Resumable
+from .resume import Resumption
 from .rolling import RollingFile
 from .tally import Tally
 
 Names = str | list[str] | None
 
 
-class TrainerBase(Resumable):
+class TrainerBase:
     """Loop over epochs around registered models.
 
     Each epoch ends by replacing `{output_dir}/resume.pth.tar`, from which a killed run continues exactly:
@@ -30,6 +31,12 @@ class TrainerBase(Resumable):
 
     start_epoch = 0
     max_epoch = 0
+    epoch = 0
+    batch_idx = 0
+    num_batches = 0
+    output_dir = ""
+    best_result: float = -math.inf
+    scaler: Any  # of trainers that have one
 
     def __init__(self) -> None:
         self._models: OrderedDict[str, nn.Module] = OrderedDict()
@@ -37,7 +44,7 @@ class TrainerBase(Resumable):
         self._scheds: OrderedDict[str, Any] = OrderedDict()
         self._writer: Any = None
         self.tally = Tally()
-        self.init_resume()
+        self.resumption = Resumption()
 
     # Models
 
@@ -97,7 +104,7 @@ class TrainerBase(Resumable):
                 self._optims[name].zero_grad()
 
     def model_backward(self, loss: Tensor) -> None:
-        """Backpropagate; FloatingPointError if the loss is not finite.
+        """Backpropagate; raises FloatingPointError if the loss is not finite.
 
         The check waits for the device, so it comes once the backward pass is queued, and before any update.
         """
@@ -154,6 +161,47 @@ class TrainerBase(Resumable):
             print(f"Load {path} to {name} (epoch={checkpoint.get('epoch')}, val_result={shown})")
             self._models[name].load_state_dict(checkpoint["state_dict"])
 
+    # Resuming
+
+    def resume_model_if_exist(self, directory: str) -> int:
+        """Continue from the rolling file in `directory`, else from its last checkpoints.
+
+        Returns the next epoch: 0 if there is neither. ValueError if the file belongs to other models or is
+        damaged, and so is the one before it.
+        """
+        return self.resumption.load(self, directory)
+
+    def save_resume_state(self, directory: str, step: int = 0) -> None:
+        """Replace the rolling file from which `resume_model_if_exist` goes on; `step`: batches done of this epoch."""
+        self.resumption.save(self, directory, step)
+
+    def request_stop(self) -> None:
+        """Stop after the training step at hand, with all saved; outside an epoch's steps at once, by Preempted.
+
+        For a signal handler. A trainer whose own `run_epoch` does not end its steps by `resumption.end_step` stops
+        after the epoch.
+        """
+        self.resumption.request_stop()
+
+    def depends_on(self) -> str:
+        """Return what else a rolling file belongs to, such as a digest of frozen weights; "" for nothing."""
+        return ""
+
+    def data_facts(self) -> dict[str, Any]:
+        """Return plain values that tell the images of this training from others; {} for nothing."""
+        return {}
+
+    def data_changes(self, told: dict[str, Any]) -> str:
+        """Return how the images differ from those of which `data_facts` told this, in one line; "" if they do not."""
+        return ""
+
+    def extra_state(self) -> dict[str, Any]:
+        """Return what else decides how training goes on, tensors and plain values, for `load_extra_state`."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take back what `extra_state` gave."""
+
     # TensorBoard
 
     def init_writer(self, log_dir: str) -> None:
@@ -189,37 +237,34 @@ class TrainerBase(Resumable):
         for epoch in range(self.start_epoch, self.max_epoch):
             self.epoch = epoch
             self.before_epoch()
-            self._in_epoch = True
+            self.resumption.in_epoch = True
             with self.tally.waiting["training"].watch():
                 self.run_epoch()
-            self._in_epoch = False
+            self.resumption.in_epoch = False
             self.after_epoch()
-            if self.output_dir and self._models:
-                self.save_resume_state(self.output_dir)
-            if self._stop_requested:
-                raise Preempted
+            self.resumption.end_epoch(self)
         self.after_train()
         if self.output_dir:
             RollingFile(self.output_dir).remove()
 
     def before_train(self) -> None:
-        """Hook."""
+        """Prepare for training (a hook)."""
 
     def after_train(self) -> None:
-        """Hook."""
+        """Do what follows training (a hook)."""
 
     def before_epoch(self) -> None:
-        """Hook."""
+        """Prepare for an epoch (a hook)."""
 
     def after_epoch(self) -> None:
-        """Hook."""
+        """Do what follows an epoch (a hook)."""
 
     def run_epoch(self) -> None:
         """Train for one epoch."""
         raise NotImplementedError
 
     def test(self, split: str | None = None) -> float:
-        """Evaluate; return the first result."""
+        """Evaluate on a split, and return the first result."""
         raise NotImplementedError
 
     def parse_batch_train(self, batch: Any) -> Any:

@@ -234,14 +234,14 @@ class TrainerX(SimpleTrainer):
         """Train on all batches of `train_loader_x` once."""
         self.set_model_mode("train")
         self.num_batches = len(self.train_loader_x)
-        (batches,), done = self.open_streams(self.train_loader_x)
+        (batches,), done = self.resumption.open_streams(self.train_loader_x)
         log = _EpochLog(self)
         for batch_idx, batch in enumerate(batches, start=done):
             self.batch_idx = batch_idx
             log.loaded()
             self.tally.trained(batch)
             log.stepped(self.forward_backward(batch))
-            self.end_step(self.cfg.TRAIN.RESUME_FREQ)
+            self.resumption.end_step(self, self.cfg.TRAIN.RESUME_FREQ)
 
     def prograd_backward_and_update(
         self, loss_a: Tensor, loss_b: Tensor, lambda_: float = 1, names: str | list[str] | None = None
@@ -269,7 +269,9 @@ class TrainerXU(SimpleTrainer):
             raise ValueError(f"trainer {type(self).__name__} needs unlabelled images, but the dataset has no train_u")
         self.set_model_mode("train")
         self.num_batches = self._count_batches(len(self.train_loader_x), len(self.train_loader_u))
-        (batches_x, batches_u), done = self.open_streams(self.train_loader_x, self.train_loader_u, endless=True)
+        (batches_x, batches_u), done = self.resumption.open_streams(
+            self.train_loader_x, self.train_loader_u, endless=True
+        )
         log = _EpochLog(self)
         for batch_idx in range(done, self.num_batches):
             self.batch_idx = batch_idx
@@ -277,7 +279,7 @@ class TrainerXU(SimpleTrainer):
             log.loaded()
             self.tally.trained(batch_x)
             log.stepped(self.forward_backward(batch_x, batch_u))
-            self.end_step(self.cfg.TRAIN.RESUME_FREQ)
+            self.resumption.end_step(self, self.cfg.TRAIN.RESUME_FREQ)
 
     def _count_batches(self, labelled: int, unlabelled: int) -> int:
         counts = {"train_x": labelled, "train_u": unlabelled, "smaller_one": min(labelled, unlabelled)}

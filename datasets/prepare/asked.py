@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasets import _MODULES, OWN
+from common.names import closest
+from datasets import OWN, known_names
 from datasets.prepare.sources import Entry, Source, Table
 
 if TYPE_CHECKING:  # what fetches and verifies is imported where it is used: a wrong name is told at once
@@ -56,7 +56,7 @@ class Weights:
         return []
 
     def verify(self) -> list[Problem]:
-        """What is wrong with the file."""
+        """List what is wrong with the file."""
         from datasets.prepare.checks import mismatch
         from datasets.prepare.verify import Problem
 
@@ -69,22 +69,22 @@ class Weights:
 
 
 def look_up(name: str, table: Table) -> Entry | Weights:
-    """The dataset or weights called so; ValueError with the nearest name otherwise."""
+    """Return the dataset or weights called so; ValueError with the nearest name otherwise."""
     if name.startswith(WEIGHTS) and name.removeprefix(WEIGHTS) in table.weights:
         return Weights(name, table.weights[name.removeprefix(WEIGHTS)])
-    known = {call.lower(): registry for registry, module in _MODULES.items() for call in (registry, module)}
+    known = known_names()
     if known.get(name.lower()) in OWN:
         raise ValueError(f"{name} is your own data: there is nothing to fetch or to compare it with")
     if name.lower() in known:
         return table.datasets[known[name.lower()]]
     called = {**known, **{f"{WEIGHTS}{model}".lower(): f"{WEIGHTS}{model}" for model in table.weights}}
-    nearest = difflib.get_close_matches(name.lower(), called, n=1)
-    hint = f"did you mean {called[nearest[0]]}? " if nearest else ""
+    nearest = closest(name, called)
+    hint = f"did you mean {nearest[0]}? " if nearest else ""
     raise ValueError(f"there is no dataset {name!r}: {hint}python mmrl.py prepare --list shows all names")
 
 
 def assign(archives: Sequence[Path], wanted: Sequence[Entry | Weights]) -> dict[str, list[Path]]:
-    """The user's archives by dataset.
+    """Return the user's archives by dataset.
 
     Raises:
         FileNotFoundError: there is no such file.

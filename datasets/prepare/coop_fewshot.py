@@ -40,7 +40,7 @@ def import_pickles(files: Sequence[str], dataset: str, root: str, named: tuple[i
 def plan(
     files: Sequence[str], name: str, root: str, named: tuple[int, int] | None
 ) -> list[tuple[str, Any, Splits, int, int]]:
-    """Each pickle with the dataset, its full lists, shots and seed.
+    """Return each pickle with the dataset, its full lists, shots and seed.
 
     Raises:
         FileNotFoundError: the dataset or all pickles are missing.
@@ -69,7 +69,7 @@ def plan(
 
 
 def prepare(file: str, dataset: Any, full: Splits, shots: int, seed: int) -> tuple[str, Any, list[dict[str, Any]]]:
-    """Path, header and records of the file to write.
+    """Return path, header and records of the file to write.
 
     Raises:
         FileNotFoundError: there is no such pickle.
@@ -88,7 +88,7 @@ def prepare(file: str, dataset: Any, full: Splits, shots: int, seed: int) -> tup
 
 
 def settings(dataset: str, root: str) -> Any:
-    """What a loader reads of a run's configuration, for all images of a dataset.
+    """Return what a loader reads of a run's configuration, for all images of a dataset.
 
     Raises:
         FileNotFoundError: a YAML file that is not there.
@@ -106,7 +106,7 @@ def settings(dataset: str, root: str) -> Any:
 
 
 def dataset_node(path: str) -> dict[str, str]:
-    """What a YAML file says under DATASET; ValueError if that is not a dataset's name and other text."""
+    """Read what a YAML file says under DATASET; ValueError if that is not a dataset's name and other text."""
     try:
         content = yaml.safe_load(Path(path).read_bytes())
     except yaml.YAMLError as error:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import WRITTEN, load
-from ..shared.files import Item, Splits, read_rows, read_split
+from ..fgvc_aircraft import read_lists
+from ..shared.files import Splits, read_split
 from ..shared.folders import is_system_name
 from . import checks
 from .sources import Entry, Table
@@ -104,15 +105,10 @@ class _Check:
     def aircraft(self) -> None:
         """Check the official lists."""
         try:
-            variants = [variant for _, (variant,) in read_rows(str(self.folder / "variants.txt"), "variant")]
-            parts = []
-            for part in Splits._fields:
-                rows = read_rows(str(self.folder / f"images_variant_{part}.txt"), "image variant")
-                parts.append([Item(f"{i}.jpg", variants.index(name), name) for _, (i, name) in rows])
+            splits = read_lists(lambda name: str(self.folder / name))
         except ValueError as error:
             self.add(str(error), f"move the lists in {self.folder} away and {self.again}")
             return
-        splits = Splits(*parts)
         self.lists(splits, "images_variant_*.txt", f"move them away and {self.again}")
         self.listed(splits)
 

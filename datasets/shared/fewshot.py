@@ -39,7 +39,7 @@ class Damaged(ValueError):
 
 @dataclass(frozen=True)
 class Belonging:
-    """What a few-shot split belongs to. ``images`` is the image root in the dataset's folder, ``""`` if the same."""
+    """What a few-shot split belongs to. ``images`` is the image root in the dataset's folder, or ``""``."""
 
     dataset: str
     shots: int

@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from runs import config, execute, record
+from runs import config, execute, record, scripts
 from runs.arguments import parse_args
 from runs.environment import PROJECT
 from runs.grid import cluster
@@ -46,9 +46,8 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         ValueError, FileNotFoundError: bad input, in one line.
     """
-    folders = Folders(
-        args.root or os.environ.get("DATA") or "data/", args.output or os.environ.get("OUTPUT") or "output"
-    )
+    data, output = scripts.folders(os.environ)
+    folders = Folders(args.root or data, args.output or output)
     runs = expand(grids_of(args))
     part = part_of(args.shard, os.environ)
     if part:

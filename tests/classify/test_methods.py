@@ -7,11 +7,12 @@ import torch
 
 import trainers
 from classify import load_classifier
-from tests.classify.conftest import BASE, CONFIGS, NEW, evaluation, trained
+from tests.calls import CONFIGS
+from tests.classify.conftest import BASE, NEW, evaluation, trained
 from tests.often import some_often
 
 # Shown how few-shot learning goes on, not how well: seconds, not minutes.
-QUICK = ["OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "2", "DATASET.SUBSAMPLE_CLASSES", "base"]
+QUICK = ["OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "2", "DATASET.SUBSAMPLE_CLASSES", "base", "TEST.NO_TEST", "True"]
 ONLY_TRAINED = {"LinearProbe"}  # these cannot score other classes, and say so
 
 

@@ -9,7 +9,7 @@ from classify import load_classifier
 from tests.classify.conftest import BASE, NEW, evaluation, trained
 from tests.often import some_often
 
-QUICK = ["OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "2", "DATASET.SUBSAMPLE_CLASSES", "base"]
+QUICK = ["OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "2", "DATASET.SUBSAMPLE_CLASSES", "base", "TEST.NO_TEST", "True"]
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_the_generator_stands_where_building_leaves_it(width, layers, text_width
 
 
 @pytest.mark.parametrize("before", [0, 5, 624])
-@pytest.mark.parametrize("count", [0, 1, 623, 624, 625, 65536, 200_001, 40_000_001])
+@pytest.mark.parametrize("count", [0, 1, 623, 624, 625, 65536, 200_001, 5_000_001])
 def test_advance_leaves_out_so_many_numbers(before, count, monkeypatch):
     """By drawing them, and by a jump."""
 

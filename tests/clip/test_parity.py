@@ -77,6 +77,7 @@ def test_heads_of_other_widths():
     compare(OpenClip(32, TINY_TOWERS["ViT"] | {"head_width": 32}, text, quick_gelu=True), Computation(True, 32, 24))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ViT-B-16-quickgelu", "RN50-quickgelu"])
 def test_full_size(name):
     torch.manual_seed(0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import struct
 import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -214,10 +213,10 @@ def test_more_pixels_than_allowed_name_file_and_setting(tmp_path, monkeypatch):
         read_image(small, Reading(max_megapixels=0.001))
 
 
-def test_no_warning_besides():
+def test_no_warning_besides(python):
     code = "import sys; from dassl.data.check import fault, Reading; print(fault(sys.argv[1], Reading()))"
-    words = [sys.executable, "-c", code, str(CASES / "two_hundred_megapixels.png")]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    words = [python, "-c", code, str(CASES / "two_hundred_megapixels.png")]
+    done = subprocess.run(words, cwd=CASES.parents[2], capture_output=True, text=True, check=True)
     assert "it has 200.0 megapixels" in done.stdout and done.stderr == ""
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
@@ -40,8 +36,7 @@ def test_what_is_added_to_the_default_configuration_is_in_each_copy(monkeypatch:
 
 
 def test_names_that_are_slow_to_import_wait() -> None:
-    code = "import sys, dassl.engine; sys.exit(bool({'sklearn', 'tensorboard'} & set(sys.modules)))"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    """They are not imported with dassl.engine (tests/clip/test_tokenizer.py), and are there when they are asked for."""
     assert SummaryWriter.__name__ == "SummaryWriter"
 
 

@@ -58,17 +58,15 @@ def touch():
 
 
 @pytest.fixture(scope="session")
-def make_tree(tmp_path_factory):
+def make_tree(shared):
     """``make_tree(name, root)``: images and original annotations of a tiny dataset; a drawn one is drawn once."""
-    drawn = tmp_path_factory.mktemp("drawn")
 
     def make(name, root):
         if not name.startswith("Drawn"):
             return TREES[name](Path(root))
-        folder = datasets.load(name).folder
-        if not (drawn / folder).is_dir():
-            datasets.load(name).write_once(str(drawn / folder))
-        shutil.copytree(drawn / folder, Path(root) / folder, dirs_exist_ok=True)
+        loader = datasets.load(name)
+        drawn = shared(loader.folder, lambda root: loader.write_once(str(root / "drawn")))
+        shutil.copytree(drawn / "drawn", Path(root) / loader.folder, dirs_exist_ok=True)
 
     return make
 

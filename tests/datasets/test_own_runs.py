@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
-import train
 from commands import predict
 from common.text import unescape
 from datasets.digits import CLASSES, write_images
 from datasets.shared import fewshot
+from tests import calls
+from tests.calls import CONFIGS
 
-CONFIGS = Path(train.__file__).parent / "configs"
 TEMPLATE = "a photo of the digit {}."
 
 
@@ -33,25 +31,12 @@ def own(tmp_path_factory):
 
 
 @pytest.fixture
-def run(own, monkeypatch, capsys):
+def run(own, capsys):
     """``run(output, *words)``: train.py's record and log, with the copied configuration unless another is named."""
 
     def call(output, *words, config=own / "mydigits.yaml", method="MMRL"):
-        named = {
-            "--root": own / "data",
-            "--output-dir": own / output,
-            "--seed": 1,
-            "--trainer": method,
-            "--dataset-config-file": config,
-            "--config-file": CONFIGS / f"trainers/{method}/embedded.yaml",
-        }
-        line = [word for pair in named.items() for word in map(str, pair)]
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", ["train.py", *line, *map(str, words)])
-            patch.setattr(sys, "stdout", sys.stdout)
-            patch.setattr(sys, "stderr", sys.stderr)
-            status = train.main()
-        assert status == 0, capsys.readouterr().err
+        line = calls.words(own / "data", own / output, *map(str, words), method=method, dataset=config)
+        assert calls.call(line) == 0, capsys.readouterr().err
         return json.loads((own / output / "record.json").read_text()), (own / output / "log.txt").read_text()
 
     return call

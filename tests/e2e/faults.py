@@ -19,7 +19,7 @@ import train
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    "tests.e2e.faults trainers.mmrl datasets.digits runs.results sklearn.metrics open_clip tensorboard".split()
+    "tests.e2e.faults trainers.mmrl datasets.own.imagefolder runs.results sklearn.metrics open_clip tensorboard".split()
 )
 
 Fault = Callable[[], None]

@@ -10,42 +10,24 @@ from pathlib import Path
 import pytest
 import torch
 
-import train
 from common import files
 from runs import record
+from tests import calls
+from tests.calls import CONFIGS
 from tests.e2e import bad_inputs, mishaps
 from tests.e2e.bad_inputs import QUICK
 from tests.e2e.mishaps import ROOT
-
-CONFIGS = ROOT / "configs"
 
 
 class User:
     """One user's folders, and train.py called in them."""
 
-    def __init__(self, data: Path, run: Path, monkeypatch, capsys) -> None:
-        self.data, self.run = data, run
-        self.monkeypatch, self.capsys = monkeypatch, capsys
-
-    def words(self, *options: str, dataset: str = "digits", method: str = "MMRL") -> list[str]:
-        named = {
-            "--root": self.data,
-            "--output-dir": self.run,
-            "--seed": 1,
-            "--trainer": method,
-            "--dataset-config-file": CONFIGS / f"datasets/{dataset}.yaml",
-            "--config-file": CONFIGS / f"trainers/{method}/embedded.yaml",
-        }
-        first = [word for pair in named.items() for word in map(str, pair)]
-        return [*first, *options]
+    def __init__(self, data: Path, run: Path, capsys) -> None:
+        self.data, self.run, self.capsys = data, run, capsys
 
     def train(self, *options: str, **names: str) -> tuple[int, str]:
         """Exit status and what stands on stderr."""
-        with self.monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", ["train.py", *self.words(*options, **names)])
-            patch.setattr(sys, "stdout", sys.stdout)  # undone at the end: the run's log takes these over
-            patch.setattr(sys, "stderr", sys.stderr)
-            status = train.main()
+        status = calls.call(calls.words(self.data, self.run, *options, **names))
         return status, self.capsys.readouterr().err
 
     def error(self, *options: str, **names: str) -> str:
@@ -56,13 +38,13 @@ class User:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("data")
+def data(digits_root) -> Path:
+    return digits_root
 
 
 @pytest.fixture
-def user(tmp_path, data, monkeypatch, capsys) -> User:
-    return User(data, tmp_path / "run", monkeypatch, capsys)
+def user(tmp_path, data, capsys) -> User:
+    return User(data, tmp_path / "run", capsys)
 
 
 def test_a_missing_root(user, tmp_path):
@@ -82,11 +64,7 @@ def test_a_wrong_name_leaves_no_trace(user):
 def finished(tmp_path_factory, data) -> Path:
     """A finished run."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "stdout", sys.stdout)
-        patch.setattr(sys, "stderr", sys.stderr)
-        patch.setattr(sys, "argv", ["train.py", *User(data, folder, None, None).words(*QUICK)])
-        assert train.main() == 0
+    assert calls.call(calls.words(data, folder, *QUICK)) == 0
     return folder
 
 

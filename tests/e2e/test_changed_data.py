@@ -3,62 +3,45 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
-import train
-from datasets.digits import CLASSES, write_images
+from datasets.digits import CLASSES, Digits
 from runs import record
+from tests import calls
 
-CONFIGS = Path(train.__file__).parent / "configs"
 CASES = Path(__file__).parents[1] / "data/cases"
 QUICK = ("OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "2")
 REMEDY = "put the data back as they were, choose another output folder, or remove this one"
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("digits")
-    write_images(str(folder))
-    return folder
+def digits(digits_root) -> Path:
+    return digits_root / "digits" / Digits.images
 
 
 class User:
     """Images in ``data/mine`` under a folder, and train.py called on them."""
 
-    def __init__(self, folder: Path, monkeypatch, capsys) -> None:
-        self.folder, self.mine = folder, folder / "data/mine"
-        self.monkeypatch, self.capsys = monkeypatch, capsys
+    def __init__(self, folder: Path, capsys) -> None:
+        self.folder, self.mine, self.capsys = folder, folder / "data/mine", capsys
 
     def train(
         self, output: str, *options: str, loader: str = "imagefolder", method: str = "MMRL"
     ) -> tuple[int, str, str]:
         """Exit status, and what stands on stdout and on stderr."""
-        named = {
-            "--root": self.folder / "data",
-            "--output-dir": self.folder / output,
-            "--seed": 1,
-            "--trainer": method,
-            "--dataset-config-file": CONFIGS / f"datasets/{loader}.yaml",
-            "--config-file": CONFIGS / f"trainers/{method}/embedded.yaml",
-        }
-        words = [word for pair in named.items() for word in map(str, pair)]
-        with self.monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", ["train.py", *words, *options, "DATASET.FOLDER", "mine"])
-            patch.setattr(sys, "stdout", sys.stdout)  # undone at the end: the run's log takes these over
-            patch.setattr(sys, "stderr", sys.stderr)
-            status = train.main()
-        return status, *self.capsys.readouterr()
+        options = (*options, "DATASET.FOLDER", "mine")
+        words = calls.words(self.folder / "data", self.folder / output, *options, method=method, dataset=loader)
+        return calls.call(words), *self.capsys.readouterr()
 
     def record(self, output: str) -> dict:
         return record.read(self.folder / output)
 
 
 @pytest.fixture
-def user(tmp_path, monkeypatch, capsys, digits) -> User:
-    user = User(tmp_path, monkeypatch, capsys)
+def user(tmp_path, capsys, digits) -> User:
+    user = User(tmp_path, capsys)
     user.mine.mkdir(parents=True)
     return user
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,9 @@ SCRIPT = Path(train.__file__).parent / "scripts/compare.sh"
 
 
 @pytest.fixture
-def compare(tmp_path):
+def compare(tmp_path, python):
     (tmp_path / "data").mkdir()
-    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "TO": "ZeroshotCLIP"}
+    environment = {**os.environ, "PYTHON": python, "OMP_NUM_THREADS": "1", "TO": "ZeroshotCLIP"}
     environment |= {"DATA": "data", "OUTPUT": "runs"}  # relative to where the user stands
 
     def run(*words):

@@ -24,14 +24,14 @@ TRAIN, TEST = "b2n/base2new_train.sh", "b2n/base2new_test.sh"
 class Place:
     """A user's folders of data and runs, and a shell in them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, python: str) -> None:
         self.data, self.output = folder / "data", folder / "output"
         self.data.mkdir()
         self.environment = {
             **os.environ,
             "DATA": str(self.data),
             "OUTPUT": str(self.output),
-            "PYTHON": sys.executable,
+            "PYTHON": python,
             "OMP_NUM_THREADS": "1",
         }
 
@@ -50,7 +50,7 @@ class Place:
         return process.returncode, out, err
 
     def python(self, *words: str) -> tuple[int, str, str]:
-        done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run([self.environment["PYTHON"], *words], cwd=ROOT, capture_output=True, text=True)
         return done.returncode, done.stdout, done.stderr
 
     def folder(self, half: str, seed: int = 1) -> Path:
@@ -61,8 +61,8 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Place:
-    return Place(tmp_path_factory.mktemp("user"))
+def place(tmp_path_factory, python) -> Place:
+    return Place(tmp_path_factory.mktemp("user"), python)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_an_option_against_the_scripts_own_arguments_is_refused(option, line, pl
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(trained, tmp_path):
     """SIGKILL after the first of two epochs; the resumed run learns bit for bit what an uninterrupted one does."""
-    killed = Place(tmp_path)
+    killed = Place(tmp_path, sys.executable)
     options = [*SHORT, "TRAIN.PRINT_FREQ", "1"]
     folder = killed.folder("train_base")
     process = killed.start(TRAIN, "digits", "1", *options)

@@ -15,12 +15,11 @@ from pathlib import Path
 
 import pytest
 
-import train
 from runs import record
+from tests import calls
 from tests.e2e import faults
 from trainers.shared import checkpoints
 
-CONFIGS = Path(train.__file__).parent / "configs"
 METHOD = "MultiModalRepresentationLearner"
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and processes of POSIX")
@@ -29,25 +28,20 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and processes o
 class Place:
     """A folder of runs of one short configuration, and the run that nothing happened to."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "data").mkdir()
+    def __init__(self, folder: Path, digits: Path) -> None:
+        self.folder, self.data = folder, folder / "data"
+        for name in ("zero", "one", "two", "three"):
+            (self.data / "mine" / name).mkdir(parents=True)
+            for image in sorted((digits / name).iterdir())[:16]:
+                shutil.copy(image, self.data / "mine" / name)
         status, _, err = faults.run(self.words(folder / "whole"), folder / "whole.says", faults.slow_disk)
         assert status == 0, err
         self.seconds = 0.5 + json.loads((folder / "whole/record.json").read_text())["wall_seconds"]
 
     def words(self, run: Path, *options: str) -> list[str]:
-        named = {
-            "--root": self.folder / "data",
-            "--output-dir": run,
-            "--seed": 1,
-            "--trainer": "MMRL",
-            "--dataset-config-file": CONFIGS / "datasets/digits.yaml",
-            "--config-file": CONFIGS / "trainers/MMRL/embedded.yaml",
-        }
-        first = [word for pair in named.items() for word in map(str, pair)]
-        short = ["DATASET.NUM_SHOTS", "2", "DATASET.SUBSAMPLE_CLASSES", "base", "OPTIM.MAX_EPOCH", "3"]
-        return [*first, *short, "TEST.FINAL_MODEL", "best_val", "TRAIN.RESUME_FREQ", "1", *options]
+        short = "DATASET.FOLDER mine DATASET.NUM_SHOTS 4 DATASET.SUBSAMPLE_CLASSES base OPTIM.MAX_EPOCH 3".split()
+        short += "TEST.FINAL_MODEL best_val TRAIN.RESUME_FREQ 1".split()
+        return calls.words(self.data, run, *short, *options, dataset="imagefolder")
 
     def result(self, run: str | Path) -> tuple:
         """Everything that must be equal to the last bit."""
@@ -76,8 +70,8 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Place:
-    return Place(tmp_path_factory.mktemp("survival"))
+def place(tmp_path_factory, digits_root) -> Place:
+    return Place(tmp_path_factory.mktemp("survival"), digits_root / "digits/images")
 
 
 def test_killed_three_times(place):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from commands.grid import add_cluster_arguments
 from runs.grid import cluster
 from runs.grid.expand import Grid, expand
 from runs.grid.pool import Folders, Program
@@ -26,7 +27,7 @@ def launch(tmp_path, fake_train, monkeypatch):
 
     def run(grids, *words, keep_going=True):
         parser = argparse.ArgumentParser()
-        cluster.add_arguments(parser)
+        add_cluster_arguments(parser)
         args = parser.parse_args(words)
         args.jobs, args.keep_going = None, keep_going
         found, runs = {}, expand(grids)

@@ -7,7 +7,6 @@ import csv
 import re
 import shutil
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,9 +19,15 @@ ROOT = Path(entry.__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def report(*words: object) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, str(ROOT / "mmrl.py"), "report", *map(str, words)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=300)
+@pytest.fixture
+def report(python):
+    """``report(*words)``: what a call of mmrl.py report comes to."""
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        line = [python, str(ROOT / "mmrl.py"), "report", *map(str, words)]
+        return subprocess.run(line, capture_output=True, text=True, timeout=300)
+
+    return run
 
 
 @pytest.fixture
@@ -40,7 +45,7 @@ def filled(runs):
     return runs
 
 
-def test_it_writes_every_file_and_says_what_is_missing(filled, tmp_path):
+def test_it_writes_every_file_says_what_is_missing_and_does_so_again(report, filled, tmp_path):
     done = report(filled.output, "--out", tmp_path / "out", "--paper", "--seeds", 1, 2)
     assert done.returncode == 0, done.stderr
     out = tmp_path / "out"
@@ -67,6 +72,11 @@ def test_it_writes_every_file_and_says_what_is_missing(filled, tmp_path):
     assert links and all((out / link).is_file() for link in links)
     with (out / "tables/runs.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 22
+    assert report(filled.output, "--out", tmp_path / "again", "--paper", "--seeds", 1, 2).returncode == 0
+    files = [path.relative_to(out) for path in out.rglob("*") if path.is_file()]
+    assert len(files) > 20 and all(
+        (out / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files
+    )
 
 
 PLOTS = (
@@ -77,29 +87,23 @@ PLOTS = (
 )
 
 
-def test_a_second_report_has_the_same_bytes(filled, tmp_path):
-    for name in ("a", "b"):
-        assert report(filled.output, "--out", tmp_path / name).returncode == 0
-    files = [path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()]
-    assert len(files) > 20
-    assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files)
-
-
-def test_damaged_files_are_named_counted_and_skipped(filled, tmp_path):
-    folder = filled.add("fewshot", "eurosat", "all", 50.0)
+def test_damaged_files_are_named_counted_and_skipped(report, runs, tmp_path):
+    runs.pair("dtd", 80.0, 60.0)
+    folder = runs.add("fewshot", "eurosat", "all", 50.0)
     (folder / record.RECORD).write_text("{ not JSON")
     (tmp_path / "output/elsewhere").mkdir()
     (tmp_path / "output/elsewhere/log.txt").write_text("nothing\n")
-    done = report(filled.output, "--out", tmp_path / "out")
+    done = report(runs.output, "--out", tmp_path / "out")
     assert done.returncode == 1 and "2 files damaged and skipped" in done.stdout
     lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert len(lines) == 2 and str(folder / record.RECORD) in lines[1] and "log.txt holds no result" in lines[0]
     assert str(folder) in (tmp_path / "out/report.md").read_text()
 
 
-def test_mixed_settings_are_refused_with_the_difference_and_status_1(filled, tmp_path):
-    filled.add("fewshot", "dtd", "all", 50.0, seed=3, shots=1, hidden={"OPTIM.LR": 0.5})
-    done = report(filled.output, "--out", tmp_path / "out")
+def test_mixed_settings_are_refused_with_the_difference_and_status_1(report, runs, tmp_path):
+    runs.add("fewshot", "dtd", "all", 50.0, seed=1, shots=1)
+    runs.add("fewshot", "dtd", "all", 50.0, seed=3, shots=1, hidden={"OPTIM.LR": 0.5})
+    done = report(runs.output, "--out", tmp_path / "out")
     assert done.returncode == 1 and "OPTIM.LR: 0.001 -> 0.5" in done.stderr
     assert "(mixed settings!)" in (tmp_path / "out/tables/few_shot_vit_b_16.md").read_text()
 
@@ -131,7 +135,7 @@ def test_a_folder_without_runs_is_one_line(tmp_path, name, capsys):
     assert printed.startswith(f"error: {why}") and printed.count("\n") == 1
 
 
-def test_a_report_onto_a_file_is_one_line(filled, tmp_path):
+def test_a_report_onto_a_file_is_one_line(report, filled, tmp_path):
     (tmp_path / "out").write_text("mine")
     done = report(filled.output, "--out", tmp_path / "out")
     assert done.returncode == 1 and done.stderr == f"error: cannot write into {tmp_path / 'out'}: it is a file\n"

@@ -1,4 +1,4 @@
-"""What every method file resolves to on every data set, pinned as digests in tests/data/resolved.json.
+"""What every method file resolves to on every data set, pinned as digests in tests/data/resolved/.
 
 python -m tests.runs.resolved                      pin anew, after a change that is meant to change settings
 python -m tests.runs.resolved CoOp/rn50 eurosat    print one configuration, to compare before and after a change
@@ -17,7 +17,7 @@ from runs import config
 ROOT = Path(__file__).resolve().parents[2]
 TRAINERS = ROOT / "configs/trainers"
 BASES = TRAINERS / "_base"
-PINNED = ROOT / "tests/data/resolved.json"
+PINNED = ROOT / "tests/data/resolved"
 
 
 def method_files() -> list[Path]:
@@ -53,17 +53,24 @@ def digest(name: str, dataset: str) -> str:
 
 def pinned() -> dict[str, dict[str, str]]:
     """Return the pinned digests by method file and data set."""
-    rows = json.loads(PINNED.read_text(encoding="utf-8"))
-    names = rows.pop("data sets").split()
-    return {name: dict(zip(names, row.split(), strict=True)) for name, row in rows.items()}
+    found = {}
+    for path in sorted(PINNED.glob("*.json")):
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        names = rows.pop("data sets").split()
+        found |= {f"{path.stem}/{cfg}": dict(zip(names, row.split(), strict=True)) for cfg, row in rows.items()}
+    return found
 
 
 def pin() -> None:
-    """Write the digests of all method files on all data sets."""
-    rows = {"data sets": " ".join(dataset_names())}
-    for name in map(name_of, method_files()):
-        rows[name] = " ".join(digest(name, dataset) for dataset in dataset_names())
-    PINNED.write_text(json.dumps(rows, indent=0, allow_nan=False) + "\n", encoding="utf-8")
+    """Write the digests of all method files on all data sets, one file a method."""
+    PINNED.mkdir(exist_ok=True)
+    rows: dict[str, dict[str, str]] = {}
+    for path in method_files():
+        row = rows.setdefault(path.parent.name, {"data sets": " ".join(dataset_names())})
+        row[path.stem] = " ".join(digest(name_of(path), dataset) for dataset in dataset_names())
+    for method, content in rows.items():
+        text = json.dumps(content, indent=0, allow_nan=False)
+        (PINNED / f"{method}.json").write_text(f"{text}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def trained(root, tmp_path):
 
 def test_the_same_images_under_another_root_are_the_same_data(root, trained, tmp_path):
     shutil.copytree(root, tmp_path / "elsewhere")
-    assert data.Sight(settings_of(tmp_path / "elsewhere", "base"))(trained.folder, trained.record) == ""
+    assert data.DataCheck(settings_of(tmp_path / "elsewhere", "base"))(trained.folder, trained.record) == ""
     for subset in ("base", "new", "all"):
         assert trained.test(settings_of(tmp_path / "elsewhere", subset)).root == str(tmp_path / "elsewhere/mine")
 
@@ -125,7 +125,7 @@ def test_a_change_is_refused_with_the_difference(change, root, trained):
     act(root / "mine", path)
     cfg = settings_of(root, "base")
     with pytest.raises(record.DataDiffers) as caught:
-        data.Sight(cfg)(trained.folder, trained.record)
+        data.DataCheck(cfg)(trained.folder, trained.record)
     text = str(caught.value)
     assert text.startswith(f"{trained.folder} holds a run on other data: ") and said.format(path=path) in text
     assert text.endswith("; put the data back as they were, choose another output folder, or remove this one")
@@ -138,7 +138,7 @@ def test_the_difference_without_the_lists_is_told_by_counts(root, trained):
     (root / "mine" / first_of(trained)).unlink()
     (trained.folder / lists.FILE).unlink()
     with pytest.raises(record.DataDiffers, match=r"another (train|test|val) list \(then \d+ images, now \d+\)"):
-        data.Sight(settings_of(root, "base"))(trained.folder, trained.record)
+        data.DataCheck(settings_of(root, "base"))(trained.folder, trained.record)
 
 
 def test_two_folders_more_make_no_trained_class_new(root, trained):
@@ -176,14 +176,14 @@ def test_a_cross_dataset_target_may_share_classes_but_no_image(root, trained, tm
 
 
 def test_older_records_and_missing_roots_are_said(root, trained):
-    sight = data.Sight(settings_of(root / "gone", "base"))
-    assert "cannot be compared" in sight(trained.folder, {}) and "is not there" in sight(trained.folder, trained.record)
+    check = data.DataCheck(settings_of(root / "gone", "base"))
+    assert "cannot be compared" in check(trained.folder, {}) and "is not there" in check(trained.folder, trained.record)
 
 
 def test_data_that_cannot_be_read_any_more_differ(root, trained):
     shutil.rmtree(root / "mine")
     with pytest.raises(record.DataDiffers, match="is finished, and its data have changed since: ImageFolder"):
-        data.Sight(settings_of(root, "base"))(trained.folder, trained.record)
+        data.DataCheck(settings_of(root, "base"))(trained.folder, trained.record)
 
 
 OPERATIONS = ("add", "remove", "rename", "relabel", "replace", "add class", "remove class", "nothing")
@@ -233,7 +233,7 @@ def test_any_change_is_the_same_data_or_refused(tmp_path, names, seed, shots):
         now = lists.lists_of(ImageFolder(settings_of(root, "base", shots=shots)))
     except (ValueError, OSError):  # too small a class, or too few of them
         with pytest.raises(record.DataDiffers):
-            data.Sight(settings_of(root, "base", shots=shots))(trained.folder, trained.record)
+            data.DataCheck(settings_of(root, "base", shots=shots))(trained.folder, trained.record)
         return
     difference = lists.difference(told, trained.lists.facts, now)
     same = now == trained.lists

@@ -16,9 +16,9 @@ import yaml
 import train
 from dassl.engine.trainer import choose_device
 from runs import config, plan, record
+from tests import calls
 from trainers.mmrl import MMRL
 
-CONFIGS = Path(train.__file__).parent / "configs"
 ABOUT = (
     "method dataset dataset_config protocol subsample shots seed split mode model_dir source source_config backbone "
     "settings versions commit device run_id attempts started finished config_hash config_file config status"
@@ -32,23 +32,13 @@ QUICK = ["OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "2", "DATASET.SUBSAMPLE_CL
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("data")
-
-
-def words(data: Path, folder: Path, *more: str) -> list[str]:
-    start = ["--root", str(data), "--output-dir", str(folder), "--seed", "1", "--trainer", "MMRL"]
-    start += ["--dataset-config-file", str(CONFIGS / "datasets/digits.yaml")]
-    return [*start, "--config-file", str(CONFIGS / "trainers/MMRL/embedded.yaml"), *more]
+def data(digits_root) -> Path:
+    return digits_root
 
 
 def call(data: Path, folder: Path, *more: str) -> tuple[int, dict]:
     """Exit status of train.py, and the record that it leaves."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["train.py", *words(data, folder, *more)])
-        patch.setattr(sys, "stdout", sys.stdout)  # undone at the end: the run's log takes these over
-        patch.setattr(sys, "stderr", sys.stderr)
-        status = train.main()
+    status = calls.call(calls.words(data, folder, *more))
     content = record.read(folder)
     assert content is not None
     return status, content
@@ -115,10 +105,10 @@ def test_its_configuration_is_resolved_and_its_hash_is_of_that(finished, data, t
     written = yaml.safe_load((folder / "config.yaml").read_text())
     assert written["OPTIM"]["MAX_EPOCH"] == content["config"]["OPTIM.MAX_EPOCH"] == 1
     assert content["config_hash"] == record.digest(content["config"])
-    args = train.parse_args(words(data, tmp_path / "elsewhere", *QUICK, "base"))
+    args = train.parse_args(calls.words(data, tmp_path / "elsewhere", *QUICK, "base"))
     again = plan.identify(config.build_cfg(args), args)
     assert record.digest(json.loads(json.dumps(again))) == content["config_hash"]  # wherever it lies
-    args = train.parse_args(words(data, folder, *QUICK, "base", "OPTIM.LR", "0.5"))
+    args = train.parse_args(calls.words(data, folder, *QUICK, "base", "OPTIM.LR", "0.5"))
     assert record.digest(json.loads(json.dumps(plan.identify(config.build_cfg(args), args)))) != content["config_hash"]
 
 

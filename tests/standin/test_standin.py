@@ -113,8 +113,8 @@ def public(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("data")
+def data(digits_root) -> Path:
+    return digits_root
 
 
 def compare(found: dict[str, Any], method: str, data: Path, output: Path) -> None:
@@ -124,31 +124,31 @@ def compare(found: dict[str, Any], method: str, data: Path, output: Path) -> Non
     assert [name for name, file in found["files"].items() if file] == ["dassl"]  # nothing of ours
 
 
-def test_methods_train_and_test_on_the_public_dassl_as_on_ours(public, data, tmp_path, monkeypatch):
+def test_methods_train_and_test_on_the_public_dassl_as_on_ours(python, public, data, tmp_path, monkeypatch):
     """The losses of all steps, the accuracies and the learned tensors are equal to the last bit."""
     monkeypatch.chdir(ROOT)
     drive.datasets.load_all()
-    found = workplace.drive(public, data, *QUICK)
+    found = workplace.drive(python, public, data, *QUICK)
     for method in QUICK:
         compare(found, method, data, tmp_path)
 
 
 @pytest.mark.slow
-def test_the_other_methods_do_so_too(public, data, tmp_path, monkeypatch):
+def test_the_other_methods_do_so_too(python, public, data, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     drive.datasets.load_all()
     others = [method for method in trainers.METHODS if method not in QUICK]
-    found = workplace.drive(public, data, *others)
+    found = workplace.drive(python, public, data, *others)
     for method in others:
         compare(found, method, data, tmp_path)
 
 
-def test_train_py_runs_on_the_public_dassl_and_says_what_is_lost(public, data):
+def test_train_py_runs_on_the_public_dassl_and_says_what_is_lost(python, public, data):
     words = (
         f"train.py --root {data} --output-dir run --seed 1 --trainer MMRL --config-file "
         f"configs/trainers/MMRL/embedded.yaml --dataset-config-file configs/datasets/digits.yaml {FEW}"
     )
-    done = workplace.run(public, *words.split())
+    done = workplace.run(python, public, *words.split())
     assert done.returncode == 0, done.stderr
     log = (public / "run/log.txt").read_text()
     assert log.count(LOST) == 1 and "* accuracy: " in log and "epoch [1/1] batch [2/2] time " in log
@@ -159,7 +159,7 @@ def test_train_py_runs_on_the_public_dassl_and_says_what_is_lost(public, data):
 
 
 @pytest.mark.slow
-def test_own_data_are_not_read_otherwise_in_silence(public, data, tmp_path):
+def test_own_data_are_not_read_otherwise_in_silence(python, public, data, tmp_path):
     for part in ("one", "two"):
         (tmp_path / part).mkdir()
         for number in range(6):
@@ -169,19 +169,19 @@ def test_own_data_are_not_read_otherwise_in_silence(public, data, tmp_path):
         "--dataset-config-file configs/datasets/imagefolder.yaml "
         f"--config-file configs/trainers/ZeroshotCLIP/embedded.yaml DATASET.FOLDER {tmp_path}"
     ).split()
-    refused = workplace.run(public, *words)
+    refused = workplace.run(python, public, *words)
     assert refused.returncode == 1 and refused.stderr.startswith("error: INPUT.READ upright needs this project's Dassl")
     assert not (public / "own").exists()
-    done = workplace.run(public, *words, "INPUT.READ", "stored")
+    done = workplace.run(python, public, *words, "INPUT.READ", "stored")
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
-def test_every_loader_reads_its_data_on_the_public_dassl(public):
+def test_every_loader_reads_its_data_on_the_public_dassl(python, public):
     """The data sets' own tests, in the folder with the stand-in."""
     for name in ("datasets", "data"):
         shutil.copytree(ROOT / "tests" / name, public / "tests" / name)
     shutil.copy(ROOT / "tests/conftest.py", public / "tests")
     tests = [f"tests/datasets/test_{name}.py" for name in ("loaders", "own_forms", "sampling")]
-    done = workplace.run(public, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
+    done = workplace.run(python, public, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
     assert done.returncode == 0, done.stdout

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +32,15 @@ def install_public(folder: Path) -> Path:
     return folder
 
 
-def run(folder: Path, *arguments: Any) -> subprocess.CompletedProcess[str]:
-    """Run a script there."""
+def run(python: str, folder: Path, *arguments: Any) -> subprocess.CompletedProcess[str]:
+    """Run a script there, with the command `python`."""
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, *map(str, arguments)]
+    command = [python, *map(str, arguments)]
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
 
 
-def drive(folder: Path, data: Path, *methods: str) -> dict[str, Any]:
+def drive(python: str, folder: Path, data: Path, *methods: str) -> dict[str, Any]:
     """What `drive.py` finds there, with the file of each module that has Dassl in its name."""
-    done = run(folder, "drive.py", data, folder / "output", *methods)
+    done = run(python, folder, "drive.py", data, folder / "output", *methods)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

@@ -24,9 +24,9 @@ def toy_clip(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def data_root(tmp_path_factory):
-    """A dataset root in which Digits writes itself once."""
-    return tmp_path_factory.mktemp("data")
+def data_root(digits_root):
+    """A dataset root with Digits."""
+    return digits_root
 
 
 def toy_settings(method):

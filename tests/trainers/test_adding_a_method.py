@@ -33,7 +33,7 @@ def blocks() -> dict[str, str]:
     for place, language, code in re.findall(
         r"(?:^([^\n]*:)\n\n)?^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE
     ):
-        named = re.search(r"`(\S+\.\S+)`", place)
+        named = re.search(r"`(\S+/\S+)`", place)
         found[named.group(1) if named else f"{language} block"] = code
     return found
 

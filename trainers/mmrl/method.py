@@ -8,7 +8,7 @@ Facts of the authors' release where the paper is silent (registered name, state-
 per tower is drawn and copied to every layer; the representation projection starts at N(0, 1/d_v), not at CLIP's own;
 logits are scaled by the literal 100. The release mixes logits (FUSION logits), the paper probabilities (FUSION probs).
 
-TRAINER.MMRL.VARIANT and REGULARIZER select the ablations of Tables 4 and 9 (``mmrl_variants``, docs/ablations.md).
+TRAINER.MMRL.VARIANT and REGULARIZER select the ablations of Tables 4 and 9 (``variants.py``, docs/ablations.md).
 
 Shapes: B images, C classes, K tokens, M patches, d_v, d_t tower widths, d joint width.
 """
@@ -70,7 +70,7 @@ class MMRLModel(Method):
         super().__init__(clip_model)
         check_towers(settings, clip_model)
         self.settings, self.both = settings, settings.both_score(both)
-        visual: Any = clip_model.visual
+        visual = clip_model.visual
         self.representation_learner, self.image_encoder = self.learned(settings, clip_model)
         image_blocks, text_blocks = list(visual.transformer.resblocks), list(clip_model.transformer.resblocks)
         lower, text_lower = settings.lower(len(image_blocks)), settings.lower(len(text_blocks))
@@ -85,7 +85,7 @@ class MMRLModel(Method):
     @staticmethod
     def learned(settings: Any, clip_model: CLIP) -> tuple[Any, Any]:
         """Return what is learned, at its initial values: the space and its maps, and the projection of f_r or None."""
-        visual: Any = clip_model.visual
+        visual = clip_model.visual
         learner = learner_of(settings, visual.width, clip_model.transformer.width)
         if settings.variant == "wo_V":
             return learner, None
@@ -221,7 +221,7 @@ class MMRLModel(Method):
 
     def _read_rep(self, tokens: Tensor) -> Tensor:
         """Return f_r ``[B, d]`` from the outputs of the representation tokens ``[B, K, d_v]``."""
-        visual: Any = self.clip_model.visual
+        visual = self.clip_model.visual
         with no_autocast(tokens):
             return l2_normalize(at_least_float32(visual.ln_post(tokens).mean(dim=1)) @ self.rep_projection())
 

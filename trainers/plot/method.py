@@ -5,7 +5,7 @@ optimal transport: S [M, N] holds the cosines of views and prompts, T is the ent
 (Sinkhorn, without gradient), and an image scores exp(logit_scale) sum(T * S) for a class. Both are four by default.
 
 Facts of the release: a view's tokens stand at the image sequence's end, without a position, before the first LayerNorm.
-The prompts' contexts start from the first N of a data set's four phrases (``plot_phrases.py``); n, the length of all,
+The prompts' contexts start from the first N of a data set's four phrases (``phrases.py``); n, the length of all,
 is the word count of the first. A longer phrase keeps its last words as they are; a shorter one takes the first token of
 the class name into its context (ImageNet's third). Sinkhorn stops once the mean change over all pairs of the batch is
 below ``THRESH``, so scores depend, slightly, on what else is in the batch.
@@ -244,9 +244,8 @@ class PLOT(CLIPTrainer):
         cfg.TRAINER.PLOTPP.MODEL_UPD, cfg.TRAINER.PLOTPP.TRADE_OFF = "vision", True
         cfg.freeze()
         print("First stage: the view tokens alone")
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # the second stage goes on alike, whether the first was done before or not
+        # The second stage goes on alike, whether the first was done before or not.
+        with torch.random.fork_rng(devices=[]):
             if cfg.SEED >= 0:
                 set_random_seed(cfg.SEED)
             stage = build_trainer(cfg)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,11 @@ def _with_bases(path: str, above: list[str]) -> list[tuple[str, dict[str, Any]]]
     return [*found, (path, content)]
 
 
+@lru_cache(maxsize=256)  # a grid reads a file once for each of its runs
+def _parse(content: bytes) -> Any:
+    return yaml.safe_load(content)  # with a mark UTF-16 is read too
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML mapping as it stands. Raises FileNotFoundError or ValueError naming the file."""
     path = Path(path)
@@ -53,7 +60,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         beside = [file.name for file in path.parent.glob("*.yaml")]
         raise FileNotFoundError(f"no configuration file {path}; {suggest(path.name, beside)}")
     try:
-        tree = yaml.safe_load(path.read_bytes())  # with a mark UTF-16 is read too
+        tree = copy.deepcopy(_parse(path.read_bytes()))
     except (yaml.YAMLError, ValueError, LookupError, TypeError) as error:  # a bad scalar raises what it likes
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if tree is None:

@@ -1,6 +1,6 @@
 """Tip-Adapter's cache of few-shot images beside frozen CLIP, fixed or learned, and the search for its two numbers.
 
-What the method is, and what of it is the paper's or the release's, stands in ``tipadapter.py``.
+What the method is, and what of it is the paper's or the release's, stands in ``method.py``.
 
 Shapes: B images, N images in the cache, C classes, d joint width.
 """

@@ -16,11 +16,6 @@ QUICK = ["OPTIM.MAX_EPOCH", "2", "DATASET.NUM_SHOTS", "4"]
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture(scope="session")
 def base_run(tmp_path_factory, data) -> Path:
     """MMRL on the base classes."""
     folder = tmp_path_factory.mktemp("runs") / "base"
@@ -33,6 +28,19 @@ def new_run(tmp_path_factory, data, base_run) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "new"
     words = ["--eval-only", "--model-dir", str(base_run), *QUICK, "DATASET.SUBSAMPLE_CLASSES", "new"]
     return trained("MMRL", folder, data, *words)
+
+
+@pytest.fixture
+def no_figures(monkeypatch) -> None:
+    """Figures are made, but their files stay empty: rendering takes most of an inspection's time."""
+
+    def save(figure, folder, name):
+        names = [f"{name}.png", f"{name}.svg"]
+        for file in names:
+            (folder / file).touch()
+        return names
+
+    monkeypatch.setattr("classify.inspect.plots.save", save)
 
 
 def unit(*rows: list[float]) -> torch.Tensor:

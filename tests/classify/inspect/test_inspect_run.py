@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -30,11 +28,10 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_finished_run(base_run, tmp_path):
+def test_a_finished_run(base_run, tmp_path, python):
     """A process of its own, elsewhere: the tables, the plots, the summary."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(PROJECT / "mmrl.py"), "inspect", str(base_run)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    command = [python, str(PROJECT / "mmrl.py"), "inspect", str(base_run)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     content = record.read(base_run)
     out = base_run / "inspect/test"
@@ -52,8 +49,8 @@ def test_a_finished_run(base_run, tmp_path):
     assert len(rows(out / "features.csv")) == 271 and len(rows(out / "alpha.csv")) == 21
 
 
-def test_a_test_run_leads_to_its_model(new_run, call):
-    status, out, err = call(inspect, new_run)
+def test_a_test_run_leads_to_its_model(new_run, call, no_figures):
+    status, out, err = call(inspect, new_run, "--points", "20")
     assert status == 0, err
     content = record.read(new_run)
     assert f"accuracy {content['accuracy']:.2f}%" in out and "the run's scores: 1)" in out
@@ -71,9 +68,9 @@ def test_other_images_and_another_folder(base_run, call, tmp_path):
     assert not (base_run / "inspect/train").exists()
 
 
-def test_a_run_that_learned_nothing(data, tmp_path, call):
+def test_a_run_that_learned_nothing(data, tmp_path, call, no_figures):
     folder = trained("ZeroshotCLIP", tmp_path / "zero", data, *QUICK, "DATASET.SUBSAMPLE_CLASSES", "new")
-    status, out, err = call(inspect, folder)
+    status, out, err = call(inspect, folder, "--points", "20")
     assert status == 0, err
     assert "note: every prediction is that of zero-shot CLIP: there is no gain to show\n" in out
     assert "note: ZeroshotCLIP has no representation feature, so no alpha to change\n" in out
@@ -101,13 +98,13 @@ def test_folders_that_are_no_runs(call, tmp_path):
     assert refused(call, tmp_path) == f"error: {tmp_path} is no run's folder: there is no config.yaml in it"
 
 
-def test_a_run_that_is_not_finished(call, copy):
+def test_a_run_that_is_not_finished(call, copy, no_figures):
     content = record.read(copy)
     record.write(copy, {**content, "status": "running"})
     line = refused(call, copy)
     assert line.startswith(f"error: the run in {copy} is not finished (its record says running): run it to its end")
     assert not (copy / "inspect").exists()
-    assert call(inspect, copy, "--load-epoch", "2")[0] == 0
+    assert call(inspect, copy, "--load-epoch", "2", "--points", "20")[0] == 0
 
 
 def test_damage_is_named(call, copy):
