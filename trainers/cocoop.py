@@ -88,15 +88,20 @@ class CoCoOp(CLIPTrainer):
     registered_name = "prompt_learner"
 
     @classmethod
+    def context_of(cls, cfg: Any) -> Context:
+        """Return what is learned: a vector for each of CTX_INIT's words, or N_CTX of them."""
+        settings = cls.settings_of(cfg)
+        return Context.of(settings.words, settings.n_ctx)
+
+    @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> CoCoOpModel:
         """Return the model over these classes."""
-        settings = cls.settings_of(cfg)
-        return CoCoOpModel(clip_model, classnames, Context.of(settings.words, settings.n_ctx))
+        return CoCoOpModel(clip_model, classnames, cls.context_of(cfg))
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:
         """Yield a CLIP; the vectors where no words are given; the network."""
         yield from a_clip(model)
-        yield from words_or(model, "ctx", cls.settings_of(cfg).words, INIT_STD, cls.official_dtype(cfg))
+        yield from words_or(model, "ctx", cls.context_of(cfg).words, INIT_STD, cls.official_dtype(cfg))
         for name in ("meta_net.linear1", "meta_net.linear2"):
             yield from one_linear(model, name)
