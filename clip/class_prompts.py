@@ -72,11 +72,7 @@ class ClassPrompts:
         return len(self.ids) - self.prefix
 
     def embed(self, clip_model: CLIP) -> Tensor:
-<<<<<<< HEAD
         """Return the first layer's input ``[1, P + T, d]``: frozen token embeddings plus positional embeddings."""
-=======
-        """Return the first layer's input, ``[1, P + T, d]``: frozen token embeddings plus positional embeddings."""
->>>>>>> h-common
         return clip_model.embed_tokens(self.ids, self.positions)[None]
 
     def layer(
@@ -87,11 +83,7 @@ class ClassPrompts:
         kv_tokens_at: int = 1,
         last: bool = False,
     ) -> Tensor:
-<<<<<<< HEAD
         """Return a layer's outputs ``[B, P + T, d]``, or with ``last`` those of EOT alone, ``[B, C, d]``.
-=======
-        """Compute one layer's outputs ``[B, P + T, d]``, or with ``last`` those of the EOTs alone, ``[B, C, d]``.
->>>>>>> h-common
 
         ``kv_tokens`` ``[K, d]`` or ``[B, K, d]`` stand before prefix token ``kv_tokens_at``: that token and all later
         ones attend to them. P is read off ``x``, so a caller may lengthen the prefix (learned tokens) between layers.
@@ -121,11 +113,7 @@ class ClassPrompts:
         kv_tokens_at: int = 1,
         last: bool = False,
     ) -> Tensor:
-<<<<<<< HEAD
         """Run several layers, the i-th with ``kv_tokens[i]``; with ``last`` the final one gives ``[B, C, d]``."""
-=======
-        """Compute several layers, the i-th with ``kv_tokens[i]``; with ``last`` the final one gives ``[B, C, d]``."""
->>>>>>> h-common
         blocks = list(blocks)
         for i, block in enumerate(blocks):
             beside = kv_tokens[i] if kv_tokens is not None else None
@@ -133,11 +121,7 @@ class ClassPrompts:
         return x
 
     def keys_values(self, blocks: Iterable[ResidualAttentionBlock], x: Tensor) -> list[Tensor]:
-<<<<<<< HEAD
         """Return what readers see in each layer, ``[B, P + T, 2d]``, for the first layer's input ``x``."""
-=======
-        """Return what readers (``run_readers``) see in each layer, ``[B, P + T, 2d]``; ``x`` enters the first."""
->>>>>>> h-common
         found, blocks = [], list(blocks)
         for block, following in zip(blocks, [*blocks[1:], None], strict=True):
             found.append(block.keys_values(x))
@@ -145,11 +129,7 @@ class ClassPrompts:
         return found
 
     def run_readers(self, blocks: Iterable[ResidualAttentionBlock], readers: Tensor, seen: Sequence[Tensor]) -> Tensor:
-<<<<<<< HEAD
         """Run readers ``[R, d]``, which all classes share at first, through several layers: ``[C, R, d]``.
-=======
-        """Take readers ``[R, d]``, at first equal for all classes, through several layers: ``[C, R, d]``.
->>>>>>> h-common
 
         They see every token of their class, neither themselves nor one another, and no token sees them: ``seen[i]``
         ``[1, P + T, 2d]`` are the i-th layer's keys and values (``keys_values``), which do not depend on readers.
@@ -171,11 +151,7 @@ class ClassPrompts:
         return [g.unpad(_attend(attn, g.pad(q), g.pad(kv), shared, g.causal)) for g, q, kv in parts]
 
     def _eot_attention(self, attn: Attention, q: Tensor, kv: Tensor, shared: Tensor) -> Tensor:
-<<<<<<< HEAD
         """Attend with one query per class, sorted, ``[B, C, d]``, to what is shared and the class's own."""
-=======
-        """Attend with one query per class, sorted: ``[B, C, d]``."""
->>>>>>> h-common
         tokens, classes = [g.tokens for g in self.groups], [g.classes for g in self.groups]
         parts = zip(self.groups, q.split(classes, dim=1), kv.split(tokens, dim=1), strict=True)
         mixed = [_attend(attn, q[:, :, None], g.pad(kv), shared, g.own).squeeze(2) for g, q, kv in parts]
@@ -207,19 +183,11 @@ class _Group:
         self.causal = causal_mask(self.longest, device)  # [S, S]
 
     def pad(self, x: Tensor) -> Tensor:
-<<<<<<< HEAD
         """Pad ``[B, tokens, d]`` to ``[B, G, S, d]``."""
         return (x if self.even else x.index_select(1, self.padded)).unflatten(1, (self.classes, self.longest))
 
     def unpad(self, x: Tensor) -> Tensor:
         """Take the padding of ``[B, G, S, d]`` away: ``[B, tokens, d]``."""
-=======
-        """Lay the group's classes side by side, padded: ``[B, tokens, d] -> [B, G, S, d]``."""
-        return (x if self.even else x.index_select(1, self.padded)).unflatten(1, (self.classes, self.longest))
-
-    def unpad(self, x: Tensor) -> Tensor:
-        """Lay the group's classes end to end, without padding: ``[B, G, S, d] -> [B, tokens, d]``."""
->>>>>>> h-common
         return x.flatten(1, 2) if self.even else x.flatten(1, 2).index_select(1, self.flat)
 
 

@@ -58,19 +58,11 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def queries(self, x: Tensor) -> Tensor:
-<<<<<<< HEAD
         """Return queries ``[..., d]`` of normalised tokens ``[..., d]``."""
         return F.linear(x, self.in_proj_weight[: self.width], self.in_proj_bias[: self.width])
 
     def keys_values(self, x: Tensor) -> Tensor:
         """Return keys and values ``[..., 2d]``, keys first, of normalised tokens ``[..., d]``."""
-=======
-        """Project normed tokens to queries, ``[..., d] -> [..., d]``."""
-        return F.linear(x, self.in_proj_weight[: self.width], self.in_proj_bias[: self.width])
-
-    def keys_values(self, x: Tensor) -> Tensor:
-        """Project normed tokens to keys and values, keys first, ``[..., d] -> [..., 2d]``."""
->>>>>>> h-common
         return F.linear(x, self.in_proj_weight[self.width :], self.in_proj_bias[self.width :])
 
     def mix(self, q: Tensor, kv: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -115,20 +107,12 @@ class ResidualAttentionBlock(nn.Module):
         self.ln_2 = LayerNorm(d_model)
 
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
-<<<<<<< HEAD
         """Do what follows the attention: output projection, residuals, MLP. ``x`` and ``mixed`` are ``[..., d]``."""
-=======
-        """Compute what follows the attention: output projection, residuals, MLP. ``x`` and ``mixed`` ``[..., d]``."""
->>>>>>> h-common
         x = x + self.attn.out_proj(mixed)
         return x + self.feed_forward(self.ln_2(x))
 
     def feed_forward(self, x: Tensor) -> Tensor:
-<<<<<<< HEAD
         """Apply the MLP, ``[..., d] -> [..., d]``."""
-=======
-        """Compute the MLP, ``[..., d] -> [..., d]``."""
->>>>>>> h-common
         c_fc, activation, c_proj = self.mlp
         if c_fc.weight.requires_grad:
             return self.mlp(x)
@@ -151,11 +135,7 @@ class ResidualAttentionBlock(nn.Module):
     def attend(
         self, x: Tensor, q: Tensor, kv: Tensor, kv_tokens: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-<<<<<<< HEAD
         """Run the layer from its projections (``project``) on: outputs of all tokens, ``[B, N, d]``."""
-=======
-        """Compute the layer from its projections (``project``) on: outputs of all tokens, ``[B, N, d]``."""
->>>>>>> h-common
         if kv_tokens is not None:
             seen = self.keys_values(kv_tokens)
             kv = torch.cat([seen.expand(kv.shape[0], *seen.shape[-2:]), kv], dim=1)
@@ -164,11 +144,7 @@ class ResidualAttentionBlock(nn.Module):
     def forward(
         self, x: Tensor, kv_tokens: Tensor | None = None, rows: Rows | None = None, mask: Tensor | None = None
     ) -> Tensor:
-<<<<<<< HEAD
         """Return the outputs of all tokens ``[B, N, d]``, or of ``rows`` ``[B, R, d]``.
-=======
-        """Turn tokens ``[B, N, d]`` into the outputs of all of them ``[B, N, d]`` or of ``rows`` ``[B, R, d]``.
->>>>>>> h-common
 
         ``rows`` is a slice of the token axis, or one index per sample ``[B]`` (then R = 1); meant for a few rows.
         Columns of ``mask`` are ``kv_tokens`` followed by the tokens.
@@ -217,29 +193,17 @@ def take_rows(x: Tensor, rows: Rows) -> Tensor:
 
 
 def causal_mask(length: int, device: torch.device | str | None = None) -> Tensor:
-<<<<<<< HEAD
     """Return ``[N, N]``, True where a token may attend: to itself and what precedes it."""
-=======
-    """Make a mask ``[N, N]``, True where a token may attend: itself and what precedes it."""
->>>>>>> h-common
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
 def stream_dtype(weights: torch.dtype, device: torch.device) -> torch.dtype:
-<<<<<<< HEAD
     """Return the dtype of hidden states between layers: float32 under autocast, else the linear weights'."""
-=======
-    """Return the dtype of hidden states between layers: float32 under autocast, else that of the linear weights."""
->>>>>>> h-common
     has_autocast = torch.amp.is_autocast_available(device.type)
     return torch.float32 if has_autocast and torch.is_autocast_enabled(device.type) else weights
 
 
 def no_autocast(like: Tensor) -> contextlib.AbstractContextManager:
-<<<<<<< HEAD
     """Return a region without autocast on ``like``'s device, for features that enter a loss or a softmax."""
-=======
-    """Enter a region without autocast on ``like``'s device, for features that enter a loss or a softmax."""
->>>>>>> h-common
     kind = like.device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else contextlib.nullcontext()

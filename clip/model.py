@@ -64,11 +64,7 @@ class VisionTransformer(nn.Module):
         return self.ln_pre(torch.cat([cls, x], dim=1) + self.positional_embedding.to(dtype))
 
     def to_joint_space(self, tokens: Tensor) -> Tensor:
-<<<<<<< HEAD
         """Apply the final LayerNorm and projection, never in autocast's precision: ``[..., d_v] -> [..., d]``."""
-=======
-        """Project outputs after the final LayerNorm, never in autocast's precision: ``[..., d_v] -> [..., d]``."""
->>>>>>> h-common
         with no_autocast(tokens):
             return self.ln_post(tokens) @ self.proj
 
@@ -167,11 +163,7 @@ class CLIP(nn.Module):
         return self.token_embedding(ids).to(dtype) + self.positional_embedding[positions].to(dtype)
 
     def text_to_joint_space(self, tokens: Tensor) -> Tensor:
-<<<<<<< HEAD
         """Apply the final LayerNorm and projection, never in autocast's precision: ``[..., d_t] -> [..., d]``."""
-=======
-        """Project EOT outputs after the final LayerNorm, never in autocast's precision: ``[..., d_t] -> [..., d]``."""
->>>>>>> h-common
         with no_autocast(tokens):
             return self.ln_final(tokens) @ self.text_projection
 
