@@ -12,7 +12,7 @@ from reference import Reference
 from trainers.shared.cosine import l2_normalize
 from trainers.shared.templates import template_of
 
-from .shared.numbers import Numbers
+from .shared.numbers import WithImages
 from .shared.official import BASE, JOINT, Command, Official
 from .shared.plain import Learned, Plain, Weights, token_ids
 
@@ -41,14 +41,13 @@ def plain(weights: Weights, names: list[str], cfg: Any) -> PlainCLIPAdapter:
     return PlainCLIPAdapter(weights, token_ids(weights, template_of(cfg), names), cfg.TRAINER.CLIPADAPTER.RATIO)
 
 
-class Golden(Numbers):
+class Golden(WithImages):
     """Image features, adapted and as frozen CLIP has them."""
 
     def before(self) -> dict[str, Tensor]:
         """What the model gives before training."""
-        raw = self.model.image_features(self.images)
-        found = {"image_features_clip": l2_normalize(raw), "image_features_clip_raw": raw}
-        return super().before() | found | {"image_features": self.model.adapted(raw)}
+        raw = self.model.features(self.images)
+        return super().before() | {"image_features_clip": l2_normalize(raw), "image_features_clip_raw": raw}
 
 
 LEARNED = {"fc.0.weight": (8, JOINT), "fc.2.weight": (JOINT, 8)}

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reference import Reference
+from trainers.shared.context import Context
 
 from . import coop
 from .shared.official import BASE, JOINT, TEXT, Command, Official, around, linear
@@ -35,7 +36,8 @@ class PlainCoCoOp(coop.PlainCoOp):
 
 def plain(weights: Weights, names: list[str], cfg: Any) -> PlainCoCoOp:
     """Build the equations."""
-    return PlainCoCoOp(weights, *coop.prompts_of(weights, names, cfg))
+    node = cfg.TRAINER.COCOOP
+    return PlainCoCoOp(weights, *coop.prompts_of(weights, names, Context.of(node.CTX_INIT, node.N_CTX)))
 
 
 def draw(pick: Any, vision: int, text: int) -> dict[str, Any]:

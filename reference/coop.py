@@ -67,14 +67,15 @@ def context_of(cfg: Any) -> Context:
     return trainers.load(cfg.TRAINER.NAME).context_of(cfg)
 
 
-def prompts_of(weights: Weights, names: list[str], cfg: Any) -> tuple[Tensor, list[int]]:
+def prompts_of(weights: Weights, names: list[str], context: Context) -> tuple[Tensor, list[int]]:
     """Return token ids [C, 77] of the prompts with a context, and the names' lengths in tokens."""
-    return token_ids(weights, f"{context_of(cfg).text} {{}}.", names), name_lengths(names)
+    return token_ids(weights, f"{context.text} {{}}.", names), name_lengths(names)
 
 
 def plain(weights: Weights, names: list[str], cfg: Any) -> PlainCoOp:
     """Build the equations."""
-    return PlainCoOp(weights, *prompts_of(weights, names, cfg), context_of(cfg).position)
+    context = context_of(cfg)
+    return PlainCoOp(weights, *prompts_of(weights, names, context), context.position)
 
 
 def draw(pick: Any, vision: int, text: int) -> dict[str, Any]:

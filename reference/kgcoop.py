@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import trainers
 from reference import Reference
+from trainers.kgcoop import TEMPLATES
 from trainers.shared.cosine import cosine_distance
+from trainers.shared.templates import template_of
 
 from . import coop
 from .shared.clip import PlainCLIP
@@ -44,9 +45,9 @@ class PlainKgCoOp(coop.PlainCoOp):
 
 def plain(weights: Weights, names: list[str], cfg: Any) -> PlainKgCoOp:
     """Build the equations."""
-    template = token_ids(weights, trainers.load("KgCoOp").template_of(cfg), names)
-    position, weight = coop.context_of(cfg).position, cfg.TRAINER.COOP.W
-    return PlainKgCoOp(weights, *coop.prompts_of(weights, names, cfg), template, weight, position)
+    template, context = token_ids(weights, template_of(cfg, TEMPLATES), names), coop.context_of(cfg)
+    prompts = coop.prompts_of(weights, names, context)
+    return PlainKgCoOp(weights, *prompts, template, cfg.TRAINER.COOP.W, context.position)
 
 
 def draw(pick: Any, vision: int, text: int) -> dict[str, Any]:

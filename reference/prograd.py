@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import trainers
 from reference import Reference
+from trainers.prograd import TEMPLATES
 from trainers.shared.cosine import cosine_logits
+from trainers.shared.templates import template_of
 
 from . import coop
 from .shared.clip import PlainCLIP
@@ -64,9 +65,9 @@ class PlainProGrad(coop.PlainCoOp):
 
 def plain(weights: Weights, names: list[str], cfg: Any) -> PlainProGrad:
     """Build the equations."""
-    template = token_ids(weights, trainers.load("ProGrad").template_of(cfg), names)
-    loss, position = cfg.LOSS, coop.context_of(cfg).position
-    return PlainProGrad(weights, *coop.prompts_of(weights, names, cfg), template, loss.T, loss.LAMBDA, position)
+    template, context = token_ids(weights, template_of(cfg, TEMPLATES), names), coop.context_of(cfg)
+    prompts = coop.prompts_of(weights, names, context)
+    return PlainProGrad(weights, *prompts, template, cfg.LOSS.T, cfg.LOSS.LAMBDA, context.position)
 
 
 def draw(pick: Any, vision: int, text: int) -> dict[str, Any]:

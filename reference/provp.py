@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reference import Reference
-from trainers import provp
+from trainers.provp import TEMPLATES
 from trainers.shared.cosine import cosine_logits
 from trainers.shared.deep_prompts import ImageStart
 from trainers.shared.templates import template_of
@@ -61,8 +61,7 @@ class PlainProVP(Plain):
 
 def plain(weights: Weights, names: list[str], cfg: Any) -> PlainProVP:
     """Build the equations."""
-    template = (not cfg.DATASET.TEMPLATE and provp.TEMPLATES.get(cfg.DATASET.NAME)) or template_of(cfg)
-    return PlainProVP(weights, token_ids(weights, template, names), cfg.TRAINER.PROVP.USE_REF)
+    return PlainProVP(weights, token_ids(weights, template_of(cfg, TEMPLATES), names), cfg.TRAINER.PROVP.USE_REF)
 
 
 class Golden(WithImages):

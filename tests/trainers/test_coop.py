@@ -17,12 +17,13 @@ from reference.prograd import PlainProGrad
 from reference.shared import toy
 from reference.shared.plain import token_ids
 from tests.agreement import relative
-from trainers import cocoop
+from trainers import cocoop, kgcoop
 from trainers.cocoop import CoCoOpModel
 from trainers.coop import CoOpModel
 from trainers.kgcoop import KgCoOpModel
 from trainers.prograd import ProGradModel, aligned
 from trainers.shared.context import Context, ContextPrompts
+from trainers.shared.templates import template_of
 
 METHODS = ["CoOp", "CoCoOp", "KgCoOp", "ProGrad"]
 TEMPLATE = "a {} it is."
@@ -149,13 +150,12 @@ def test_prograds_template(dataset, words, tokens):
 
 
 def test_kgcoops_templates():
-    trainer = trainers.load("KgCoOp")
     found = {}
     for name, template in (("DescribableTextures", ""), ("EuroSAT", ""), ("DescribableTextures", "a {}.")):
         cfg = get_cfg_default()
         trainers.extend_cfg(cfg)
         cfg.DATASET.NAME, cfg.DATASET.TEMPLATE = name, template
-        found[name, template] = trainer.template_of(cfg)
+        found[name, template] = template_of(cfg, kgcoop.TEMPLATES)
     assert list(found.values()) == [
         "a photo of a {}, a type of texture.",
         "a centered satellite photo of {}.",

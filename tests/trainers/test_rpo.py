@@ -53,6 +53,7 @@ def test_class_names_stay_raw(monkeypatch):
     clip_model = build_model(toy.clip_weights(0, vocabulary=49408), torch.float32)
     cfg = get_cfg_default()
     trainers.extend_cfg(cfg)
+    cfg.TRAINER.NAME = "RPO"
     for cfg.DATASET.TEMPLATE in ("", "my {}"):
         rpo.RPO.build_method(cfg, clip_model, ["yin_yang"])
     assert seen == ["a photo of a yin_yang.", "my yin_yang"]
