@@ -26,7 +26,15 @@ PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
 def main() -> int:
     """Carry out the run that the command line (`sys.argv`) describes, and return its exit status."""
     args = parse_args()
-    return commandline.run(lambda: run(args))
+    return commandline.run(lambda: carry_out(args))
+
+
+def carry_out(args: argparse.Namespace) -> int:
+    """Carry out a run as `run` does; a reader of its output that goes away is an error, since the run ends by it."""
+    try:
+        return run(args)
+    except BrokenPipeError as error:
+        raise OSError(str(error)) from error
 
 
 def run(args: argparse.Namespace) -> int:

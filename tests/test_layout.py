@@ -98,7 +98,7 @@ def test_relative_imports_stay_in_their_package():
 def test_what_is_above_the_methods_knows_none():
     """It asks a trainer or its ``Method``, and nothing that is private to them; ``_models`` is Dassl's."""
     modules = {entry.module for entry in trainers.METHODS.values()}
-    above = [one for one in FLOORS if "trainers" in MAY_IMPORT[one] and one not in ("trainers", "reference")]
+    above = [floor for floor in FLOORS if "trainers" in MAY_IMPORT[floor] and floor not in ("trainers", "reference")]
     paths = [*ROOT.glob("*.py"), *sources(*above)]
     known = [
         f"{path.relative_to(ROOT)}: {name}"

@@ -6,8 +6,6 @@ import csv
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -257,17 +255,6 @@ def test_a_zero_shot_run_whose_data_are_gone_asks_for_classes(call, zero_shot_ru
     assert call(predict, "--model-dir", folder, digits, "--classes", "zero,one")[0] == 0
     status, _, err = call(predict, "--model-dir", folder, digits, "--load-epoch", 1)
     assert err == f"error: the run in {folder} has no epoch 1: ZeroshotCLIP learns nothing\n"
-
-
-def test_a_reader_that_goes_away_is_no_error():
-    lines = "from common.commandline import run\nrun(lambda: print('a line\\n' * 100_000) or 0)"
-    with subprocess.Popen(
-        [sys.executable, "-c", lines], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None and process.stderr is not None
-        assert process.stdout.readline() == "a line\n"
-        process.stdout.close()
-        assert process.stderr.read() == ""
 
 
 def test_probabilities_that_are_not_finite_stop_it(call, mmrl_run, digits, tmp_path, monkeypatch):

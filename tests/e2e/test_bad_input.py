@@ -169,6 +169,14 @@ def test_a_fault_of_the_program_shows_its_traceback_and_is_on_record(user, monke
     assert "in broken" in (user.run / "log.txt").read_text()
 
 
+def test_a_reader_of_the_output_that_goes_away_is_said(user, monkeypatch):
+    def broken(*_):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("runs.execute.train_and_test", broken)
+    assert user.error() == "[Errno 32] Broken pipe" and record.read(user.run)["status"] == "failed"
+
+
 def test_an_interrupted_run_stays_unfinished(user, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -158,8 +157,8 @@ def test_the_cost_table_has_every_method_and_the_small_model():
     assert all(resolved(run).DATALOADER.TEST.BATCH_SIZE == 100 for run in runs)
 
 
-def test_listing_a_table(tmp_path):
-    environment = {**os.environ, "PYTHON": sys.executable, "OUTPUT": str(tmp_path / "runs"), "DATA": "images"}
+def test_listing_a_table(tmp_path, python):
+    environment = {**os.environ, "PYTHON": python, "OUTPUT": str(tmp_path / "runs"), "DATA": "images"}
     words = ["table9", "--datasets", "digits", "--seeds", "4", "--list"]
     command = ["bash", str(ROOT / "scripts/reproduce.sh"), *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -171,9 +170,9 @@ def test_listing_a_table(tmp_path):
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_table_can_be_tried_on_digits(name, tmp_path):
+def test_every_table_can_be_tried_on_digits(name, tmp_path, python):
     """The script itself, as far as the commands."""
-    environment = {**os.environ, "PYTHON": sys.executable, "OUTPUT": str(tmp_path / "runs"), "DATA": "images"}
+    environment = {**os.environ, "PYTHON": python, "OUTPUT": str(tmp_path / "runs"), "DATA": "images"}
     words = ["--datasets", "digits", "--seeds", "4", "--methods", "MMRL", "--dry-run"]
     command = ["bash", str(ROOT / "scripts/reproduce.sh"), name, *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

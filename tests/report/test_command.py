@@ -14,6 +14,7 @@ import pytest
 
 from commands import report as entry
 from runs import record
+from tests.report.conftest import Runs
 
 ROOT = Path(entry.__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -30,9 +31,8 @@ def report(python):
     return run
 
 
-@pytest.fixture
-def filled(runs):
-    """Runs of every protocol, some missing."""
+def fill(runs: Runs) -> Runs:
+    """Add runs of every protocol, some missing."""
     for method, less in (("MMRL", 0.0), ("CoOp", 5.0)):
         for seed in (1, 2):
             cost = {"learned_parameters": 1000 * (1 + int(less)), "test_images_per_second": 10.0 + less}
@@ -43,6 +43,12 @@ def filled(runs):
         runs.add("xd", "imagenet_r", "all", 75.0 - less, method=method, source="imagenet")
     runs.pair("dtd", 79.0, 61.0, changes={"TRAINER.MMRL.ALPHA": 0.5})
     return runs
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory) -> Runs:
+    """Such runs, to be read only."""
+    return fill(Runs(tmp_path_factory.mktemp("filled")))
 
 
 def test_it_writes_every_file_says_what_is_missing_and_does_so_again(report, filled, tmp_path):
@@ -142,9 +148,10 @@ def test_a_report_onto_a_file_is_one_line(report, filled, tmp_path):
     assert (tmp_path / "out").read_text() == "mine"
 
 
-def test_other_names_of_methods_are_taken(filled, tmp_path):
-    filled.pair("dtd", 70.0, 70.0, method="MultiModalAdapter")
-    words = [str(filled.output), "--out", str(tmp_path / "out"), "--methods", "MMA", "MMRL", "--to", "MMA"]
+def test_other_names_of_methods_are_taken(runs, tmp_path):
+    runs.pair("dtd", 79.0, 61.0)
+    runs.pair("dtd", 70.0, 70.0, method="MultiModalAdapter")
+    words = [str(runs.output), "--out", str(tmp_path / "out"), "--methods", "MMA", "MMRL", "--to", "MMA"]
     assert entry.main(words) == 0
     assert "HM - MultiModalAdapter" in (tmp_path / "out/tables/base_to_new_vit_b_16.md").read_text()
 
@@ -161,9 +168,9 @@ class Addresses(HTMLParser):
         assert tag not in ("link", "iframe", "object", "embed")
 
 
-@pytest.fixture
-def page(filled, tmp_path) -> Path:
-    out = tmp_path / "out"
+@pytest.fixture(scope="module")
+def page(filled, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("page")
     assert entry.main([str(filled.output), "--out", str(out), "--seeds", "1", "2"]) == 0
     return out / "report.html"
 

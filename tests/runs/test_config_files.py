@@ -7,6 +7,7 @@ from yacs.config import CfgNode
 
 import trainers
 from runs import config
+from tests.runs.resolved import method_files
 from tests.runs.test_config import CONFIGS, EUROSAT, build
 from trainers.shared.config_files import with_bases
 from trainers.shared.images import images_of, same
@@ -106,11 +107,17 @@ def test_a_base_against_the_checkpoints_images_is_refused(write):
     assert str(caught.value).startswith(f"{base}: INPUT.SIZE is (336, 336), but ViT-B/16 was trained with (224, 224)")
 
 
-def test_yacs_merges_our_files_through_one_function(write):
-    """As train scripts of the CoOp family do, with values of yacs's strictness."""
-    cfg = config.default_cfg()
-    trainers.merge_from_file(cfg, str(CONFIGS / "trainers/MMRL/vit_b16_imagenet.yaml"))
-    assert (cfg.OPTIM.NAME, cfg.OPTIM.MAX_EPOCH, cfg.INPUT.INTERPOLATION) == ("adamw", 5, "bicubic")
+def test_a_train_script_of_the_family_reads_our_files_as_we_do():
+    """By yacs's own merge, one file after the other."""
+    for path in method_files():
+        theirs, ours = config.default_cfg(), config.default_cfg()
+        trainers.merge_from_file(theirs, str(path))
+        for source, tree in with_bases(path):
+            config.merge(ours, tree, source)
+        assert theirs == ours, path
+
+
+def test_yacs_alone_reads_official_files_and_refuses_ours(write):
     plain = write("official.yaml", "OPTIM: {LR: 0.5}\nINPUT: {SIZE: [32, 32]}\n")
     theirs, ours = config.default_cfg(), config.default_cfg()
     theirs.merge_from_file(plain)
@@ -118,5 +125,5 @@ def test_yacs_merges_our_files_through_one_function(write):
     assert ours == theirs and isinstance(ours, CfgNode)
     with pytest.raises(KeyError, match="Non-existent config key: OPTIM.LRR"):
         trainers.merge_from_file(ours, write("bad.yaml", "OPTIM: {LRR: 1}\n"))
-    with pytest.raises(KeyError, match="Non-existent config key: _BASE_"):  # never without a word
+    with pytest.raises(KeyError, match="Non-existent config key: _BASE_"):
         theirs.merge_from_file(str(CONFIGS / "trainers/MMRL/vit_b16_imagenet.yaml"))
