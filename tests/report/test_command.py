@@ -124,7 +124,7 @@ def test_mixed_settings_are_refused_with_the_difference_and_status_1(report, run
         (["--datasets", "dtb"], "error: unknown dataset dtb; did you mean dtd?"),
         (["--protocols", "base2now"], "error: unknown protocol base2now; did you mean base2new?"),
         (
-            ["--methods", "CoOp", "--datasets", "eurosat"],
+            ["--methods", "ZeroshotCLIP", "--datasets", "dtd"],
             "error: no run here is of the protocols, methods and data sets",
         ),
     ],
