@@ -76,23 +76,14 @@ def run(command: Callable[[], int]) -> int:
         return status
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:  # the reader of stdout, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _reader_has_left():
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
         if not isinstance(error, USER_ERRORS) and type(error).__name__ != "OutOfMemoryError":
             raise
         print(f"error: {one_line(error)}", file=console())
         return 1
-
-
-def _reader_has_left() -> bool:
-    """Return whether the reader of stdout, such as `head`, has seen enough: no error, unlike another broken pipe."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return True
-    return False
 
 
 def one_line(error: BaseException) -> str:

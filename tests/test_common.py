@@ -37,7 +37,6 @@ def raising(error: BaseException):
             ValueError("Caught it.\nOriginal Traceback (most recent call last):\n  a\nValueError: x.png: cut\n"),
             "x.png: cut",
         ),
-        (BrokenPipeError(errno.EPIPE, "of a worker"), f"[Errno {errno.EPIPE}] of a worker"),
         (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), "CUDA out of memory"),
     ],
 )

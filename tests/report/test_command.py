@@ -123,7 +123,10 @@ def test_mixed_settings_are_refused_with_the_difference_and_status_1(report, run
         (["--to", "CoOpp"], "error: unknown method CoOpp; did you mean CoOp or"),
         (["--datasets", "dtb"], "error: unknown dataset dtb; did you mean dtd?"),
         (["--protocols", "base2now"], "error: unknown protocol base2now; did you mean base2new?"),
-        (["--methods", "CoOp", "--datasets", "dtd"], "error: no run here is of the protocols, methods and data sets"),
+        (
+            ["--methods", "ZeroshotCLIP", "--datasets", "dtd"],
+            "error: no run here is of the protocols, methods and data sets",
+        ),
     ],
 )
 def test_a_wrong_name_is_one_line(filled, tmp_path, words, line, capsys):

@@ -59,6 +59,10 @@ def test_every_key_that_is_read_is_in_the_public_defaults_or_added():
                 assert part in node, f"{path}: cfg{key}"
                 node = node[part]
             read.add(key)
+    for entry in trainers.METHODS.values():
+        for key in entry.settings.defaults() if entry.node else ():  # what they ask for as settings
+            assert key in cfg.TRAINER[entry.node], entry.settings.key(key)
+            read.add(f".{entry.settings.key(key)}")
     assert len(read) > 50
 
 

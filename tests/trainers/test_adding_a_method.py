@@ -16,7 +16,7 @@ import train
 ROOT = Path(train.__file__).parent
 PAGE = (ROOT / "docs/adding-a-method.md").read_text(encoding="utf-8")
 TOP = (
-    "benchmarks classify clip commands common configs dassl datasets reference runs scripts tests tools "
+    "benchmarks classify clip commands common configs dassl datasets docs reference runs scripts tests tools "
     "trainers pyproject.toml"
 ).split()
 ROWS, SETTINGS = "trainers/__init__.py", "trainers/settings.py"
