@@ -81,20 +81,29 @@ def test_the_text_tower_stays_behind(exported):
     assert any("visual" in name for name in names) and not any("token_embedding" in name for name in names)
 
 
-def test_one_format_new_classes_and_an_opset(call, mmrl_run, digits, tmp_path):
-    out = tmp_path / "out"
-    words = ["--model-dir", mmrl_run, "--out", out, "--classes", ",".join(NEW[:3]), "--format", "onnx", "--opset", 18]
+def test_new_classes(call, mmrl_run, digits, tmp_path):
+    words = ["--model-dir", mmrl_run, "--out", tmp_path, "--classes", ",".join(NEW[:3]), "--format", "torch"]
     status, printed, err = call(export, *words)
-    assert status == 0 and printed.splitlines()[-1] == f"{out}/classifier.json: 3 classes"
-    assert "all of them are scored as new classes" in err and sorted(os.listdir(out)) == [
-        "classifier.json",
-        "classifier.onnx",
-    ]
-    assert {entry.version for entry in onnx.load(out / "classifier.onnx").opset_import if not entry.domain} == {18}
-    about = json.loads((out / "classifier.json").read_text())
+    assert status == 0 and printed.splitlines()[-1] == f"{tmp_path}/classifier.json: 3 classes"
+    assert "all of them are scored as new classes" in err
+    assert sorted(os.listdir(tmp_path)) == ["classifier.json", "classifier.pt2"]
+    about = json.loads((tmp_path / "classifier.json").read_text())
     paths = sorted(digits.rglob("[0-9].png"))
     wanted = load_classifier(mmrl_run, NEW[:3], device="cpu").predict(paths)
-    assert (onnx_scores(out, about, read(paths, about)) - wanted).abs().max() < 1e-4
+    scores = torch.export.load(tmp_path / "classifier.pt2").module()
+    assert (scores(read(paths, about)) - wanted).abs().max() < 1e-4
+
+
+def test_onnx_alone_and_an_opset(call, mmrl_run, tmp_path, monkeypatch):
+    """With scores that are quick to export."""
+    monkeypatch.setattr(program.Program, "forward", lambda self, images: images.mean(dim=(2, 3)).softmax(dim=-1))
+    out = tmp_path / "out"
+    status, printed, _ = call(export, "--model-dir", mmrl_run, "--out", out, "--format", "onnx", "--opset", 18)
+    assert status == 0 and printed.splitlines()[-1] == f"{out}/classifier.json: 5 classes"
+    assert sorted(os.listdir(out)) == ["classifier.json", "classifier.onnx"]
+    assert {entry.version for entry in onnx.load(out / "classifier.onnx").opset_import if not entry.domain} == {18}
+    about, images = json.loads((out / "classifier.json").read_text()), torch.randn(4, 3, 32, 32)
+    assert (onnx_scores(out, about, images) - images.mean(dim=(2, 3)).softmax(dim=-1)).abs().max() < 1e-4
     status, _, err = call(export, "--model-dir", mmrl_run, "--out", out, "--format", "torch")
     line = f"error: {out} holds classifier.onnx of an earlier export: remove it or choose another folder\n"
     assert (status, err) == (1, line) and sorted(os.listdir(out)) == ["classifier.json", "classifier.onnx"]
