@@ -23,7 +23,7 @@ def damages(whole: bytes) -> Iterator[tuple[bool, bytes]]:
 
 
 def spread_flips(size: int, count: int) -> Iterator[tuple[int, int]]:
-    """Yield places and bits to flip in a file of `size` bytes: at both ends, and once in each of `count` equal parts."""
+    """Yield places in a file of `size` bytes, and a bit for each: both ends, and one in each of `count` equal parts."""
     dice = random.Random(0)
     places = [dice.randrange(size * part // count, size * (part + 1) // count) for part in range(count)]
     for place in (0, *places, size - 1):
