@@ -30,8 +30,9 @@ demo-full: $(VENV)/ready ## all four protocols on the embedded suite, 5 methods,
 	$(RUN) mmrl.py report "$(OUTPUT)/demo_full" --out "$(OUTPUT)/demo_full_report" --title "The embedded suite" || exit $$?; \
 	exit $$status
 
+# Compiled modules are kept, whatever the environment says: every worker and every program that a test starts reads them.
 test: $(VENV)/ready ## run the default test suite
-	$(RUN) -m pytest -n auto --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/ready-dev ## ruff and mypy
 	$(RUN) -m ruff check .

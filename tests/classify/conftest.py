@@ -18,6 +18,7 @@ from tests import calls
 BASE = ["zero", "one", "two", "three", "four"]
 EVALUATED = 40  # images in a batch: two batches, of which the last is not full
 NEW = ["five", "six", "seven", "eight", "nine"]
+QUICK = ["OPTIM.MAX_EPOCH", "3", "DATASET.NUM_SHOTS", "4"]
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +52,8 @@ def evaluation(run, classes, *options):
 @pytest.fixture(scope="session")
 def mmrl_run(tmp_path_factory, data) -> Path:
     """MMRL after a few steps on the base classes, strong enough to leave its initial values."""
-    quick = ["OPTIM.MAX_EPOCH", "3", "DATASET.NUM_SHOTS", "4", "DATASET.SUBSAMPLE_CLASSES", "base"]
-    return trained("MMRL", tmp_path_factory.mktemp("runs") / "mmrl", data, *quick)
+    folder = tmp_path_factory.mktemp("runs") / "mmrl"
+    return trained("MMRL", folder, data, *QUICK, "DATASET.SUBSAMPLE_CLASSES", "base")
 
 
 @pytest.fixture(scope="session")

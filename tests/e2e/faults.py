@@ -1,6 +1,6 @@
 """train.py in a process of its own, on a disk that is slow, or full, without a word about it in the program.
 
-Processes are forked from a server that has torch loaded, so that fifty starts cost little.
+Processes are forks of the tests' own, which has torch loaded, so that fifty starts cost little.
 """
 
 from __future__ import annotations
@@ -17,10 +17,7 @@ import torch
 
 import train
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    "tests.e2e.faults trainers.mmrl datasets.own.imagefolder runs.results sklearn.metrics open_clip tensorboard".split()
-)
+CONTEXT = multiprocessing.get_context("fork")
 
 Fault = Callable[[], None]
 
@@ -84,12 +81,12 @@ def run(words: list[str], output: Path, fault: Fault | None = None) -> tuple[int
 
 
 def _main(words: list[str], output: str, fault: Fault | None) -> None:
+    gc.freeze()  # what the tests hold is not searched for garbage
     for stream, end in ((1, "out"), (2, "err")):
         handle = os.open(f"{output}.{end}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(handle, stream)
     sys.stdout = open(1, "w", buffering=1, closefd=False)
     sys.stderr = open(2, "w", buffering=1, closefd=False)
-    multiprocessing.set_start_method("fork", force=True)  # of loader workers: not a second server
     torch.set_num_threads(1)
     if fault is not None:
         fault()

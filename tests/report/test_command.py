@@ -20,7 +20,7 @@ ROOT = Path(entry.__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def report(python):
     """``report(*words)``: what a call of mmrl.py report comes to."""
 
@@ -51,12 +51,19 @@ def filled(tmp_path_factory) -> Runs:
     return fill(Runs(tmp_path_factory.mktemp("filled")))
 
 
-def test_it_writes_every_file_says_what_is_missing_and_does_so_again(report, filled, tmp_path):
-    done = report(filled.output, "--out", tmp_path / "out", "--paper", "--seeds", 1, 2)
+@pytest.fixture(scope="module")
+def reported(report, filled, tmp_path_factory) -> tuple[str, Path]:
+    """What a report of them prints, and its folder."""
+    out = tmp_path_factory.mktemp("reported") / "out"
+    done = report(filled.output, "--out", out, "--paper", "--seeds", 1, 2)
     assert done.returncode == 0, done.stderr
-    out = tmp_path / "out"
-    assert "Read 22 records and 0 logs" in done.stdout and str(out / "report.html") in done.stdout
-    commands = re.findall(r"^  (python mmrl.py grid .*)$", done.stdout, re.MULTILINE)
+    return done.stdout, out
+
+
+def test_it_writes_every_file_says_what_is_missing_and_does_so_again(report, reported, filled, tmp_path):
+    printed, out = reported
+    assert "Read 22 records and 0 logs" in printed and str(out / "report.html") in printed
+    commands = re.findall(r"^  (python mmrl.py grid .*)$", printed, re.MULTILINE)
     assert len(commands) == 2 and all(line in (out / "report.md").read_text() for line in commands)
     tables = sorted(path.stem for path in (out / "tables").glob("*.csv"))
     assert tables == [
@@ -172,10 +179,8 @@ class Addresses(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def page(filled, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("page")
-    assert entry.main([str(filled.output), "--out", str(out), "--seeds", "1", "2"]) == 0
-    return out / "report.html"
+def page(reported, tmp_path_factory) -> Path:
+    return Path(shutil.copy(reported[1] / "report.html", tmp_path_factory.mktemp("page")))
 
 
 def test_the_page_loads_nothing_but_itself(page):

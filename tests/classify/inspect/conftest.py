@@ -8,18 +8,16 @@ import pytest
 import torch
 
 from classify.inspect.observe import ALPHAS, FROZEN, Observed
-from tests.classify.conftest import call, trained  # noqa: F401
+from tests.classify.conftest import QUICK, call, trained  # noqa: F401
 from tests.trainers.conftest import data_root, make_trainer, single_thread, toy_clip  # noqa: F401
 
 BASE = ["zero", "one", "two", "three", "four"]
-QUICK = ["OPTIM.MAX_EPOCH", "2", "DATASET.NUM_SHOTS", "4"]
 
 
 @pytest.fixture(scope="session")
-def base_run(tmp_path_factory, data) -> Path:
+def base_run(mmrl_run) -> Path:
     """MMRL on the base classes."""
-    folder = tmp_path_factory.mktemp("runs") / "base"
-    return trained("MMRL", folder, data, *QUICK, "DATASET.SUBSAMPLE_CLASSES", "base")
+    return mmrl_run
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +39,19 @@ def no_figures(monkeypatch) -> None:
         return names
 
     monkeypatch.setattr("classify.inspect.plots.save", save)
+
+
+@pytest.fixture
+def vector_figures(monkeypatch) -> None:
+    """Figures are drawn as SVG alone: as PNG they take longest, and show the same."""
+    from matplotlib.figure import Figure
+
+    savefig = Figure.savefig
+
+    def save(figure, file, **options):
+        return savefig(figure, file, **options) if options["format"] == "svg" else None
+
+    monkeypatch.setattr(Figure, "savefig", save)
 
 
 def unit(*rows: list[float]) -> torch.Tensor:

@@ -56,7 +56,7 @@ def test_a_test_run_leads_to_its_model(new_run, call, no_figures):
     assert f"accuracy {content['accuracy']:.2f}%" in out and "the run's scores: 1)" in out
 
 
-def test_other_images_and_another_folder(base_run, call, tmp_path):
+def test_other_images_and_another_folder(base_run, call, tmp_path, vector_figures):
     words = ("--split", "train", "--out", tmp_path / "here", "--points", "7")
     status, out, err = call(inspect, base_run, *words)
     assert status == 0, err
@@ -104,7 +104,7 @@ def test_a_run_that_is_not_finished(call, copy, no_figures):
     line = refused(call, copy)
     assert line.startswith(f"error: the run in {copy} is not finished (its record says running): run it to its end")
     assert not (copy / "inspect").exists()
-    assert call(inspect, copy, "--load-epoch", "2", "--points", "20")[0] == 0
+    assert call(inspect, copy, "--load-epoch", "3", "--points", "20")[0] == 0
 
 
 def test_damage_is_named(call, copy):
@@ -113,7 +113,7 @@ def test_damage_is_named(call, copy):
     path.write_bytes(whole.replace(b"success", b"succesS"))
     assert f"{path} is damaged" in refused(call, copy)
     path.write_bytes(whole)
-    (model,) = copy.glob("*/model-2.safetensors")
+    (model,) = copy.glob("*/model-3.safetensors")
     content = bytearray(model.read_bytes())
     content[-5] ^= 1
     model.write_bytes(content)
