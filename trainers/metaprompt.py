@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -139,8 +140,11 @@ class MetaPromptModel(Method):
     def ignores_checkpoint_key(self, key: str) -> bool:
         """Return True for CLIP's tensors, which official checkpoints hold several times, under different prefixes."""
         parts = key.split(".")
-        frozen = self.clip_model.state_dict().keys() | self.clip_model.visual.state_dict().keys()
-        return any(".".join(parts[i:]) in frozen for i in range(len(parts)))
+        return any(".".join(parts[i:]) in self._frozen_keys for i in range(len(parts)))
+
+    @cached_property
+    def _frozen_keys(self) -> set[str]:
+        return {*self.clip_model.state_dict(), *self.clip_model.visual.state_dict()}
 
     def logits_of(self, f: Tensor, f_0: Tensor, w: Tensor, w_0: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits_i and logits_t."""

@@ -13,6 +13,7 @@ from dassl.config import get_cfg_default
 from dassl.engine import build_trainer
 from dassl.utils import set_random_seed
 from reference.shared import toy
+from tests.few_digits import FewDigits
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +25,9 @@ def toy_clip(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def data_root(digits_root):
-    """A dataset root with Digits."""
-    return digits_root
+def data_root(shared):
+    """A dataset root with few Digits, written once for all workers."""
+    return shared("few", lambda root: FewDigits.write_once(str(root / FewDigits.folder)))
 
 
 def toy_settings(method):

@@ -10,6 +10,7 @@ import torch
 
 import reference
 import trainers
+from tests.few_digits import TESTED
 from trainers.shared import base, checkpoints
 
 LEARNING = reference.learning()
@@ -26,7 +27,7 @@ def test_trains_and_tests_base_then_new(method, make_trainer, capsys):
     trainer.train()
     log = capsys.readouterr().out
     assert re.search(r"\* accuracy: \d+\.\d%", log)
-    assert 0 <= trainer.evaluator._correct <= trainer.evaluator._total == 271
+    assert 0 <= trainer.evaluator._correct <= trainer.evaluator._total == TESTED["base"]
     new = make_trainer(method, "DATASET.SUBSAMPLE_CLASSES", "new", "OUTPUT_DIR", trainer.output_dir + "-new")
     new.load_model(trainer.output_dir)
     if not reference.of(method).new_classes:
@@ -34,7 +35,7 @@ def test_trains_and_tests_base_then_new(method, make_trainer, capsys):
             new.test()
         return
     assert 0 <= new.test() <= 100
-    assert new.evaluator._total == 269
+    assert new.evaluator._total == TESTED["new"]
 
 
 @pytest.mark.parametrize("method", LEARNING)

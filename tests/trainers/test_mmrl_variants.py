@@ -12,6 +12,7 @@ from clip.model import CLIP, build_model
 from reference.mmrl import PlainMMRL
 from reference.shared import toy
 from tests.agreement import loss_and_gradients_agree
+from tests.few_digits import TESTED
 from trainers.mmrl import MMRLModel
 from trainers.mmrl import method as mmrl
 from trainers.settings import MMRLSettings
@@ -153,7 +154,7 @@ def test_a_variant_trains_is_kept_and_is_tested_on_new_classes(variant, make_tra
     new.load_model(trainer.output_dir, epoch=1)
     assert all(torch.equal(value, new.model.state_dict()[k]) for k, value in trainer.model.state_dict().items())
     capsys.readouterr()
-    assert 0 <= new.test() <= 100 and new.evaluator._total == 269
+    assert 0 <= new.test() <= 100 and new.evaluator._total == TESTED["new"]
 
 
 @pytest.mark.parametrize("there", LEARNERS)
@@ -218,7 +219,7 @@ def test_wo_ds_are_tests_of_a_finished_full_training(make_trainer, capsys):
 def test_limits_of_the_sweeps_train_and_test(options, make_trainer, capsys):
     trainer = make_trainer("MMRL", *options, "OPTIM.MAX_EPOCH", 1)
     trainer.train()
-    assert trainer.evaluator._total == 271
+    assert trainer.evaluator._total == TESTED["base"]
 
 
 @pytest.mark.parametrize(

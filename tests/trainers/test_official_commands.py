@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ import train
 import trainers
 from reference.shared import toy
 from runs.config import build_cfg, get
+from tests import calls
 
 ROOT = Path(train.__file__).parent
 COMMANDS = [(method, command) for method in trainers.METHODS for command in reference.of(method).commands]
@@ -40,29 +38,22 @@ def test_official_command_line_is_understood(method, command, monkeypatch):
     ("method", "vision", "side"),
     [("CoOp", {"vision": (8, (1, 1, 1, 1)), "patch": None}, 64), ("MaPLe", {"vision": (64, 12)}, 32)],
 )
-def test_official_command_line_runs(method, vision, side, data_root, tmp_path):
-    """CoOp on a ResNet and MaPLe on a ViT to their end, but for the weights, what they see, and one epoch."""
+def test_official_command_line_runs(method, vision, side, data_root, tmp_path, monkeypatch, capsys):
+    """CoOp on a ResNet and MaPLe on a ViT to their end, but for the weights, what they see, 4 shots and one epoch."""
     save_file(
         toy.clip_weights(0, embed=32, res=side, **vision, text=(64, 12), vocabulary=49408),
         tmp_path / "clip.safetensors",
     )
     official = reference.of(method).commands[0]
-    command = words(method, official.config, official.options, "digits") + [
-        "OPTIM.MAX_EPOCH",
-        "1",
-        "DATALOADER.NUM_WORKERS",
-        "0",
-    ]
+    command = words(method, official.config, official.options, "digits")
+    command += ["OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"]
     command += ["MODEL.BACKBONE.NAME", str(tmp_path / "clip.safetensors"), "INPUT.SIZE", f"({side}, {side})"]
     command += ["OUTPUT_DIR", str(tmp_path / "run"), "DATASET.SUBSAMPLE_CLASSES", "base"]
-    command[command.index("--root") + 1] = str(data_root)
-    done = subprocess.run(
-        [sys.executable, "train.py", *command],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    for key, value in {"--root": str(data_root), "DATASET.NUM_SHOTS": "4"}.items():
+        command[command.index(key) + 1] = value
+    monkeypatch.chdir(ROOT)
+    status = calls.call(command)
+    said = capsys.readouterr()
+    assert status == 0, said.err
     folder = trainers.load(method).registered_name
-    assert (tmp_path / "run" / folder / "model-1.safetensors").is_file() and "* accuracy: " in done.stdout
+    assert (tmp_path / "run" / folder / "model-1.safetensors").is_file() and "* accuracy: " in said.out

@@ -14,6 +14,7 @@ from clip.model import build_model
 from reference.shared import toy
 from reference.tipadapter import PlainTipAdapter
 from runs import config
+from tests.few_digits import SELECTED, TESTED
 from trainers.shared.features import Features, features_of_batches
 from trainers.tipadapter import method as tipadapter
 from trainers.tipadapter.cache import TipAdapterModel, search
@@ -107,16 +108,16 @@ def test_official_caches_load(make_trainer, tmp_path):
 @pytest.mark.parametrize(
     ("method", "selection", "sizes"),
     [
-        ("TipAdapter", "val", {"numbers": 180}),
+        ("TipAdapter", "val", {"numbers": SELECTED}),
         ("TipAdapter", "few_shot_val", {"numbers": 20}),
-        ("TipAdapter", "test_as_published", {"numbers": 180}),
-        ("TipAdapterF", "val", {"numbers": 180, "epoch": 180}),
+        ("TipAdapter", "test_as_published", {"numbers": SELECTED}),
+        ("TipAdapterF", "val", {"numbers": SELECTED, "epoch": SELECTED}),
         ("TipAdapterF", "few_shot_val", {"numbers": 20, "epoch": 20}),
-        ("TipAdapterF", "test_as_published", {"numbers": 180, "epoch": 271}),
+        ("TipAdapterF", "test_as_published", {"numbers": SELECTED, "epoch": TESTED["base"]}),
     ],
 )
 def test_images_that_settings_are_chosen_on(method, selection, sizes, make_trainer, monkeypatch):
-    """Digits' base classes have 180 validation and 271 test images; only the published way looks at the latter."""
+    """Only the published way looks at the test images."""
     seen = {}
     real_search, real_accuracy = tipadapter.search, tipadapter.accuracy_of
     monkeypatch.setattr(
