@@ -20,6 +20,7 @@ METHODS = {
     "TipAdapter": ["TRAINER.TIPADAPTER.AUGMENT_EPOCH", 2],
     "TipAdapterF": ["TRAINER.TIPADAPTER.AUGMENT_EPOCH", 2],
     "CLIPAdapter": [],
+    "TaskRes": [],
 }
 CROPS = ("INPUT.TRANSFORMS", ("random_resized_crop", "normalize"))
 
