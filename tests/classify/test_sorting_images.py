@@ -64,8 +64,8 @@ def test_reject_needs_a_calibration_that_fits(call, mmrl_run, calibrated, digits
     words = ["--model-dir", mmrl_run, digits, "--reject", LEAST]
     status, out, err = call(predict, *words)
     assert (status, out, err.count("\n")) == (1, "", 1) and err.startswith(
-        f"error: {mmrl_run} has no calibration.json, so nothing says how far its probabilities can be trusted: --reject "
-        "needs a run that `python mmrl.py fit FOLDER` made"
+        f"error: {mmrl_run} has no calibration.json, so nothing says how far its probabilities can be trusted: "
+        "--reject needs a run that `python mmrl.py fit FOLDER` made"
     )
     for wrong in (["--classes", "a,b"], ["--template", "a {}."], ["--reject", "80"], ["--reject", "0"]):
         with pytest.raises(SystemExit):
