@@ -78,9 +78,8 @@ def test_weights_of_8_bits_are_measured(exported, mmrl_run, digits):
     assert kinds.count("MatMulInteger") > 20 and "Gemm" not in kinds
     classifier = load_classifier(mmrl_run, BASE[::-1], device="cpu")
     paths, labels = class_folders(str(exported.parent / "check"), BASE[::-1])
-    assert labels == [0, 0, 3, 3] and plain["accuracy"] == 25 * sum(
-        (classifier.predict(paths).argmax(1) == torch.tensor(labels)).tolist()
-    )
+    right = (classifier.predict(paths).argmax(1) == torch.tensor(labels)).sum()
+    assert labels == [0, 0, 3, 3] and plain["accuracy"] == 25 * right
     batch = read(sorted(digits.rglob("[0-9].png")), about)
     scores = [onnx_scores(exported, about, batch, file["name"]) for file in (plain, int8)]
     assert 1e-5 < (scores[0] - scores[1]).abs().max() < 0.15 and int8["accuracy"] in (0, 25, 50, 75, 100)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import json
 import re
 import shutil
@@ -15,6 +17,7 @@ from PIL import Image
 from classify import contact_sheet, load_classifier
 from classify.calibration import decide
 from classify.sort_files import copy_into
+from classify.thumbnails import data_uri
 from commands import export, predict
 from dassl.utils.images import AS_STORED
 
@@ -37,9 +40,8 @@ def test_images_below_a_calibrated_probability_are_undecided(call, calibrated, d
     with open(tmp_path / "x.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0])[-4:] == ["class_5", "probability_5", "decision", "confidence"]
-    tempered = load_classifier(calibrated, device="cpu").predict([row["image"] for row in rows]).double().numpy() ** (
-        1 / 1.5
-    )
+    plain = load_classifier(calibrated, device="cpu").predict([row["image"] for row in rows])
+    tempered = plain.double().numpy() ** (1 / 1.5)
     confidence = (tempered / tempered.sum(axis=1, keepdims=True)).max(axis=1)
     sure = confidence >= LEAST
     assert 0 < sure.sum() < len(rows) == 10 and f"note: {10 - sure.sum()} of 10 undecided: below 50%\n" in err
@@ -49,9 +51,8 @@ def test_images_below_a_calibrated_probability_are_undecided(call, calibrated, d
     assert [one["decision"] for one in json.loads((tmp_path / "x.json").read_text())["images"]] == decisions
     header, _, *lines = table.splitlines()
     assert status == 0 and header.split() == ["image", "decision", "1"]
-    assert [line.split()[1:3] for line in lines] == [
-        [name, f"{100 * p:.1f}"] for name, p in zip(decisions, confidence, strict=True)
-    ]
+    shown = [[name, f"{100 * p:.1f}"] for name, p in zip(decisions, confidence, strict=True)]
+    assert [line.split()[1:3] for line in lines] == shown
     copies = {f"{path.parent.name}/{path.name}" for path in (tmp_path / "sorted").rglob("*.png")}
     assert copies == {f"{name}/{row['image'][-5:]}" for name, row in zip(decisions, rows, strict=True)}
     assert "note: copied 10 images into the folders of " in err
@@ -63,10 +64,7 @@ def test_images_below_a_calibrated_probability_are_undecided(call, calibrated, d
 def test_reject_needs_a_calibration_that_fits(call, mmrl_run, calibrated, digits, tmp_path):
     words = ["--model-dir", mmrl_run, digits, "--reject", LEAST]
     status, out, err = call(predict, *words)
-    assert (status, out, err.count("\n")) == (1, "", 1) and err.startswith(
-        f"error: {mmrl_run} has no calibration.json, so nothing says how far its probabilities can be trusted: "
-        "--reject needs a run that `python mmrl.py fit FOLDER` made"
-    )
+    assert (status, out, err.count("\n")) == (1, "", 1) and "--reject needs a run that `python mmrl.py fit" in err
     for wrong in (["--classes", "a,b"], ["--template", "a {}."], ["--reject", "80"], ["--reject", "0"]):
         with pytest.raises(SystemExit):
             call(predict, *words, *wrong)
@@ -117,12 +115,22 @@ def test_a_contact_sheet_is_escaped_and_bounded(tmp_path, monkeypatch):
     contact_sheet.write(str(tmp_path / "x.html"), rows, AS_STORED, "<u>model</u>")
     page = (tmp_path / "x.html").read_text()
     assert not re.search("<[biu]>", page) and not re.search(r'(src|href)="(?!data:)', page)
-    assert re.findall("<h2>(.*)</h2>", page) == [
-        "&lt;i&gt;&quot;one&quot;: 4, the 2 least certain are shown",
-        "two: 1",
-    ]
-    assert [unescape(one) for one in re.findall("<figcaption>(.*)</figcaption>", page)] == [
-        "10.0% <b>&1.png",
-        "20.0% <b>&2.png",
-        "0.0% <b>&0.png",
-    ]
+    titles = ["&lt;i&gt;&quot;one&quot;: 4, the 2 least certain are shown", "two: 1"]
+    assert re.findall("<h2>(.*)</h2>", page) == titles
+    captions = [unescape(one) for one in re.findall("<figcaption>(.*)</figcaption>", page)]
+    assert captions == ["10.0% <b>&1.png", "20.0% <b>&2.png", "0.0% <b>&0.png"]
+
+
+def test_a_thumbnail_is_small_upright_and_never_enlarged(tmp_path):
+    def thumbnail(*arguments):
+        kind, content = data_uri(*arguments).split(",")
+        assert kind == "data:image/jpeg;base64"
+        return Image.open(io.BytesIO(base64.b64decode(content)))
+
+    turned, exif = tmp_path / "turned.jpg", Image.Exif()
+    exif[274] = 6
+    Image.new("RGB", (40, 20)).save(turned, exif=exif)
+    assert thumbnail(turned).size == (20, 40) and thumbnail(turned, 96, AS_STORED).size == (40, 20)
+    Image.new("RGBA", (400, 100)).save(tmp_path / "clear.png")
+    small = thumbnail(tmp_path / "clear.png")
+    assert small.size == (96, 24) and small.getpixel((5, 5)) == (255, 255, 255)  # on white
