@@ -35,8 +35,9 @@ def calibrated(mmrl_run, tmp_path_factory):
 def test_images_below_a_calibrated_probability_are_undecided(call, calibrated, digits, tmp_path):
     words = [predict, "--model-dir", calibrated, digits, "--device", "cpu", "--reject", LEAST]
     sorting = ["--copy-to", tmp_path / "sorted", "--html", tmp_path / "page.html"]
-    assert call(*words, "--csv", tmp_path / "x.csv")[0] == call(*words, "--json", tmp_path / "x.json")[0] == 0
+    assert call(*words, "--csv", tmp_path / "x.csv")[0] == 0
     status, table, err = call(*words, "--top", 1, *sorting)
+    again = call(*words, "--json", tmp_path / "x.json", *sorting)
     with open(tmp_path / "x.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0])[-4:] == ["class_5", "probability_5", "decision", "confidence"]
@@ -56,7 +57,7 @@ def test_images_below_a_calibrated_probability_are_undecided(call, calibrated, d
     copies = {f"{path.parent.name}/{path.name}" for path in (tmp_path / "sorted").rglob("*.png")}
     assert copies == {f"{name}/{row['image'][-5:]}" for name, row in zip(decisions, rows, strict=True)}
     assert "note: copied 10 images into the folders of " in err
-    assert call(*words, *sorting)[2].count("note: copied 0 images into the folders of ") == 1
+    assert again[0] == 0 and "note: copied 0 images into the folders of " in again[2]
     page = (tmp_path / "page.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 10 and f"<h2>undecided: {10 - sure.sum()}</h2>" in page
 
