@@ -60,7 +60,8 @@ def test_a_confidence_of_one_or_on_an_edge_counts_once():
     assert [row["images"] for row in rows] == [0, 3] and rows[0]["accuracy"] is None
     assert (rows[1]["low"], rows[1]["high"], rows[1]["accuracy"]) == (0.5, 1.0, pytest.approx(2 / 3))
     assert calibration.expected_calibration_error(p, true, 2) == pytest.approx(100 * (2.2 - 2) / 3)
-    assert calibration.adaptive_calibration_error(np.full((4, 2), 0.5), np.array([0, 0, 1, 1])) == 0
+    sure = np.array([[0.6, 0.4], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])  # the quantiles 0.6, 1 and 1 make one bin
+    assert calibration.adaptive_calibration_error(sure, np.array([0, 0, 0, 1]), 2) == pytest.approx(15)
 
 
 def test_the_temperature_undoes_one_and_stays_in_its_bounds(golden):
@@ -75,6 +76,7 @@ def test_the_most_confident_are_kept_first():
     confidence, correct = np.linspace(1, 0.5, 100), np.arange(100) < 7
     assert calibration.accuracy_at_coverage(confidence, correct, 0.07) == 100
     assert calibration.accuracy_at_coverage(confidence, correct, 1) == pytest.approx(7)
+    assert calibration.accuracy_at_coverage(np.ones(100), correct, 0.07) == 100  # equal ones keep their order
 
 
 @pytest.mark.parametrize(("scores", "why"), [(np.zeros((0, 3)), "no images"), ([[np.nan, 1.0]], "diverged")])
