@@ -10,8 +10,10 @@ from PIL import Image
 
 from dassl.utils.images import Reading, read_image
 
+UPRIGHT = Reading(upright=True)
 
-def data_uri(path: str | os.PathLike[str], size: int = 96, reading: Reading = Reading(upright=True)) -> str:
+
+def data_uri(path: str | os.PathLike[str], size: int = 96, reading: Reading = UPRIGHT) -> str:
     """Return an image file as a JPEG data URI whose longer side has at most `size` pixels; smaller ones keep theirs.
 
     Raises FileNotFoundError or OSError naming a file that cannot be read.
