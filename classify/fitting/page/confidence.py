@@ -38,7 +38,7 @@ def section(fit: Fit) -> Iterator[str]:
     values = np.array([one.confidence for one in fit.predictions])
     right = np.array([one.right for one in fit.predictions])
     yield table(
-        ("Confidence of at least", "Images decided", "Accuracy"),
+        ("Confidence from", "Images decided", "Accuracy"),
         [_decided(right[values >= least], len(right), least) for least in REJECT_BELOW],
         "If less certain images are left undecided, in percent",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from html import escape
 from typing import Any
 
@@ -14,14 +14,18 @@ from reporting.plots.style import Plot, look, styled
 from .html import bar, number, paragraph, table
 from .load import Fit
 
-ZERO_SHOT = "ZeroshotCLIP"
-
 
 def section(fit: Fit) -> Iterator[str]:
     """Yield the summary: its sentences, the table of methods, and what was done with what."""
     content = fit.content
-    for sentence in verdict(content["results"]):
-        yield paragraph(sentence, "lead")
+    chosen = next(result for result in content["results"] if result["chosen"])
+    name = chosen["label"]
+    yield paragraph(
+        f"{name[0].upper()}{name[1:]} is right on {chosen['accuracy']:.1f}% of images that it has not seen "
+        f"(95% interval {chosen['low']:.1f} to {chosen['high']:.1f}).",
+        "lead",
+    )
+    yield paragraph(content["paid"], "lead")
     yield paragraph(_trust(content["calibration"]), "lead")
     headers = "Method", "Accuracy", "95% interval", "0 to 100", "Macro-F1", "ECE", "NLL", "Time"
     yield table(headers, [_method(result) for result in content["results"]], "Methods on the same images, in percent")
@@ -30,39 +34,9 @@ def section(fit: Fit) -> Iterator[str]:
         "ECE: how far confidence is from accuracy on average, before calibration. NLL: the lower, the more probability "
         "went to the true classes.</p>"
     )
-    yield paragraph(content["measurement"]["text"])
+    yield paragraph(f"Measured by {content['measurement']['text']}.")
     yield paragraph(content["why"])
     yield _facts(content)
-
-
-def verdict(results: Sequence[dict[str, Any]]) -> list[str]:
-    """Return how good the chosen method is, whether training paid, and whether another one did better, in words."""
-    chosen = next(result for result in results if result["chosen"])
-    zero = next((result for result in results if result["method"] == ZERO_SHOT), None)
-    sentences = [
-        f"{chosen['label']} is right on {chosen['accuracy']:.1f}% of images that it has not seen "
-        f"(95% interval {chosen['low']:.1f} to {chosen['high']:.1f})."
-    ]
-    if zero is not None and not zero["chosen"]:
-        sentences.append(_payment(chosen, zero))
-    best = max(results, key=lambda result: result["accuracy"])
-    if best["accuracy"] > chosen["accuracy"] and best is not zero:
-        sentences.append(
-            f"{best['label']} did better on these images, with {best['accuracy']:.1f}%: "
-            f"--method {best['method']} chooses it."
-        )
-    return sentences
-
-
-def _payment(chosen: dict[str, Any], zero: dict[str, Any]) -> str:
-    gain = chosen["accuracy"] - zero["accuracy"]
-    other = f"{zero['label']}, which learned from none of your images"
-    if gain <= 0:
-        return f"Training did not pay: {other}, is right on {zero['accuracy']:.1f}%."
-    more = f"{gain:.1f} points more than {other} ({zero['accuracy']:.1f}%)"
-    if chosen["low"] > zero["high"]:
-        return f"Training paid: {more}."
-    return f"Training may have paid: {more}, but the intervals overlap."
 
 
 def _trust(calibration: dict[str, Any]) -> str:
