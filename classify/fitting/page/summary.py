@@ -8,10 +8,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from reporting.page import figure
-from reporting.plots.style import Plot, look, styled
+from reporting.plots.style import look, styled
 
-from .html import bar, number, paragraph, table
+from .html import bar, number, paragraph, plot, table
 from .load import Fit
 
 
@@ -85,18 +84,17 @@ def learning_curve(fit: Fit) -> Iterator[str]:
     """Yield accuracy over the number of images per class, where `fit` measured it."""
     rows = fit.content["learning_curve"]
     if rows:
-        yield '<div class="plots">'
-        yield figure(Plot("curve", "Accuracy over images per class, with 95% intervals", _curve(rows)))
-        yield "</div>"
+        drawn = plot("Accuracy over images per class, with 95% intervals", _curve(rows))
+        yield f'<div class="plots">{drawn}</div>'
         cells = [[str(row["shots"]), number(row["accuracy"]), f"{row['low']:.1f} to {row['high']:.1f}"] for row in rows]
         yield table(("Images per class", "Accuracy", "95% interval"), cells, "Accuracy by images per class, in percent")
 
 
 @styled
 def _curve(rows: list[dict[str, Any]]) -> Figure:
-    drawn = Figure(figsize=(4, 3), facecolor="none")
+    drawn = Figure(figsize=(4, 3))
     axes = drawn.subplots()
-    axes.set(xlabel="images per class for training", ylabel="accuracy, %", facecolor="none")
+    axes.set(xlabel="images per class for training", ylabel="accuracy, %")
     shots, values = ([row[key] for row in rows] for key in ("shots", "accuracy"))
     below, above = ([abs(row[key] - row["accuracy"]) for row in rows] for key in ("low", "high"))
     axes.errorbar(shots, values, [below, above], capsize=3, **look(0))
