@@ -36,6 +36,7 @@ INCIDENTAL = frozenset(
         "DATALOADER.CACHE_GB",
         "DATALOADER.CHECK_IMAGES",
         "INPUT.MAX_MEGAPIXELS",
+        "TRAIN.LOGGER",
         "TRAIN.PRINT_FREQ",
         "TRAIN.RESUME_FREQ",
         "TEST.COMPUTE_CMAT",
