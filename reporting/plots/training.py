@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections import defaultdict
@@ -34,9 +35,11 @@ def losses_of_log(path: Path) -> Losses:
             match = _LINE.match(line)
             if match:
                 try:
-                    found[int(match[1])] = float(match[2] or match[3])
+                    loss = float(match[2] or match[3])
                 except ValueError:  # a line that a kill cut short
                     continue
+                if math.isfinite(loss):
+                    found[int(match[1])] = loss
     return found
 
 
