@@ -29,7 +29,7 @@ def page(report: Report) -> str:
             f"<h1>{escape(report.title)}</h1>",
             *(f'<p class="soft">{escape(line)}</p>' for line in report.about),
             '<p class="soft">Bold: the best of its column and data set; underlined: the second. Ties at the shown '
-            "digits share, and numbers with ! do not compete.</p>",
+            "digits share, and numbers with ! are not marked.</p>",
             *_problems(report),
             *_contents(report),
             *(part for section in report.sections for part in _section(section)),

@@ -50,7 +50,8 @@ class Table:
     def ranks(self) -> dict[tuple[int, int], int]:
         """Return the places (row, column) of the best (1) and second best (2) results over seeds.
 
-        They are those of their column and data set, as far as nothing is missing; ties at the shown digits share.
+        They are those of their column and data set; ties at the shown digits share. A number that lacks seeds or data
+        sets takes its place among the others, but is no result to be marked.
         """
         names = self.left - 1 if self.names is None else self.names
         blocks: dict[tuple[Entry, ...], list[int]] = defaultdict(list)
@@ -59,16 +60,13 @@ class Table:
         found: dict[tuple[int, int], int] = {}
         for rows in blocks.values():
             for column, header in enumerate(self.headers):
-                cells = {place: self.rows[place][column] for place in rows}
+                cells = {place: cell for place in rows if isinstance(cell := self.rows[place][column], Cell)}
                 digits = self.decimals.get(header, 2)
-                shown = {
-                    place: round(cell.center, digits)
-                    for place, cell in cells.items()
-                    if isinstance(cell, Cell) and cell.center is not None and cell.complete
-                }
+                shown = {place: round(cell.center, digits) for place, cell in cells.items() if cell.center is not None}
                 best = sorted(set(shown.values()), reverse=header not in self.lower)[:2]
-                if len(shown) > 1:
-                    found |= {(place, column): best.index(v) + 1 for place, v in shown.items() if v in best}
+                for place, value in shown.items() if len(shown) > 1 else ():
+                    if value in best and cells[place].complete:
+                        found[place, column] = best.index(value) + 1
         return found
 
     def texts(self) -> list[list[str]]:
