@@ -37,9 +37,9 @@ def check(name: str) -> None:
 
 @contextmanager
 def to_csv(folder: Path, done: int, cfg: Any) -> Iterator[Write]:
-    """Keep `metrics.csv`, a row for each epoch; what a killed run wrote of later epochs is written anew."""
+    """Keep `metrics.csv`, a row for each epoch, which an epoch that a killed run does again replaces."""
     path = folder / "metrics.csv"
-    rows = _rows_until(done, path) if done and path.is_file() else {}
+    rows = _rows(path) if done and path.is_file() else {}
 
     def write(epoch: int, values: Mapping[str, float]) -> None:
         rows.setdefault(epoch, {"epoch": epoch}).update({name: f"{value:.6g}" for name, value in values.items()})
@@ -53,13 +53,12 @@ def to_csv(folder: Path, done: int, cfg: Any) -> Iterator[Write]:
     yield write
 
 
-def _rows_until(done: int, path: Path) -> dict[int, dict[str, Any]]:
+def _rows(path: Path) -> dict[int, dict[str, Any]]:
     with path.open(encoding="utf-8", newline="") as file:
         try:
-            rows = {int(row["epoch"]): {k: v for k, v in row.items() if v} for row in csv.DictReader(file)}
+            return {int(row["epoch"]): {k: v for k, v in row.items() if v} for row in csv.DictReader(file)}
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is no table that TRAIN.LOGGER csv wrote: move it away") from error
-    return {epoch: row for epoch, row in rows.items() if epoch <= done}
 
 
 @contextmanager

@@ -38,8 +38,9 @@ def _what_is_other(cells: Cells, model: Key, some: Sequence[Key]) -> str:
     """Return what a model's settings have beyond its protocol's configuration, as a row shows it; "" for nothing."""
     row = model.row
     default = default_config(model.protocol, model.source, row.method, model.shots)
-    if row.foreign or not default:  # a method that has no default, such as the reader's own, has no other either
+    if row.foreign:
         return ""
+    # Empty for a method that has no default, such as the reader's own: then no configuration is another.
     usual = plain(row.method, model.source, default, model.protocol) or {}
     own_backbone = model.backbone == usual.get("MODEL.BACKBONE.NAME")
     trained = cells.results(model) or [result for key in some for result in cells.results(key)]
