@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "reference": {"reference", "trainers", "datasets", "clip", "dassl", "common"},
     "runs": {"runs", "trainers", "datasets", "clip", "dassl", "common"},
     "reporting": {"reporting", "runs", "trainers", "datasets", "clip", "dassl", "common"},
-    "classify": {"classify", "runs", "trainers", "datasets", "clip", "dassl", "common"},
+    "classify": {"classify", "reporting", "runs", "trainers", "datasets", "clip", "dassl", "common"},
     "commands": {*FLOORS} - {"reference"},
 }
 BACKBONES = ("ViT-B/16", "ViT-B/32", "RN50", "RN101", "embedded")  # that a configuration may name
@@ -341,8 +341,7 @@ def ended(main, words):
         return end.code
 
 def train_on(words):
-    sys.argv = ["train.py", *words]
-    return train.main()
+    return train.main(words)
 
 statuses = [mmrl.main([])] + [ended(mmrl.main, [name, flag]) for name in mmrl.COMMANDS for flag in ("-h", "--wrong")]
 wrong = ["prepare Nope", "grid xd --datasets nope", "predict nope --backbone b --classes a", "report nowhere"]

@@ -72,6 +72,7 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
     cfg.DATASET.FOLDER = ""
     cfg.DATASET.TABLE = ""
     cfg.DATASET.CLASSNAMES = ""
+    cfg.DATASET.ALL_TRAIN = False  # train on all of them but those for validation; none are left to test on
     cfg.LOSS = CfgNode(settings.ProGradLoss.defaults())
     for entry in METHODS.values():
         if entry.node:
