@@ -149,17 +149,17 @@ class Classifier:
             raise ValueError(f"{source} has the class {unknown[0]!r}; {suggest(unknown[0], self.classes)}")
         true = np.array([places[name_key(item.classname)] for item in items])
         predicted = self.predict([Path(found.folder, item.impath) for item in items]).argmax(dim=1).numpy()
-        per_class = [
-            {
-                "class": self.classes[k],
-                "images": int((true == k).sum()),
-                "accuracy": 100 * float(hits[true == k].mean()),
-            }
-            for hits in [predicted == true]
-            for k in sorted(set(true.tolist()))
-        ]
-        scores = {"accuracy": 100 * float((predicted == true).mean()), "macro_f1": macro_f1(true, predicted)}
-        return {**scores, "images": len(items), "per_class": per_class}
+        hits = predicted == true
+        of_class = {self.classes[place]: hits[true == place] for place in sorted(set(true.tolist()))}
+        return {
+            "accuracy": 100 * float(hits.mean()),
+            "macro_f1": macro_f1(true.tolist(), predicted.tolist()),
+            "images": len(items),
+            "per_class": [
+                {"class": name, "images": len(some), "accuracy": 100 * float(some.mean())}
+                for name, some in of_class.items()
+            ],
+        }
 
     def __repr__(self) -> str:
         """Return what it is, such as `<Classifier MMRL over ViT-B/16: 10 classes (zero, one, ...), cpu>`."""
@@ -225,4 +225,5 @@ class Classifier:
 def _items(images: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
     if isinstance(images, Tensor | np.ndarray) and images.ndim == 4:
         return list(images)
-    return [images] if isinstance(images, ImageLike) else list(images)
+    single = isinstance(images, str | os.PathLike | Image.Image | np.ndarray | Tensor)
+    return [images] if single else list(images)  # type: ignore[list-item, arg-type]
