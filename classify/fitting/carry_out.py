@@ -38,11 +38,9 @@ class Progress:
     Args:
         out: the folder that the jobs' folders are in.
         jobs: all that there will be.
-        quiet: print nothing of jobs that were done before.
     """
 
-    def __init__(self, out: Path, jobs: Sequence[Job], quiet: bool = False) -> None:
-        self.quiet = quiet
+    def __init__(self, out: Path, jobs: Sequence[Job]) -> None:
         self.out, self.total, self.done, self.took, self.estimated = out, len(jobs), 0, 0.0, 0.0
         self.left = sum(job.seconds for job in jobs)
         shape = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
@@ -78,8 +76,6 @@ class Progress:
         if not done_before:
             self.took, self.estimated = self.took + seconds, self.estimated + job.seconds
         content = record.read(self.out / job.name) or {}
-        if self.quiet and done_before:
-            return
         said = f": {content['accuracy']:.1f}%" if "accuracy" in content else ""
         said += " (done before)" if done_before else f" ({seconds:.0f} s)"
         if self.done < self.total and self.estimated:

@@ -14,6 +14,7 @@ from common.files import lock, write_json
 from common.text import check_folder
 from runs import record
 from runs.data import BACK
+from runs.grid.cli import plan as run_of
 from trainers.shared.lists import counted, first
 
 from . import images as reading
@@ -167,17 +168,19 @@ def write_tables(planner: Planner, folds: Sequence[splits.Fold]) -> None:
 
 def carry_out(plan: dict[str, Any], request: Request, images: Images, number: int) -> int:
     """Carry out a plan's runs, then the final model; write what came of it, and say so. Returns the exit status."""
+    out, method = Path(request.out), plan["method"]
+    jobs = [Job(**{**job, "place": tuple(job["place"])}) for job in plan["jobs"]]
+    complete = all((out / name).is_file() for name in (tell.RESULT, tell.PREDICTIONS, tell.CALIBRATION, tell.PAGE))
+    if complete and all(run_of(job.words).state()[0] == "success" for job in jobs):
+        print(f"Finished before, nothing to do: {out} holds this very classifier\n{tell.summary(out)}")
+        return 0
     from .carry_out import Progress
     from .measure import Measured
 
-    out, method = Path(request.out), plan["method"]
-    jobs = [Job(**{**job, "place": tuple(job["place"])}) for job in plan["jobs"]]
     planner = Planner(request, images, number, Speed(*plan["speed"]))
     last = planner.final(method, [])  # but for what the folds choose
-    complete = all((out / name).is_file() for name in (tell.RESULT, tell.PREDICTIONS, tell.CALIBRATION, tell.PAGE))
-    if not complete:
-        tell.introduce(plan, planner, [*jobs, last])
-    progress = Progress(out, [*jobs, last], quiet=complete)
+    tell.introduce(plan, planner, [*jobs, last])
+    progress = Progress(out, [*jobs, last])
     for job in jobs:
         if status := progress.carry_out(job):
             return interrupted(status)
@@ -191,10 +194,7 @@ def carry_out(plan: dict[str, Any], request: Request, images: Images, number: in
     if status := progress.carry_out(last):
         return interrupted(status)
     progress.bar.close()
-    if complete:
-        print(f"Finished before, nothing to do: {out} holds this very classifier")
-    else:
-        tell.write(plan, planner, found, last)
+    tell.write(plan, planner, found, last)
     print(tell.summary(out))
     return 0
 

@@ -100,7 +100,7 @@ def result(plan: Mapping[str, Any], planner: Planner, found: Found, last: Job) -
         "learning_curve": [{"shots": n, **found[method, n].accuracy()} for n in request.curve] or None,
         "prompts": prompts(method, request.template, classes),
         "final": final(planner, best, last),
-        "paid": paid(method, best, zero),
+        "paid": " ".join(filter(None, [paid(method, best, zero), better(method, found)])),
         "next": next_commands(planner, best.jobs[0], last),
         "seconds": sum(measured.seconds for measured in found.values())
         + (record.read(Path(request.out, last.name)) or {})["wall_seconds"],
@@ -143,6 +143,22 @@ def paid(method: str, best: Measured, zero: Measured) -> str:
     if high < 0:
         return f"Training did not pay: {name} gets {points:+.1f} points against zero-shot CLIP ({between})."
     return f"It is not clear that training paid: {name} gets {points:+.1f} points against zero-shot CLIP ({between})."
+
+
+def better(method: str, found: Found) -> str:
+    """Return a line that names the method which beats the chosen one on the same images, or "" where none does."""
+    from .measure import gain
+
+    others = {
+        one: gain(found[one, None], found[method, None]) for one, shots in found if shots is None and one != method
+    }
+    name, (points, low, high) = max(others.items(), key=lambda pair: pair[1])
+    if low <= 0:
+        return ""
+    return (
+        f"But {LABELS.get(name, name)} gets {points:+.1f} points against {method} (95% interval {low:+.1f} to {high:+.1f}): "
+        f"try --method {name} with another --out."
+    )
 
 
 def percent(row: Mapping[str, Any]) -> str:
