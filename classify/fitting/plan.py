@@ -17,7 +17,6 @@ from runs.config import build_cfg
 from runs.options import pairs
 from runs.protocols import SHOTS, choose_config, method_file
 from trainers.shared.lists import counted
-from trainers.shared.templates import check_template
 
 from .images import Images
 from .splits import Fold, training_part
@@ -53,12 +52,11 @@ class Request:
     def __post_init__(self) -> None:
         if self.method != AUTO and trainers.ALIASES.get(self.method, self.method) not in trainers.METHODS:
             raise ValueError(f"there is no method {self.method}; {suggest(self.method, [AUTO, *trainers.METHODS])}")
-        least = {"shots": (self.shots or 1, 1), "folds": (self.folds, 2), "repeats": (self.repeats, 1)}
+        least = {"shots": (1 if self.shots is None else self.shots, 1), "folds": (self.folds, 2), "repeats": (self.repeats, 1)}
         least |= {"curve": (min(self.curve, default=1), 1)}
         for name, (value, smallest) in least.items():
             if value < smallest:
                 raise ValueError(f"--{name} must be at least {smallest}, not {value}")
-        check_template(self.template)
         own = [key for key, _ in pairs(self.options) if key.startswith("DATASET.") or key == "TASK"]
         if own:
             raise ValueError(f"{own[0]} cannot be given after --: the folder, --shots and --template say it")

@@ -10,9 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from sklearn.model_selection import StratifiedKFold
-
 from common.files import write_text
 from datasets.shared.files import Item
 
@@ -62,9 +59,11 @@ def folds(images: Images, number: int, repeats: int) -> Iterator[Fold]:
             val = given.get("val", []) if "test" in given else []
             yield Fold(1, repeat, given["train"], val, test)
             continue
+        from sklearn.model_selection import StratifiedKFold
+
         items = images.all
         cut = StratifiedKFold(number, shuffle=True, random_state=repeat)
-        parts = cut.split(np.zeros(len(items)), [item.label for item in items])
+        parts = cut.split(items, [item.label for item in items])
         for count, (train, test) in enumerate(parts, start=1):
             yield Fold(count, repeat, [items[i] for i in train], [], [items[i] for i in test])
 

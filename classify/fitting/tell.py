@@ -14,7 +14,6 @@ from common.files import write_json
 from runs import record
 from runs.options import pairs
 from trainers.shared.lists import counted
-from trainers.shared.templates import fill
 
 from .plan import Job, Planner, duration
 
@@ -109,6 +108,8 @@ def result(plan: Mapping[str, Any], planner: Planner, found: Found, last: Job) -
 
 def prompts(method: str, template: str, classes: Sequence[str]) -> dict[str, Any]:
     """Return the classes' prompts, and what the method makes of them."""
+    from trainers.shared.templates import fill
+
     text = f"{LABELS.get(method, method)} starts from these texts"
     if method == "LinearProbe":
         text = "Zero-shot CLIP and Tip-Adapter score with these texts; the linear probe looks at images alone"
@@ -149,15 +150,13 @@ def better(method: str, found: Found) -> str:
     """Return a line that names the method which beats the chosen one on the same images, or "" where none does."""
     from .measure import gain
 
-    others = {
-        one: gain(found[one, None], found[method, None]) for one, shots in found if shots is None and one != method
-    }
+    others = {one: gain(its, found[method, None]) for (one, shots), its in found.items() if not shots and one != method}
     name, (points, low, high) = max(others.items(), key=lambda pair: pair[1])
     if low <= 0:
         return ""
     return (
-        f"But {LABELS.get(name, name)} gets {points:+.1f} points against {method} (95% interval {low:+.1f} to {high:+.1f}): "
-        f"try --method {name} with another --out."
+        f"But {LABELS.get(name, name)} gets {points:+.1f} points against {method} (95% interval {low:+.1f} to"
+        f" {high:+.1f}): try --method {name} with another --out."
     )
 
 
