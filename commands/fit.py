@@ -1,4 +1,4 @@
-"""Make a classifier of your images, measured on images that it has not seen, then trained on all of them.
+"""Make a classifier of your images: measured on some that it has not seen, then trained on all.
 
     python mmrl.py fit photos
     python mmrl.py fit photos --method MMRL --backbone ViT-B/32 --out output/fit/birds

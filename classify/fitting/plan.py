@@ -52,9 +52,9 @@ class Request:
     def __post_init__(self) -> None:
         if self.method != AUTO and trainers.ALIASES.get(self.method, self.method) not in trainers.METHODS:
             raise ValueError(f"there is no method {self.method}; {suggest(self.method, [AUTO, *trainers.METHODS])}")
-        least = {"shots": (1 if self.shots is None else self.shots, 1), "folds": (self.folds, 2), "repeats": (self.repeats, 1)}
-        least |= {"curve": (min(self.curve, default=1), 1)}
-        for name, (value, smallest) in least.items():
+        shots = 1 if self.shots is None else self.shots
+        least = {"shots": (shots, 1), "curve": (min(self.curve, default=1), 1)}
+        for name, (value, smallest) in (least | {"folds": (self.folds, 2), "repeats": (self.repeats, 1)}).items():
             if value < smallest:
                 raise ValueError(f"--{name} must be at least {smallest}, not {value}")
         own = [key for key, _ in pairs(self.options) if key.startswith("DATASET.") or key == "TASK"]
