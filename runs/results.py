@@ -80,11 +80,11 @@ def save_predictions(trainer: Any, directory: Path) -> dict[str, str]:
 
     content = io.BytesIO()
     scores: dict[str, Any] = {}
-    if trainer.cfg.TEST.SAVE_SCORES:
+    if (kept := getattr(trainer.evaluator, "scores", None)) is not None:
         lists = lists_of(trainer.dm.dataset)
         tested = lists.val if trainer.cfg.TEST.SPLIT == "val" and lists.val else lists.test
         scores = {
-            "scores": np.concatenate(trainer.evaluator.scores),
+            "scores": np.concatenate(kept),
             "paths": np.asarray([entry.path for entry in tested]),
         }
     np.savez_compressed(
