@@ -44,7 +44,7 @@ def page(fit: Fit) -> str:
     names = {heading: heading.lower().replace(" ", "-") for heading in parts}
     links = "".join(f'<a href="#{names[heading]}">{heading}</a>' for heading in parts)
     return document(
-        fit.content["title"],
+        f"{fit.content['title']}: a classifier of {len(fit.content['classes'])} classes",
         style,
         [
             f"<nav>{links}</nav>\n<main>",

@@ -17,10 +17,13 @@ PAIRS = 10
 
 def section(fit: Fit) -> Iterator[str]:
     """Yield a bar of accuracy for each class beside zero-shot CLIP's, the worst first."""
-    rows = [_row(row) for row in sorted(fit.content["per_class"], key=lambda row: row["accuracy"])]
+    tested = [row for row in fit.content["per_class"] if row["accuracy"] is not None]
+    rows = [_row(row) for row in sorted(tested, key=lambda row: row["accuracy"])]
     yield paragraph(
         "The bar is the accuracy, the line across it that of zero-shot CLIP; the worst comes first.", "notes"
     )
+    if untested := [row["class"] for row in fit.content["per_class"] if row["accuracy"] is None]:
+        yield paragraph(f"No image was tested of {', '.join(untested)}.", "notes")
     yield table(("Class", "Accuracy", "Zero-shot", "0 to 100", "Images"), rows, "Accuracy by class, in percent")
 
 

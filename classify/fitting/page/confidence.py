@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from reporting.page import figure
-from reporting.plots.style import COLOURS, Plot, styled
+from reporting.plots.reliability import reliability
 
-from .html import fold, number, table
+from .html import fold, number, plot, table
 from .load import Fit
 
 REJECT_BELOW = (0, 0.5, 0.7, 0.8, 0.9, 0.95)
@@ -25,12 +23,10 @@ def section(fit: Fit) -> Iterator[str]:
         f"scores by a temperature, here {told['temperature']:.3g}; no prediction changes by it.</p>"
     )
     plots = [
-        Plot(
-            when, f"Reliability {when} calibration, ECE {told[f'ece_{when}']:.1f}%", _reliability(told[f"bins_{when}"])
-        )
+        plot(f"Reliability {when} calibration, ECE {told[f'ece_{when}']:.1f}%", reliability(told[f"bins_{when}"]))
         for when in ("before", "after")
     ]
-    yield f'<div class="plots">{"".join(map(figure, plots))}</div>'
+    yield f'<div class="plots">{"".join(plots)}</div>'
     rows = [_bin(*pair) for pair in zip(told["bins_before"], told["bins_after"], strict=True)]
     headers = "Confidence", "Images before", "Right before", "Images after", "Right after"
     numbers = table(headers, [row for row in rows if row], "The bins of both diagrams, in percent")
@@ -38,7 +34,7 @@ def section(fit: Fit) -> Iterator[str]:
     values = np.array([one.confidence for one in fit.predictions])
     right = np.array([one.right for one in fit.predictions])
     yield table(
-        ("Confidence of at least", "Images decided", "Accuracy"),
+        ("Confidence from", "Images decided", "Accuracy"),
         [_decided(right[values >= least], len(right), least) for least in REJECT_BELOW],
         "If less certain images are left undecided, in percent",
     )
@@ -57,20 +53,3 @@ def _bin(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 def _decided(right: np.ndarray, total: int, least: float) -> list[str]:
     accuracy = number(100 * right.mean()) if len(right) else "-"
     return [f"{100 * least:.0f}", number(100 * len(right) / total), accuracy]
-
-
-@styled
-def _reliability(bins: list[dict[str, Any]]) -> Figure:
-    """Draw the accuracy of each bin as a bar, its confidence as a mark, and how many images it has below."""
-    drawn = Figure(figsize=(3.6, 3.8), facecolor="none")
-    top, bottom = drawn.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    some = [row for row in bins if row["images"]]
-    edges = {"x": [row["low"] for row in some], "width": [row["high"] - row["low"] for row in some], "align": "edge"}
-    accuracy, confidence, images = ([row[key] for row in some] for key in ("accuracy", "confidence", "images"))
-    top.bar(height=accuracy, color=COLOURS[0], alpha=0.75, edgecolor="white", **edges)
-    top.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1)
-    top.plot(confidence, accuracy, color=COLOURS[1], marker="o", markersize=4, linestyle="")
-    top.set(xlim=(0, 1), ylim=(0, 1), ylabel="part that is right", facecolor="none")
-    bottom.bar(height=images, color="grey", edgecolor="white", **edges)
-    bottom.set(xlabel="confidence", ylabel="images", facecolor="none")
-    return drawn

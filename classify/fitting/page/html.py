@@ -1,9 +1,14 @@
-"""Tables and bars of the page. Cells are HTML already: what comes from outside goes through `escape` first."""
+"""Tables, bars and figures of the page. Cells are HTML already: what comes from outside goes through `escape` first."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+
+from matplotlib.figure import Figure
+
+from reporting.page import figure
+from reporting.plots.style import Plot
 
 SHOWN_ROWS = 20  # of a long table; the others are unfolded
 
@@ -49,6 +54,14 @@ def bar(low: float, high: float, mark: float, kind: str = "") -> str:
         f'<span class="bar {kind}" aria-hidden="true"><i style="left:{low:.1f}%;width:{high - low:.1f}%"></i>'
         f'<i class="mark" style="left:{mark:.1f}%"></i></span>'
     )
+
+
+def plot(title: str, drawn: Figure) -> str:
+    """Return a figure as HTML, on the page's own background: in the dark, `fit.css` turns its ink light."""
+    drawn.set_facecolor("none")
+    for axes in drawn.axes:
+        axes.set_facecolor("none")
+    return figure(Plot("", title, drawn))
 
 
 def number(value: float | None, decimals: int = 1) -> str:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from PIL import Image
-
+from classify.thumbnails import data_uri
 from common.text import unescape
-from dassl.utils.images import Reading, read_image
 
 from .html import paragraph
 from .load import Fit, Prediction
@@ -26,7 +22,6 @@ def section(fit: Fit) -> Iterator[str]:
     wrong = [one for one in reversed(by_confidence) if not one.right][:SHOWN]
     unsure = [one for one in by_confidence if one not in wrong][:SHOWN]
     folder = Path(fit.content["folder"])
-    folder = folder.parent if folder.is_file() else folder  # a table's paths start where it lies
     yield "<h3>Most wrong</h3>"
     yield paragraph("Wrong, and sure of it; a wrong label is found here, too." if wrong else "No image was wrong.")
     yield from _grid(folder, wrong)
@@ -54,12 +49,8 @@ def _image(one: Prediction, picture: str | None) -> str:
 
 
 def _thumbnail(path: Path) -> str | None:
-    """Return an image as the address of a small JPEG that holds its own data; None if it cannot be read."""
+    """Return a small copy of an image as an address; None if it cannot be read."""
     try:
-        image = read_image(path, Reading(upright=True))
+        return data_uri(path, SIDE)
     except OSError:
         return None
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    content = io.BytesIO()
-    image.save(content, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from html import escape
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from reporting.page import figure
-from reporting.plots.style import Plot, look, styled
+from reporting.plots.style import look, styled
 
-from .html import bar, number, paragraph, table
+from .html import bar, number, paragraph, plot, table
 from .load import Fit
-
-ZERO_SHOT = "ZeroshotCLIP"
 
 
 def section(fit: Fit) -> Iterator[str]:
     """Yield the summary: its sentences, the table of methods, and what was done with what."""
     content = fit.content
-    for sentence in verdict(content["results"]):
-        yield paragraph(sentence, "lead")
+    chosen = next(result for result in content["results"] if result["chosen"])
+    name = chosen["label"]
+    yield paragraph(
+        f"{name[0].upper()}{name[1:]} is right on {chosen['accuracy']:.1f}% of images that it has not seen "
+        f"(95% interval {chosen['low']:.1f} to {chosen['high']:.1f}).",
+        "lead",
+    )
+    yield paragraph(content["paid"], "lead")
     yield paragraph(_trust(content["calibration"]), "lead")
     headers = "Method", "Accuracy", "95% interval", "0 to 100", "Macro-F1", "ECE", "NLL", "Time"
     yield table(headers, [_method(result) for result in content["results"]], "Methods on the same images, in percent")
@@ -30,39 +33,9 @@ def section(fit: Fit) -> Iterator[str]:
         "ECE: how far confidence is from accuracy on average, before calibration. NLL: the lower, the more probability "
         "went to the true classes.</p>"
     )
-    yield paragraph(content["measurement"]["text"])
+    yield paragraph(f"Measured by {content['measurement']['text']}.")
     yield paragraph(content["why"])
     yield _facts(content)
-
-
-def verdict(results: Sequence[dict[str, Any]]) -> list[str]:
-    """Return how good the chosen method is, whether training paid, and whether another one did better, in words."""
-    chosen = next(result for result in results if result["chosen"])
-    zero = next((result for result in results if result["method"] == ZERO_SHOT), None)
-    sentences = [
-        f"{chosen['label']} is right on {chosen['accuracy']:.1f}% of images that it has not seen "
-        f"(95% interval {chosen['low']:.1f} to {chosen['high']:.1f})."
-    ]
-    if zero is not None and not zero["chosen"]:
-        sentences.append(_payment(chosen, zero))
-    best = max(results, key=lambda result: result["accuracy"])
-    if best["accuracy"] > chosen["accuracy"] and best is not zero:
-        sentences.append(
-            f"{best['label']} did better on these images, with {best['accuracy']:.1f}%: "
-            f"--method {best['method']} chooses it."
-        )
-    return sentences
-
-
-def _payment(chosen: dict[str, Any], zero: dict[str, Any]) -> str:
-    gain = chosen["accuracy"] - zero["accuracy"]
-    other = f"{zero['label']}, which learned from none of your images"
-    if gain <= 0:
-        return f"Training did not pay: {other}, is right on {zero['accuracy']:.1f}%."
-    more = f"{gain:.1f} points more than {other} ({zero['accuracy']:.1f}%)"
-    if chosen["low"] > zero["high"]:
-        return f"Training paid: {more}."
-    return f"Training may have paid: {more}, but the intervals overlap."
 
 
 def _trust(calibration: dict[str, Any]) -> str:
@@ -111,18 +84,17 @@ def learning_curve(fit: Fit) -> Iterator[str]:
     """Yield accuracy over the number of images per class, where `fit` measured it."""
     rows = fit.content["learning_curve"]
     if rows:
-        yield '<div class="plots">'
-        yield figure(Plot("curve", "Accuracy over images per class, with 95% intervals", _curve(rows)))
-        yield "</div>"
+        drawn = plot("Accuracy over images per class, with 95% intervals", _curve(rows))
+        yield f'<div class="plots">{drawn}</div>'
         cells = [[str(row["shots"]), number(row["accuracy"]), f"{row['low']:.1f} to {row['high']:.1f}"] for row in rows]
         yield table(("Images per class", "Accuracy", "95% interval"), cells, "Accuracy by images per class, in percent")
 
 
 @styled
 def _curve(rows: list[dict[str, Any]]) -> Figure:
-    drawn = Figure(figsize=(4, 3), facecolor="none")
+    drawn = Figure(figsize=(4, 3))
     axes = drawn.subplots()
-    axes.set(xlabel="images per class for training", ylabel="accuracy, %", facecolor="none")
+    axes.set(xlabel="images per class for training", ylabel="accuracy, %")
     shots, values = ([row[key] for row in rows] for key in ("shots", "accuracy"))
     below, above = ([abs(row[key] - row["accuracy"]) for row in rows] for key in ("low", "high"))
     axes.errorbar(shots, values, [below, above], capsize=3, **look(0))

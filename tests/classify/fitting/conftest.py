@@ -56,7 +56,7 @@ def example(out: Path, classes: list[str], each: int = 6, shift: float = 3.0, **
     hits = np.diag(confusion_matrix(true, predicted))
     content = {
         "version": 1,
-        "title": f"A classifier of {len(classes)} classes",
+        "title": "photos",
         "folder": str(out / "photos"),
         "classes": classes,
         "class_images": [each] * len(classes),
@@ -69,9 +69,10 @@ def example(out: Path, classes: list[str], each: int = 6, shift: float = 3.0, **
         "measurement": {
             "folds": 5,
             "repeats": 1,
-            "text": "5 folds: each image predicted by a model that has not seen it.",
+            "text": "5 folds",
         },
         "results": results,
+        "paid": "Training paid.",
         "per_class": [
             {"class": c, "images": each, "accuracy": 100 * int(h) / each, "zero_shot_accuracy": 50.0}
             for c, h in zip(classes, hits, strict=True)

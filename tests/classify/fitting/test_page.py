@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from classify.fitting.page import SECTIONS, summary, write
+from classify.fitting.page import SECTIONS, classes, write
+from classify.fitting.page.load import Fit
 from tests.browser import Addresses, needs_chromium, probed
 from tests.classify.fitting.conftest import FOREIGN, PATH
 
@@ -83,25 +84,12 @@ def test_of_many_classes_the_most_confused_are_shown_and_no_image_is_lost(large)
     assert "Show 80 more" in text and text.count('class="bar "') == 100
 
 
-@pytest.mark.parametrize(
-    ("zero", "other", "said"),
-    [
-        ((70.0, 75.0), 80.0, ["Training paid: 15.0 points more than"]),
-        ((80.0, 84.0), 80.0, ["Training may have paid: 5.0 points more than"]),
-        ((85.0, 88.0), 90.0, ["Training did not pay: Z", "O did better on these images, with 90.0%: --method Other"]),
-    ],
-)
-def test_the_verdict_says_whether_training_paid(zero, other, said):
-    rows = [("ZeroshotCLIP", "Z", *zero), ("Other", "O", other, other), ("Mine", "M", 85.0, 88.0)]
-    results = [
-        {"method": method, "label": label, "chosen": label == "M", "accuracy": accuracy, "low": 82.0, "high": high}
-        for method, label, accuracy, high in rows
+def test_a_class_without_tested_images_is_named():
+    rows = [
+        {"class": name, "images": 1, "accuracy": a, "zero_shot_accuracy": a} for name, a in (("<a>", None), ("b", 5.0))
     ]
-    results[2]["low"] = 83.0
-    sentences = summary.verdict(results)
-    assert sentences[0] == "M is right on 85.0% of images that it has not seen (95% interval 83.0 to 88.0)."
-    assert len(sentences) == 1 + len(said)
-    assert all(sentence.startswith(start) for sentence, start in zip(sentences[1:], said, strict=True))
+    text = "".join(classes.section(Fit({"per_class": rows}, [])))
+    assert "No image was tested of &lt;a&gt;." in text and text.count('class="bar "') == 1
 
 
 @pytest.mark.parametrize(
