@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,7 @@ from .saving import SavingTrainer
 from .templates import check_texts, same_prompts
 
 CPU_PASS = 32  # images scored at a time
+FEW = 2**18  # learned values; in steps over features with so few, threads wait for each other more than they work
 
 
 class CLIPTrainer(SavingTrainer):
@@ -122,8 +123,10 @@ class CLIPTrainer(SavingTrainer):
     def use_cached_features(self, clip_model: CLIP) -> None:
         """Let the loaders give features of the frozen image tower, computed once, instead of pixels."""
 
+        usual = torch.get_num_threads()
+
         def encode(images: Tensor) -> Tensor:
-            with self.autocast():
+            with self.autocast(), threads(usual):
                 return in_passes(partial(frozen_features, clip_model), images.to(self.device))
 
         tower = {"weights": self.weights, "precision": self.precision}
@@ -162,6 +165,13 @@ class CLIPTrainer(SavingTrainer):
         """Set ``optim`` and ``sched``."""
         self.optim = build_optimizer(self.model, self.cfg.OPTIM)
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
+
+    def run_epoch(self) -> None:
+        """Train on all batches once; on features and a CPU with one thread, where little is learned."""
+        learned = sum(p.numel() for p in self.model.parameters())
+        alone = self.cfg.FEATURES.ONCE and self.device.type == "cpu" and learned <= FEW
+        with threads(1 if alone else torch.get_num_threads()):
+            super().run_epoch()
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """Return the autocast region of this run's steps and evaluations."""
@@ -225,6 +235,17 @@ class CLIPTrainer(SavingTrainer):
         """Return scores ``[B, C]`` of a batch of images, within ``test``."""
         with self.autocast():
             return in_passes(lambda part: self.model.scores(part, self.class_features), images)
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch compute with so many threads within the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def in_passes(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
