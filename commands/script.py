@@ -39,8 +39,7 @@ def step(path: Path, words: Sequence[str]) -> int:
 
     run = scripts.run_of(path, words, os.environ)
     scripts.make_data_folder([run.dataset], os.environ)
-    sys.argv = ["train.py", *run.arguments(*scripts.folders(os.environ))]
-    return execute.main()
+    return execute.main(run.arguments(*scripts.folders(os.environ)))
 
 
 def compare(path: Path, words: Sequence[str]) -> int:

@@ -44,6 +44,7 @@ INCIDENTAL = frozenset(
         "TEST.COMPUTE_CMAT",
         "TEST.PER_CLASS_RESULT",
         "TEST.SAVE_PREDICTIONS",
+        "TEST.SAVE_SCORES",
     }
 )
 

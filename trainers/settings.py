@@ -275,6 +275,7 @@ def _positive_pair(pair: tuple[float, ...]) -> bool:
 class TipAdapterSettings(Settings, path="TRAINER.TIPADAPTER"):
     """The settings of Tip-Adapter and Tip-Adapter-F."""
 
+    needs_validation = True
     augment_epoch: int = at_least(1, 10)
     init_beta: float = 1.0  # per data set in configs/trainers/TipAdapter/datasets.yaml, as are the next two
     init_alpha: float = 1.17
@@ -286,8 +287,13 @@ class TipAdapterSettings(Settings, path="TRAINER.TIPADAPTER"):
 
 @dataclass(frozen=True)
 class LinearProbeSettings(Settings, path="TRAINER.LINEARPROBE"):
-    """Linear-probe CLIP's settings; SAMPLING run is the few-shot draw of all methods, official that of lpclip."""
+    """Linear-probe CLIP's settings; SAMPLING run is the few-shot draw of all methods, official that of lpclip.
 
+    C is the inverse strength of the regulariser; 0: it is searched on validation images.
+    """
+
+    needs_validation = True
+    c: float = at_least(0, 0.0)
     search_steps: int = at_least(0, 8)
     sampling: str = chosen("run", "official")
     selection: str = chosen("val", "test_as_published")

@@ -29,7 +29,9 @@ def build():
 
     def build_loader(root, name, shots=-1, seed=1, subset="all", **keys):
         cfg = get_cfg_default()
-        cfg.DATASET.update({"FOLDER": "", "TABLE": "", "CLASSNAMES": "", **{k: str(v) for k, v in keys.items()}})
+        cfg.DATASET.update(
+            {"FOLDER": "", "TABLE": "", "CLASSNAMES": "", "ALL_TRAIN": False} | {k: str(v) for k, v in keys.items()}
+        )
         cfg.DATASET.NAME = name
         cfg.DATASET.ROOT = str(root)
         cfg.DATASET.NUM_SHOTS = shots

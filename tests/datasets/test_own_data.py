@@ -76,6 +76,15 @@ def test_other_combinations(given, sizes, said, mine):
     assert len(lists[0]) == trained and len(lists[2]) == sizes[2]
 
 
+@pytest.mark.parametrize(("given", "trained", "val"), [(["train"], 20, 0), (["train", "val", "test"], 40, 20)])
+def test_all_but_the_validation_images_train(given, trained, val, mine):
+    for part in given:
+        mine.images(part, ["a", "b"])
+    loader = mine.loader(ALL_TRAIN=True)
+    assert [len(items) for items in (loader.train_x, loader.val, loader.test)] == [trained, val, trained]
+    assert {part: len(items) for part, items in loader.given.items()} == dict.fromkeys(given, 20)
+
+
 def test_a_class_may_be_called_train(mine):
     mine.images("", ["train", "test", "tram"])
     lists, _ = mine.read()

@@ -127,6 +127,11 @@ def test_images_are_scored_in_order_however_many_pass_at_a_time(method, make_tra
     trainer = make_trainer(method)
     trainer.test()
     whole = trainer.evaluator._correct
+    trainer.model.use_classes(True)
+    scores = trainer.model.scores(
+        *next((batch["img"][:3], trainer.model.class_features()) for batch in trainer.test_loader)
+    )
+    assert torch.allclose(trainer.model.log_probabilities(scores).exp(), trainer.model.probabilities(scores), atol=1e-6)
     sizes, compute = [], trainer.model.scores
     monkeypatch.setattr(base, "CPU_PASS", 7)
     monkeypatch.setattr(trainer.model, "scores", lambda x, features: sizes.append(len(x)) or compute(x, features))

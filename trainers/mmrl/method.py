@@ -179,6 +179,11 @@ class MMRLModel(Method):
         """Return class probabilities ``[B, C]``; fused scores are that already unless logits were fused."""
         return scores if self.both and self.settings.fusion == "probs" else super().probabilities(scores)
 
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        """Return the logarithm of ``probabilities`` ``[B, C]``, raised to float32's least normal number."""
+        found = at_least_float32(self.probabilities(scores))
+        return found.clamp_min(torch.finfo(torch.float32).tiny).log()
+
     def ignores_checkpoint_key(self, key: str) -> bool:
         """Return True for tensors of CLIP, and for embeddings of the classes trained on."""
         name = key.removeprefix("image_encoder.")

@@ -66,6 +66,7 @@ class Settings(Node):
     """
 
     public_draws: ClassVar[bool] = False
+    needs_validation: ClassVar[bool] = False  # whether the method chooses something on validation images
     prec: str = field(default="fp16", kw_only=True)
 
     def __init_subclass__(cls, public_draws: bool = False, **others: Any) -> None:
