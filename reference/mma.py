@@ -94,7 +94,6 @@ class Golden(WithImages):
     """Features of both towers, with the adapters and without."""
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         clip_model = self.model.clip_model
         prompts = fill(prompt_of(self.cfg), self.setting["classes"])
         frozen = {"text_features_clip": clip_text_features(clip_model, prompts)}
