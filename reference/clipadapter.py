@@ -32,7 +32,6 @@ class PlainCLIPAdapter(Plain):
         return F.normalize(self.ratio * adapted + (1 - self.ratio) * f, dim=-1)
 
     def class_features(self, learned: Learned) -> Tensor:
-        """``[C, d]``, frozen CLIP's."""
         return self.clip.text_feature(self.tokens)
 
 

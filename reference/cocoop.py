@@ -29,7 +29,6 @@ class PlainCoCoOp(coop.PlainCoOp):
         """There are none before there is an image."""
 
     def scores(self, learned: Learned, images: Tensor, class_features: None, seen: bool = True) -> Tensor:
-        """``[B, C]``."""
         features = self.image_features(learned, images)
         return torch.stack([self.scale * f @ self.image_text_features(learned, f).t() for f in features])
 

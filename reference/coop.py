@@ -37,7 +37,6 @@ class PlainCoOp(Plain):
         self.tokens, self.names, self.position = tokens, names, position
 
     def class_features(self, learned: Learned) -> Any:
-        """w ``[C, d]``."""
         return self.text_features(learned["ctx"])
 
     def text_features(self, ctx: Tensor) -> Tensor:

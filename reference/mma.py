@@ -54,7 +54,6 @@ class PlainMMA(Plain):
         return F.normalize(x @ self.clip.weights["visual.proj"], dim=-1)
 
     def loss(self, learned: Learned, images: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy."""
         rescaled = {name: _rescaled(value, 1 / self.s) for name, value in learned.items()}
         return F.cross_entropy(self.logits(rescaled, images), labels)
 

@@ -45,7 +45,6 @@ class PlainProVP(Plain):
         return F.normalize(last @ self.clip.weights["visual.proj"], dim=-1)
 
     def class_features(self, learned: Learned) -> Tensor:
-        """w ``[C, d]``, frozen."""
         return self.w
 
     def loss(self, learned: Learned, images: Tensor, labels: Tensor) -> Tensor:

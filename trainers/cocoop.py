@@ -48,7 +48,6 @@ class CoCoOpModel(Method):
         self.meta_net = nn.Sequential(layers)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean cross-entropy, and the logits ``[B, C]``."""
         logits = self.logits(clip_image_features(self.clip_model, images))
         return F.cross_entropy(logits, labels), logits
 
@@ -71,7 +70,6 @@ class CoCoOpModel(Method):
         return torch.cat([self.logits(f) for f in features.split(at_once)])
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Return True for the embeddings around the context, which official checkpoints hold."""
         return is_class_buffer(key)
 
 

@@ -43,7 +43,6 @@ class CoOpModel(Method):
         self.ctx = nn.Parameter(initial_vectors(clip_model, context, len(classnames)))
 
     def class_features(self) -> Tensor:
-        """Return w ``[C, d]``, of unit length."""
         return self.prompts.features(self.ctx)[0]
 
     def use_classes(self, seen: bool) -> None:
@@ -57,7 +56,6 @@ class CoOpModel(Method):
             raise ValueError(OTHER_CLASSES)
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Return True for the embeddings around the context, which official checkpoints hold."""
         return is_class_buffer(key)
 
 

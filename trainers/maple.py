@@ -81,15 +81,12 @@ class MaPLeModel(Method):
         self.text = DeepText(clip_model, prompts_of(words, classnames), n_ctx)
 
     def class_features(self) -> Tensor:
-        """Return w ``[C, d]``, of unit length."""
         return self.text.features(self.prompt_learner.text())
 
     def image_features(self, images: Tensor) -> Tensor:
-        """Return f ``[B, d]``, of unit length."""
         return ImageStart(self.clip_model.visual, images).feature(self.prompt_learner.vision())
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Return True for tensors of CLIP, and for embeddings of the classes trained on."""
         return is_class_buffer(key) or is_clip_tensor(key, self.clip_model)
 
 
@@ -102,7 +99,6 @@ class MaPLe(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MaPLeModel:
-        """Return the model over these classes. Raises ValueError naming a key that is out of range."""
         return MaPLeModel(clip_model, classnames, cls.settings_of(cfg))
 
     @classmethod

@@ -130,11 +130,9 @@ class MetaPromptModel(Method):
         return torch.stack(self.logits_of(*self.image_features(images), *class_features)).mean(dim=0)
 
     def named_image_features(self, images: Tensor) -> dict[str, Tensor]:
-        """Return F."""
         return {IMAGE_FEATURE: l2_normalize(self.image_features(images)[0])}
 
     def one_feature_per_class(self, class_features: tuple[Tensor, Tensor]) -> Tensor:
-        """Return T."""
         return l2_normalize(class_features[0])
 
     def ignores_checkpoint_key(self, key: str) -> bool:
@@ -200,7 +198,6 @@ class Meta_B2N(CLIPTrainer):  # noqa: N801 (the official name)
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MetaPromptModel:
-        """Return the model over these classes. Raises ValueError naming a key that is out of range."""
         settings = cls.settings_of(cfg)
         numbers = settings.n_ctx, settings.n_pro, settings.layers
         return MetaPromptModel(clip_model, classnames, cls.templates(cfg), *numbers)

@@ -100,7 +100,6 @@ class ProDAModel(Method):
         return torch.stack(sums).sum(dim=0) / len(self.ctx)
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Return True for embeddings of the classes trained on, and of no class."""
         return is_class_buffer(key) or key.startswith("nc_token_")
 
 

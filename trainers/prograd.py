@@ -118,7 +118,6 @@ class ProGrad(ContextTrainer):
     """Trainer of ProGrad; beside ``TRAINER.COOP`` it reads ``LOSS``."""
 
     def check_cfg(self, cfg: Any) -> None:
-        """Raise ValueError naming the key whose value is not allowed."""
         super().check_cfg(cfg)
         ProGradLoss.of(cfg.LOSS)
 

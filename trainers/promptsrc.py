@@ -107,15 +107,12 @@ class PromptSRCModel(Method):
         return self._teacher
 
     def class_features(self) -> Tensor:
-        """Return g~ ``[C, d]``, of unit length."""
         return self.text.features(self._prompts(self.text_names))
 
     def image_features(self, images: Tensor) -> Tensor:
-        """Return f~ ``[B, d]``, of unit length."""
         return ImageStart(self.clip_model.visual, images).feature(self._prompts(self.vision_names))
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Return True for tensors of CLIP and of the teacher, and for embeddings of the classes trained on."""
         of_teacher = key.removeprefix("prompt_learner.ZS_image_encoder.")
         if of_teacher != key:
             return of_teacher in self.clip_model.visual.state_dict()
@@ -149,7 +146,6 @@ class PromptSRC(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PromptSRCModel:
-        """Return the model over these classes. Raises ValueError naming a key that is out of range."""
         return PromptSRCModel(clip_model, classnames, cls.settings_of(cfg))
 
     @classmethod
@@ -181,10 +177,8 @@ class PromptSRC(CLIPTrainer):
         super().after_epoch()
 
     def extra_state(self) -> dict[str, Any]:
-        """Return the average so far."""
         return {"average": self.average}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on with an average."""
         for name, value in self.average.items():
             value.copy_(state["average"][name])

@@ -115,11 +115,9 @@ class TCPModel(Method):
         return self.meta_net(self.text_features_clip).unflatten(1, (VECTORS, -1))
 
     def class_features(self) -> Tensor:
-        """Return w ``[C, d]``, of unit length."""
         return self.prompts.class_aware_features(self.ctx, self.class_tokens())
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Return True for the embeddings around the vectors, which official checkpoints hold."""
         return is_class_buffer(key)
 
 

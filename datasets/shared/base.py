@@ -212,7 +212,6 @@ class SplitLoader(Loader):
 
     @property
     def remedy(self) -> str:
-        """What else to do about a missing annotation file."""
         return f"put it there, or the published {os.path.basename(self.split_path)} into {self.dataset_dir}"
 
     @property

@@ -141,7 +141,6 @@ class MMRLModel(Method):
         return alpha * logits.softmax(dim=-1) + (1 - alpha) * logits_rep.softmax(dim=-1)
 
     def class_features(self) -> Tensor:
-        """Return w ``[C, d]``, once per evaluation."""
         return self._adapted_text(self.representation_learner(self.text_states.dtype)[1])
 
     def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
@@ -180,7 +179,6 @@ class MMRLModel(Method):
         return scores if self.both and self.settings.fusion == "probs" else super().probabilities(scores)
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Return True for tensors of CLIP, and for embeddings of the classes trained on."""
         name = key.removeprefix("image_encoder.")
         if name != key:
             return name in self.clip_model.visual.state_dict()
@@ -255,7 +253,6 @@ class MMRL(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MMRLModel:
-        """Return the model over these classes with the data set's template."""
         prompts = fill(template_of(cfg), classnames)
         return MMRLModel(clip_model, prompts, cls.settings_of(cfg))
 

@@ -158,11 +158,9 @@ class PLOTModel(Method):
         return pairs.unflatten(1, text.each.shape[:2]).unflatten(0, image.each.shape[:2]).permute(1, 3, 0, 2)
 
     def class_features(self) -> FeatureSet:
-        """Return all prompts' features, once per evaluation."""
         return self.text()
 
     def scores(self, images: Tensor, class_features: FeatureSet) -> Tensor:
-        """Return the scores ``[B, C]``."""
         return self.logits(self.image(images), class_features)
 
     def named_image_features(self, images: Tensor) -> dict[str, Tensor]:
