@@ -124,10 +124,10 @@ def get(cfg: CfgNode, key: str) -> Any:
     return node
 
 
-def flatten(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield all leaves of a configuration as (dotted key, value)."""
+def flatten(cfg: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield all leaves of a configuration, or of the mapping in its file, as (dotted key, value)."""
     for key, value in cfg.items():
-        if isinstance(value, CfgNode):
+        if isinstance(value, dict):
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -65,12 +65,9 @@ def pairs(words: Iterable[str]) -> list[tuple[str, str]]:
 def refuse_two_values(
     given: Iterable[tuple[str, Any, str]], defaults: Mapping[str, Any], names: Mapping[str, str]
 ) -> None:
-    """Raise ValueError naming both ways where the command line gives a key two values.
+    """Raise ValueError naming both ways where the command line (`command_line`) gives a key two values.
 
-    Args:
-        given: as `command_line` returns it.
-        defaults: the known keys with a value of their type.
-        names: second names of trainers.
+    `defaults` has the known keys with a value of their type, `names` the second names of trainers.
     """
     first: dict[str, tuple[Any, str]] = {}
     for key, value, written in given:

@@ -150,11 +150,6 @@ def method_names(second_names: bool = True) -> list[str]:
     return sorted(path.name for path in folders if second_names or not path.is_symlink())
 
 
-def config_names(method: str) -> list[str]:
-    """Return the names of a method's configurations."""
-    return sorted(path.stem for path in (CONFIGS / "trainers" / method).glob("*.yaml") if path.stem != "datasets")
-
-
 def default_config(protocol: str, dataset: str, method: str, shots: int) -> str:
     """Return a method's default configuration for a protocol, trained on `dataset` with `shots` images of each class.
 
@@ -176,7 +171,7 @@ def choose_config(protocol: str, dataset: str, method: str, shots: int, cfg: str
     """
     check_name("dataset", dataset, dataset_names())
     check_name("method", method, method_names())
-    known = config_names(method)
+    known = sorted({path.stem for path in (CONFIGS / "trainers" / method).glob("*.yaml")} - {"datasets"})
     cfg = cfg or default_config(protocol, dataset, method, shots)
     if not cfg:
         told = f"{method} has no default for {protocol} on {dataset} with {shots} shots"

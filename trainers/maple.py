@@ -36,7 +36,6 @@ from .shared.deep_prompts import (
     initial_context,
     is_clip_tensor,
     normal_init,
-    prompts_of,
 )
 from .shared.method import Method
 from .shared.official_stream import a_clip, normal, one_linear, words_or
@@ -78,7 +77,7 @@ class MaPLeModel(Method):
         check_depth(depth, layers, settings.key("PROMPT_DEPTH"), "shallower")
         words, ctx = initial_context(clip_model, settings.ctx_init, n_ctx, settings.key("N_CTX"))
         self.prompt_learner = PromptLearner(ctx, depth, visual.width)
-        self.text = DeepText(clip_model, prompts_of(words, classnames), n_ctx)
+        self.text = DeepText(clip_model, words, classnames, n_ctx)
 
     def class_features(self) -> Tensor:
         return self.text.features(self.prompt_learner.text())

@@ -46,7 +46,6 @@ from .shared.deep_prompts import (
     check_depth,
     check_vit,
     normal_init,
-    prompts_of,
     register_parameter_at,
 )
 from .shared.method import IMAGE_FEATURE, Method
@@ -63,13 +62,7 @@ FOOD = "a photo of a {}, a type of food"  # CoOp's has no article
 class MetaPromptModel(Method):
     """The tokens ``prompt_learner.ctx`` ``[J, K, d_t]`` and ``vision_prompt_learner.ctx`` ``[J, K, d_v]``.
 
-    Args:
-        clip_model: frozen CLIP with a ViT image tower.
-        classnames: C names.
-        templates: of the frozen class features.
-        n_ctx: K of the text tower.
-        n_pro: K of the image tower.
-        layers: J.
+    K is ``n_ctx`` for texts and ``n_pro`` for images, J ``layers``; ``templates`` are of the frozen class features.
     """
 
     def __init__(
@@ -81,7 +74,7 @@ class MetaPromptModel(Method):
         check_depth(layers, shallower, f"{NODE}.LAYERS", "shallower")
         register_parameter_at(self, TEXT, normal_init(layers, n_ctx, clip_model.transformer.width))
         register_parameter_at(self, VISION, normal_init(layers, n_pro, visual.width))
-        self.text = DeepText(clip_model, prompts_of(placeholders(n_ctx), classnames), n_ctx)
+        self.text = DeepText(clip_model, placeholders(n_ctx), classnames, n_ctx)
         texts = ([template.format(name) for name in classnames] for template in templates)
         each = [clip_text_features(clip_model, prompts) for prompts in texts]
         self.text_features_clip = l2_normalize(torch.stack(each).mean(dim=0))

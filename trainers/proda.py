@@ -35,17 +35,9 @@ from .shared.method import Method
 
 
 class ProDAModel(Method):
-    """The contexts ``ctx`` ``[K, n, d_t]`` over frozen CLIP.
+    """The contexts ``ctx`` ``[K, n, d_t]`` over frozen CLIP; ``apart`` is the weight of their cosines.
 
-    Attribute ``chosen``: which prompts the next step uses, by number.
-
-    Args:
-        clip_model: frozen CLIP.
-        classnames: C names.
-        prompts: K.
-        n_ctx: n.
-        at_once: b.
-        apart: weight of the cosines.
+    Attribute ``chosen``: which ``at_once`` (b) prompts the next step uses, by number.
     """
 
     def __init__(

@@ -43,7 +43,6 @@ from .shared.deep_prompts import (
     initial_context,
     is_clip_tensor,
     normal_init,
-    prompts_of,
     register_parameter_at,
 )
 from .shared.method import Method
@@ -76,7 +75,7 @@ class PromptSRCModel(Method):
             register_parameter_at(self, name, normal_init(settings.n_ctx_vision, visual.width))
         for name in self.text_names[1:]:
             register_parameter_at(self, name, normal_init(settings.n_ctx_text, clip_model.transformer.width))
-        self.text = DeepText(clip_model, prompts_of(words, classnames), settings.n_ctx_text)
+        self.text = DeepText(clip_model, words, classnames, settings.n_ctx_text)
         self._teacher: Tensor | None = None
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

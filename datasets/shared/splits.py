@@ -33,13 +33,8 @@ def cut_each(
 ) -> Splits:
     """Cut each class in three: what is before its first boundary is train, before its second val, the rest test.
 
-    Args:
-        groups: the images of each class.
-        order: brings a class's images into the order that is cut.
-        boundaries: from a number of images to the places of the two boundaries.
-
-    Raises:
-        ValueError: a class too small to appear in all three.
+    ``order`` brings a class's images into the order that is cut, ``boundaries`` gives the two places for their number.
+    Raises ValueError for a class too small to appear in all three.
     """
     splits = Splits([], [], [])
     for items in groups:

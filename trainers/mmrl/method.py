@@ -57,13 +57,9 @@ class Outputs(NamedTuple):
 
 
 class MMRLModel(Method):
-    """The learned tensors and their use of a frozen CLIP; ``state_dict`` holds what is learned and nothing else.
+    """The learned tensors and their use of a frozen CLIP with a ViT, for one filled-in prompt per class.
 
-    Args:
-        clip_model: frozen CLIP with a ViT image tower.
-        prompts: one filled-in prompt per class.
-        settings: the paper's numbers.
-        both: score with class and representation features (seen classes), or the class feature alone.
+    ``both``: score with class and representation features (seen classes), or the class feature alone.
     """
 
     def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: Numbers, both: bool = True):
