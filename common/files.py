@@ -144,8 +144,7 @@ def check_zip(path: str | os.PathLike[str]) -> None:
 def lock(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on the file `path`, which goes when the lock does (or when the process dies).
 
-    Raises:
-        RunBusy: another process holds it; names that process.
+    Raises RunBusy: another process holds it; names that process.
     """
     if fcntl is None:
         yield

@@ -138,8 +138,7 @@ def merge(
 ) -> None:
     """Merge a nested mapping into `cfg` in place, strictly.
 
-    Raises:
-        ValueError: unknown key (with the nearest valid one) or wrong type; `source` is named.
+    Raises ValueError: unknown key (with the nearest valid one) or wrong type; `source` is named.
     """
     root = cfg if root is None else root
     for key, value in tree.items():

@@ -45,8 +45,7 @@ def explanation(script: Path, environment: Mapping[str, str]) -> str:
 def read_words(script: Path, words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Return the arguments of a script by name, and the words after `--`.
 
-    Raises:
-        ValueError: an argument is missing or too much, or the options name a data set.
+    Raises ValueError: an argument is missing or too much, or the options name a data set.
     """
     found = re.search(rf"^# +bash \S*{re.escape(script.name)} (.+?) (?=\[--)", script.read_text("utf-8"), re.MULTILINE)
     assert found is not None, f"{script} does not say how it is called"
@@ -66,8 +65,7 @@ def read_words(script: Path, words: Sequence[str]) -> tuple[dict[str, str], list
 def run_of(script: Path, words: Sequence[str], environment: Mapping[str, str]) -> Run:
     """Return the run that a script, called as a step of a protocol is, stands for.
 
-    Raises:
-        ValueError: wrong words, or an unknown data set, trainer or configuration.
+    Raises ValueError: wrong words, or an unknown data set, trainer or configuration.
     """
     given, options = read_words(script, words)
     protocol, step = protocol_of_step(script.stem), STEPS[script.stem]

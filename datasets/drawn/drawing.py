@@ -81,11 +81,7 @@ def draw(char: Char, look: Look, rng: np.random.RandomState) -> Image.Image:
 
 @cache
 def _plain(font: str, char: str) -> Image.Image:
-    """White on black, in the middle of the canvas.
-
-    Raises:
-        FileNotFoundError: matplotlib has no such font.
-    """
+    """White on black, in the middle of the canvas. Raises FileNotFoundError: matplotlib has no such font."""
     from matplotlib import get_data_path
 
     path = os.path.join(get_data_path(), "fonts", "ttf", f"{font}.ttf")
