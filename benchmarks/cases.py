@@ -9,7 +9,7 @@ import contextlib
 import random
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -87,16 +87,7 @@ def class_names(count: int) -> list[str]:
 
 def write_weights(path: Path, size: Size) -> None:
     """Random weights under OpenAI's names, float32."""
-    weights = toy.clip_weights(
-        0,
-        embed=size.embed,
-        res=size.res,
-        patch=size.patch,
-        vision=size.vision,
-        text=size.text,
-        vocabulary=size.vocabulary,
-    )
-    save_file(weights, path)
+    save_file(toy.clip_weights(0, **asdict(size)), path)
 
 
 def build(case: Case, side: str, weights: Path) -> Side:

@@ -80,8 +80,8 @@ def machine(device: str) -> dict[str, Any]:
     """What the numbers depend on."""
     cuda = torch.device(device).type == "cuda"
     return {
-        "processor": _processor(),
-        "bf16_instructions": _flags() & {"amx_bf16", "avx512_bf16"} != set(),
+        "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),
+        "bf16_instructions": bool({*_cpuinfo("flags").split()} & {"amx_bf16", "avx512_bf16"}),
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name(device) if cuda else None,
         "torch": torch.__version__,
@@ -90,15 +90,7 @@ def machine(device: str) -> dict[str, Any]:
     }
 
 
-def _cpuinfo(key: str) -> str | None:
+def _cpuinfo(key: str) -> str:
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), None)
-
-
-def _processor() -> str:
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
-
-
-def _flags() -> set[str]:
-    return set((_cpuinfo("flags") or "").split())
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

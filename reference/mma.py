@@ -54,7 +54,6 @@ class PlainMMA(Plain):
         return F.normalize(x @ self.clip.weights["visual.proj"], dim=-1)
 
     def loss(self, learned: Learned, images: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy."""
         rescaled = {name: _rescaled(value, 1 / self.s) for name, value in learned.items()}
         return F.cross_entropy(self.logits(rescaled, images), labels)
 
@@ -94,7 +93,6 @@ class Golden(WithImages):
     """Features of both towers, with the adapters and without."""
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         clip_model = self.model.clip_model
         prompts = fill(prompt_of(self.cfg), self.setting["classes"])
         frozen = {"text_features_clip": clip_text_features(clip_model, prompts)}

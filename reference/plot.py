@@ -74,7 +74,6 @@ class PlainPLOT(Plain):
         return torch.diag_embed(r) @ kernel @ torch.diag_embed(c)
 
     def scores(self, learned: Learned, images: Tensor, class_features: Tensor, seen: bool = True) -> Tensor:
-        """``[B, C]``."""
         views, texts = self.views(learned, images), class_features
         f, w = F.normalize(views, dim=-1), F.normalize(texts, dim=-1)
         cosines = torch.einsum("mbd,ncd->bcmn", f, w)
@@ -109,7 +108,6 @@ class Golden(Numbers):
     """Features of views and prompts, and the transport plans."""
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         image, text = self.model.image(self.images), self.model.class_features()
         return {
             "logits": self.model.logits(image, text),

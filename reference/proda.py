@@ -11,7 +11,7 @@ from torch import Tensor
 from reference import Reference
 from trainers.shared.context import placeholders
 
-from .shared.clip import causal
+from .coop import encode, sequence
 from .shared.official import BASE, TEXT, Command, Official, around
 from .shared.plain import Learned, Plain, Weights, name_lengths, token_ids
 
@@ -34,32 +34,13 @@ class PlainProDA(Plain):
         self.tokens, self.lengths, self.nameless, self.apart = tokens, lengths, nameless, apart
         self.at_once = at_once
 
-    def sequence(self, row: Tensor, length: int, ctx: Tensor, position: str) -> Tensor:
-        """Embeddings ``[77, d_t]`` of one prompt of one class, without positions."""
-        words, n = self.clip.weights["token_embedding.weight"][row], len(ctx)
-        sos, name, rest = words[:1], words[1 + n : 1 + n + length], words[1 + n + length :]
-        half = n // 2
-        parts = {
-            "end": [sos, ctx, name, rest],
-            "middle": [sos, ctx[:half], name, ctx[half:], rest],
-            "front": [sos, name, ctx, rest],
-        }
-        return torch.cat(parts[position])
-
-    def encode(self, x: Tensor, eot: Tensor) -> Tensor:
-        """Unit features of embeddings ``[C, 77, d_t]``."""
-        x = x + self.clip.weights["positional_embedding"]
-        mask = causal(x.shape[1], x)
-        for block in self.clip.text_blocks:
-            x = block(x, mask)
-        return self.clip.read_text(x, eot)
-
     def text(self, ctx: Tensor, k: int) -> Tensor:
         """Unit features ``[C, d]`` of the k-th prompt."""
         quarter = len(ctx) // 4
         position = "front" if k < quarter else "middle" if k < 2 * quarter else "end"
-        rows = [self.sequence(*pair, ctx[k], position) for pair in zip(self.tokens, self.lengths, strict=True)]
-        return self.encode(torch.stack(rows), self.tokens.argmax(dim=-1))
+        words = self.clip.weights["token_embedding.weight"][self.tokens]
+        rows = [sequence(*pair, ctx[k], position) for pair in zip(words, self.lengths, strict=True)]
+        return encode(self.clip, torch.stack(rows), self.tokens.argmax(dim=-1))
 
     def training_scores(self, learned: Learned, images: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
         """The logits ``[B, C]`` of the bound with the step's prompts."""
@@ -87,8 +68,9 @@ class PlainProDA(Plain):
 
     def cosines(self, ctx: Tensor) -> Tensor:
         """The mean of |cos(h_k, h_l)| over k != l, h without a class name."""
-        x = torch.stack([self.sequence(self.nameless[0], 0, vectors, "end") for vectors in ctx])
-        h = self.encode(x, self.nameless.argmax(dim=-1).expand(len(ctx)))
+        words = self.clip.weights["token_embedding.weight"][self.nameless[0]]
+        x = torch.stack([sequence(words, 0, vectors, "end") for vectors in ctx])
+        h = encode(self.clip, x, self.nameless.argmax(dim=-1).expand(len(ctx)))
         pairs = [h[k] @ h[j] for k in range(len(ctx)) for j in range(len(ctx)) if k != j]
         return torch.stack(pairs).abs().mean() if pairs else h.new_zeros(())
 

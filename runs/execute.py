@@ -40,8 +40,7 @@ def carry_out(args: argparse.Namespace) -> int:
 def run(args: argparse.Namespace) -> int:
     """Carry out a run in its folder, with its record, and return its exit status.
 
-    Raises:
-        ValueError, OSError: bad input, in one line; `runs.record.ConfigDiffers` for a folder of another run.
+    Raises ValueError, OSError: bad input, in one line; `runs.record.ConfigDiffers` for a folder of another run.
     """
     from runs import engine, record
     from runs.config import build_cfg

@@ -103,6 +103,11 @@ def share(default: float) -> Any:
     return checked(default, lambda value: 0 <= value <= 1, "must lie in [0, 1], not {}")
 
 
+def only(value: Any) -> Any:
+    """Return a field that has one value."""
+    return checked(value, lambda given: given == value, f"must be {value}, not {{!r}}: the release has no other way")
+
+
 def choice(*choices: str, default: str = "") -> Any:
     """Return a field with these values; the first is the default unless another is named."""
     last = " or ".join([", ".join(choices[:-1]), choices[-1]])
