@@ -35,6 +35,7 @@ class PlainCoOp(Plain):
     def __init__(self, weights: Weights, tokens: Tensor, names: list[int], position: str = "end"):
         super().__init__(weights)
         self.tokens, self.names, self.position = tokens, names, position
+        self.embedded = weights["token_embedding.weight"][tokens]
 
     def class_features(self, learned: Learned) -> Any:
         """w ``[C, d]``."""
@@ -42,24 +43,24 @@ class PlainCoOp(Plain):
 
     def text_features(self, ctx: Tensor) -> Tensor:
         """w ``[C, d]`` of one context."""
-        embedded = self.clip.weights["token_embedding.weight"][self.tokens]
-        x = torch.stack([self.row(c, embedded[c], ctx if ctx.dim() == 2 else ctx[c]) for c in range(len(embedded))])
-        x = x + self.clip.weights["positional_embedding"]
+        x = self.prompts(ctx.expand(len(self.tokens), -1, -1)) + self.clip.weights["positional_embedding"]
         mask = causal(x.shape[1], x)
         for block in self.clip.text_blocks:
             x = block(x, mask)
         return self.clip.read_text(x, self.tokens.argmax(dim=-1))
 
-    def row(self, c: int, embedded: Tensor, ctx: Tensor) -> Tensor:
-        """The embeddings ``[77, d_t]`` of class c."""
+    def prompts(self, ctx: Tensor) -> Tensor:
+        """The embeddings ``[C, 77, d_t]`` with contexts ``[C, M, d_t]``: all classes at once, if names stand behind."""
+        if self.position == "end":
+            return torch.cat([self.embedded[:, :1], ctx, self.embedded[:, 1 + ctx.shape[1] :]], dim=1)
+        return torch.stack([self.row(*each) for each in zip(self.embedded, self.names, ctx, strict=True)])
+
+    def row(self, embedded: Tensor, length: int, ctx: Tensor) -> Tensor:
+        """The embeddings ``[77, d_t]`` of one class, whose name stands in the middle or in front."""
         m = len(ctx)
-        start, name, rest = embedded.split([1 + m, self.names[c], 76 - m - self.names[c]])
-        order = {
-            "end": [start[:1], ctx, name, rest],
-            "middle": [start[:1], ctx[: m // 2], name, ctx[m // 2 :], rest],
-            "front": [start[:1], name, ctx, rest],
-        }
-        return torch.cat(order[self.position])
+        start, name, rest = embedded.split([1 + m, length, 76 - m - length])
+        before = 0 if self.position == "front" else m // 2
+        return torch.cat([start[:1], ctx[:before], name, ctx[before:], rest])
 
 
 def context_of(cfg: Any) -> Context:
