@@ -11,7 +11,7 @@ from pathlib import Path
 from common import commandline
 from runs import scripts
 from runs.environment import PROJECT
-from runs.protocols import STEPS, method_names
+from runs.protocols import SHOTS, STEPS, choose_config, method_names
 
 METHODS, SEEDS = "MMRL ZeroshotCLIP", "1 2 3"  # that are compared where none are named
 
@@ -51,10 +51,9 @@ def compare(path: Path, words: Sequence[str]) -> int:
     given, options = scripts.read_words(path, words)
     dataset = given["DATASET"]
     methods, seeds = given.get("METHODS", METHODS).split(), given.get("SEEDS", SEEDS).split()
-    scripts.check_dataset(dataset)
     methods = method_names(second_names=False) if methods == ["all"] else methods
     for method in methods:
-        scripts.choose_config("base2new", dataset, method, scripts.SHOTS)  # a wrong name is said before anything runs
+        choose_config("base2new", dataset, method, SHOTS)  # a wrong name is said before anything runs
     failed = []
     for method in methods:
         for seed in seeds:

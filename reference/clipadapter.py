@@ -45,7 +45,6 @@ class Golden(WithImages):
     """Image features, adapted and as frozen CLIP has them."""
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         raw = self.model.features(self.images)
         return super().before() | {"image_features_clip": l2_normalize(raw), "image_features_clip_raw": raw}
 

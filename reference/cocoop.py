@@ -52,7 +52,6 @@ class Golden(coop.Golden):
     """CoOp's arrays, the meta-net's, and text features of each image."""
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         model, found = self.model, super().before()
         f = found["image_features"]
         found |= {"meta_hidden_pre": model.meta_net.linear1(f), "meta_out": model.meta_net(f)}

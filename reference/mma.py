@@ -32,7 +32,9 @@ class PlainMMA(Plain):
         hidden = _Rescaled.apply(block.ln_1(x), self.s)
         for name in (f"{own}.down.0", f"shared_adapter.{layer}.0"):
             hidden = F.relu(F.linear(hidden, learned[f"{name}.weight"], learned[f"{name}.bias"]))
-        return self.s * _Rescaled.apply(F.linear(hidden, learned[f"{own}.up.weight"], learned[f"{own}.up.bias"]), 1 / self.s)
+        return self.s * _Rescaled.apply(
+            F.linear(hidden, learned[f"{own}.up.weight"], learned[f"{own}.up.bias"]), 1 / self.s
+        )
 
     def layer(self, learned: Learned, tower: str, layer: int, block: Any, x: Tensor, mask: Any = None) -> Tensor:
         """Block plus path."""
@@ -95,7 +97,6 @@ class Golden(WithImages):
     """Features of both towers, with the adapters and without."""
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         clip_model = self.model.clip_model
         prompts = fill(prompt_of(self.cfg), self.setting["classes"])
         frozen = {"text_features_clip": clip_text_features(clip_model, prompts)}

@@ -105,7 +105,6 @@ class Golden(Numbers):
     """Features of views and prompts, and the transport plans."""
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         image, text = self.model.image(self.images), self.model.class_features()
         return {
             "logits": self.model.logits(image, text),

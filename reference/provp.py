@@ -68,7 +68,6 @@ class Golden(WithImages):
     """Features, those of frozen CLIP, the loss's terms, and gradients by layer."""
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         model = self.model
         terms, _ = model.terms(self.images, self.labels)
         f_0 = ImageStart(model.clip_model.visual, self.images).frozen_feature()

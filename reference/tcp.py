@@ -76,7 +76,6 @@ class Golden(Numbers):
         return dict(zip(("teacher_template", "prompts"), templates_of(cfg), strict=True))
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         model, found = self.model, super().before()
         tokens = model.class_tokens()
         found |= {"class_tokens_head": tokens[..., :32], "class_tokens_norm": tokens.norm(dim=-1)}

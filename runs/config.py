@@ -21,6 +21,7 @@ from common.names import suggest
 from dassl.config import get_cfg_default
 from runs import bounds
 from runs.options import coerce, command_line, refuse_two_values
+from runs.protocols import check_name
 from trainers.shared.config_files import read_yaml, with_bases
 from trainers.shared.images import follow_checkpoint
 
@@ -204,8 +205,7 @@ def _unknown(key: str, cfg: CfgNode, source: str | Path) -> ValueError:
 def _check_name(what: str, name: str, known: Iterable[str], argument: str) -> None:
     if not name:
         raise ValueError(f"no {what} given: use {argument}")
-    if name not in known:
-        raise ValueError(f"unknown {what} {name}; {suggest(name, known)}")
+    check_name(what, name, known)
 
 
 def _overrides(path: Path, dataset: str, known: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:

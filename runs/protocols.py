@@ -172,15 +172,15 @@ def choose_config(protocol: str, dataset: str, method: str, shots: int, cfg: str
     """Return `cfg` if it is given, else the method's default.
 
     Raises:
-        ValueError: the method has no such configuration, or no default.
+        ValueError: an unknown data set, method or configuration, with the nearest names, or a method without a default.
     """
+    check_name("dataset", dataset, dataset_names())
+    check_name("method", method, method_names())
     known = config_names(method)
     cfg = cfg or default_config(protocol, dataset, method, shots)
     if not cfg:
-        raise ValueError(
-            f"{method} has no default for {protocol} on {dataset} with {shots} shots: "
-            f"give --cfg, one of {', '.join(known)}"
-        )
+        told = f"{method} has no default for {protocol} on {dataset} with {shots} shots"
+        raise ValueError(f"{told}: choose a configuration of {', '.join(known)}")
     if cfg not in known:
         raise ValueError(f"{method} has no configuration {cfg}; {suggest(cfg, known)}")
     return cfg

@@ -36,13 +36,7 @@ TOKENS_AT_ONCE = 1 << 15  # in evaluation, over all images' versions of the prom
 
 
 class CoCoOpModel(Method):
-    """The vectors ``ctx`` ``[M, d_t]`` and the network ``meta_net``, d to d / 16 to d_t.
-
-    Args:
-        clip_model: frozen CLIP.
-        classnames: C names.
-        context: what is learned; the name stands at the end.
-    """
+    """The vectors ``ctx`` ``[M, d_t]``, before the name, and the network ``meta_net``, d to d / 16 to d_t."""
 
     def __init__(self, clip_model: CLIP, classnames: list[str], context: Context):
         super().__init__(clip_model)
@@ -95,7 +89,6 @@ class CoCoOp(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> CoCoOpModel:
-        """Return the model over these classes."""
         return CoCoOpModel(clip_model, classnames, cls.context_of(cfg))
 
     @classmethod

@@ -34,13 +34,7 @@ OTHER_CLASSES = (
 
 
 class CoOpModel(Method):
-    """The learned vectors ``ctx`` ``[M, d_t]``, or ``[C, M, d_t]`` with CSC.
-
-    Args:
-        clip_model: frozen CLIP.
-        classnames: C names.
-        context: what is learned, and where.
-    """
+    """The learned vectors ``ctx`` ``[M, d_t]``, or ``[C, M, d_t]`` with CSC; ``context`` says where they stand."""
 
     def __init__(self, clip_model: CLIP, classnames: list[str], context: Context):
         super().__init__(clip_model)
@@ -98,7 +92,6 @@ class CoOp(ContextTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> CoOpModel:
-        """Return the model over these classes."""
         return CoOpModel(clip_model, classnames, cls.context_of(cfg))
 
     @classmethod

@@ -74,13 +74,7 @@ class _Rescaled(torch.autograd.Function):
 
 
 class MMAModel(Method):
-    """The adapters of both towers and what they share; ``text_adapter.5`` is that of the text tower's fifth layer.
-
-    Args:
-        clip_model: frozen CLIP with a ViT image tower.
-        prompts: one filled-in prompt per class.
-        settings: where the adapters lie, r and s.
-    """
+    """The adapters of both towers and what they share; ``text_adapter.5`` is that of the text tower's fifth layer."""
 
     changes_image_feature = True
 
@@ -173,7 +167,6 @@ class MultiModalAdapter(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MMAModel:
-        """Return the model over these classes."""
         settings = cls.settings_of(cfg)
         prompts = fill(f"{settings.text_ctx_init.replace('_', ' ')} {{}}.", classnames)
         return MMAModel(clip_model, prompts, settings)

@@ -44,10 +44,7 @@ TEMPLATES = NAME_LAST_TEMPLATES
 class ProGradModel(CoOpModel):
     """CoOp's vectors and the predictions of zero-shot CLIP.
 
-    Args:
-        clip_model: frozen CLIP.
-        classnames: C names.
-        context: what is learned, and where.
+    Args beside CoOp's:
         template: of the prompts of zero-shot CLIP.
         temperature: T.
         strength: lambda.
@@ -144,7 +141,6 @@ class ProGrad(ContextTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ProGradModel:
-        """Return the model over these classes."""
         context, template, loss = cls.context_of(cfg), template_of(cfg, TEMPLATES), ProGradLoss.of(cfg.LOSS)
         return ProGradModel(clip_model, classnames, context, template, loss.t, loss.lambda_)
 

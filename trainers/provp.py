@@ -51,13 +51,9 @@ TEMPLATES = NAME_LAST_TEMPLATES
 
 
 class ProVPModel(Method):
-    """The tokens ``prompt_embeddings`` ``[L, P, d_v]``.
+    """The tokens ``prompt_embeddings`` ``[L, P, d_v]``, P = ``n_ctx``, beside one filled-in text per class.
 
-    Args:
-        clip_model: frozen CLIP with a ViT image tower.
-        prompts: one filled-in text per class.
-        n_ctx: P.
-        use_ref: whether the second term counts.
+    ``use_ref``: whether the second term counts.
     """
 
     changes_image_feature = True

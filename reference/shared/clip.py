@@ -31,7 +31,7 @@ class PlainBlock(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """``[B, N, d] -> [B, N, d]``; additive mask ``[N, N]``.
 
-        Within, tokens are ``[N, B, d]``: with ``batch_first`` torch multiplies batch by batch, which takes twice as long.
+        Within, tokens are ``[N, B, d]``: with ``batch_first`` torch multiplies batch by batch, in twice the time.
         """
         x = x.transpose(0, 1)
         y = self.ln_1(x)

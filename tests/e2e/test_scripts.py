@@ -170,18 +170,18 @@ def test_few_shot_and_cross_dataset(trained):
 @pytest.mark.parametrize(
     ("script", "words", "line"),
     [
-        (TRAIN, ["digit", "1"], "error: unknown dataset digit; known: caltech101 digits drawn_greek"),
-        (TRAIN, ["digits", "1", "MMLR"], "error: unknown trainer MMLR; known: "),
+        (TRAIN, ["digit", "1"], "error: unknown dataset digit; did you mean digits"),
+        (TRAIN, ["digits", "1", "MMLR"], "error: unknown method MMLR; did you mean MMRL"),
         (
             TRAIN,
             ["digits", "1", "MMRL", "vit_b61"],
-            "error: MMRL has no configuration vit_b61; known: embedded vit_b16",
+            "error: MMRL has no configuration vit_b61; did you mean vit_b16",
         ),
         (TRAIN, ["digits", "one"], "error: SEED must be a whole number, not one"),
         (TRAIN, ["digits"], "error: SEED is missing; usage: "),
         (TRAIN, ["digits", "1", "MMRL", "embedded", "x"], "error: unexpected argument x; usage: "),
         ("fewshot/fewshot.sh", ["digits", "1", "0"], "error: SHOTS must be a positive number, not 0"),
-        ("xd/xd_test.sh", ["digitz", "1"], "error: unknown dataset digitz; known: "),
+        ("xd/xd_test.sh", ["digitz", "1"], "error: unknown dataset digitz; did you mean digits"),
     ],
 )
 def test_a_script_says_what_is_wrong_with_its_arguments(place, script, words, line):

@@ -45,7 +45,7 @@ def test_both_branches_of_prograd_occur(label, against):
     model, weights = clips(0)
     ours = ProGradModel(model, ["dog", "zebra"], Context.of("", 3), TEMPLATE, 2.0, 0.8).double()
     tokens, fixed = (token_ids(weights, text, ["dog", "zebra"]) for text in ("X X X {}.", TEMPLATE))
-    plain = PlainProGrad(weights, tokens, [1, 1], fixed, 2.0, 0.8)
+    plain = PlainProGrad(weights, tokens, [1, 1], template_tokens=fixed, temperature=2.0, strength=0.8)
     learned = {"ctx": ours.ctx.detach().clone().requires_grad_()}
     batch = torch.randn(1, 3, 16, 16, dtype=torch.float64), torch.tensor([label])
     _, g_a, g_b = plain.gradients(learned, *batch)
