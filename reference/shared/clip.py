@@ -47,6 +47,7 @@ class PlainCLIP(nn.Module):
     def __init__(self, weights: dict[str, Tensor], head_width: int = 64, quick_gelu: bool = True):
         super().__init__()
         self.weights = weights
+        causal(1, weights["positional_embedding"])  # made here, not in a step
         self.image_blocks = self._blocks("visual.transformer.resblocks.", head_width, quick_gelu)
         self.text_blocks = self._blocks("transformer.resblocks.", 64, quick_gelu)
 
@@ -98,9 +99,9 @@ class PlainCLIP(nn.Module):
 
 def causal(length: int, like: Tensor) -> Tensor:
     """Additive causal mask ``[N, N]``."""
-    return _causal(length, like.dtype, like.device)
+    return _longest_causal(like.dtype, like.device)[:length, :length]
 
 
 @lru_cache(maxsize=8)
-def _causal(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.full((length, length), float("-inf"), dtype=dtype, device=device).triu(1)
+def _longest_causal(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.full((256, 256), float("-inf"), dtype=dtype, device=device).triu(1)  # 77 tokens, and learned ones
