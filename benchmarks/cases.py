@@ -146,13 +146,21 @@ class Step:
         self.compute = compiled(self.side.loss, self.images.device)
 
     def __call__(self) -> None:
+        self.backward()
+        self.update()
+
+    def backward(self) -> None:
+        """Run forward, loss and backward."""
         with autocast(self.precision, self.images.device):
             loss = self.compute(self.images, self.labels)
         self.optim.zero_grad()
         self.scaler.scale(loss).backward()
+        self.loss = loss.detach().clone()  # compiled, its memory is used again
+
+    def update(self) -> None:
+        """Update the learned tensors."""
         self.scaler.step(self.optim)
         self.scaler.update()
-        self.loss = loss.detach().clone()  # compiled, its memory is used again
 
     def gradients(self) -> Tensor:
         """All gradients of the last step, end to end."""

@@ -1,4 +1,4 @@
-"""Time, floating-point operations, and the machine's rate of matrix products."""
+"""Time, floating-point operations, launches, and the machine's rate of matrix products."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_backward_flop, sdpa_flop
 from tqdm import tqdm
 
 # Older versions of torch do not count the CPU's attention.
 flop_registry.setdefault(torch.ops.aten._scaled_dot_product_flash_attention_for_cpu, sdpa_flop)
 flop_registry.setdefault(torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward, sdpa_backward_flop)
+
+# Operations that start no kernel: they hand out memory or a view of it, or read a number. Other views are told apart.
+SILENT = {
+    *("_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"),
+    *("promote_types", "result_type", "_local_scalar_dense"),
+}
 
 
 def synchronize(device: str) -> None:
@@ -50,6 +57,48 @@ def count_flops(call: Callable[[], Any]) -> int:
     with FlopCounterMode(display=False) as counter:
         call()
     return counter.get_total_flops()
+
+
+class Launches(TorchDispatchMode):
+    """Count operations that launch a kernel on an accelerator, within a ``with`` statement.
+
+    Each counts once, though a few launch several kernels: ``count`` is a figure of the program, on any device.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        results = func._schema.returns
+        view = any(one.alias_info is not None and not one.alias_info.is_write for one in results)
+        self.count += not view and func.overloadpacket.__name__ not in SILENT
+        return func(*args, **(kwargs or {}))
+
+
+def count_kernels(call: Callable[[], Any], device: str) -> int | None:
+    """Return the number of kernels that ``call`` runs on a CUDA device by torch's profiler; None on another device."""
+    if torch.device(device).type != "cuda":
+        return None
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        call()
+        synchronize(device)
+    on_device = (event for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA)
+    return sum(not event.name.startswith(("Memcpy", "Memset")) for event in on_device)
+
+
+def issue_seconds(call: Callable[[], Any], repeats: int, device: str) -> float | None:
+    """Return the host's median seconds to issue ``call`` to an idle CUDA device; None on another device."""
+    if torch.device(device).type != "cuda":
+        return None
+    times = []
+    for _ in range(repeats):
+        synchronize(device)
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    synchronize(device)
+    return statistics.median(times)
 
 
 class MatrixProducts:

@@ -35,28 +35,30 @@ class PlainCoOp(Plain):
     def __init__(self, weights: Weights, tokens: Tensor, names: list[int], position: str = "end"):
         super().__init__(weights)
         self.tokens, self.names, self.position = tokens, names, position
+        self.embedded = weights["token_embedding.weight"][tokens]
 
     def class_features(self, learned: Learned) -> Any:
         return self.text_features(learned["ctx"])
 
     def text_features(self, ctx: Tensor) -> Tensor:
         """w ``[C, d]`` of one context."""
-        embedded = self.clip.weights["token_embedding.weight"][self.tokens]
-        each = zip(embedded, self.names, ctx if ctx.dim() == 3 else [ctx] * len(embedded), strict=True)
-        x = torch.stack([sequence(*prompt, self.position) for prompt in each])
+        x = prompts(self.embedded, self.names, ctx.expand(len(self.tokens), -1, -1), self.position)
         return encode(self.clip, x, self.tokens.argmax(dim=-1))
 
 
-def sequence(words: Tensor, length: int, ctx: Tensor, position: str) -> Tensor:
-    """Return a prompt's embeddings [77, d_t] from those of "SOS, M placeholders, name of so many tokens, rest"."""
-    m = len(ctx)
-    start, name, rest = words.split([1 + m, length, 76 - m - length])
-    order = {
-        "end": [start[:1], ctx, name, rest],
-        "middle": [start[:1], ctx[: m // 2], name, ctx[m // 2 :], rest],
-        "front": [start[:1], name, ctx, rest],
-    }
-    return torch.cat(order[position])
+def prompts(words: Tensor, lengths: list[int], ctx: Tensor, position: str) -> Tensor:
+    """Return embeddings [C, 77, d_t] of prompts with contexts [C, M, d_t]: of all at once, if the names stand behind.
+
+    ``words`` [C, 77, d_t] are those of "SOS, M placeholders, name, rest", ``lengths`` the names' numbers of tokens.
+    """
+    m = ctx.shape[1]
+    if position == "end":
+        return torch.cat([words[:, :1], ctx, words[:, 1 + m :]], dim=1)
+    before, rows = 0 if position == "front" else m // 2, []
+    for row, length, own in zip(words, lengths, ctx, strict=True):
+        start, name, rest = row.split([1 + m, length, 76 - m - length])
+        rows.append(torch.cat([start[:1], own[:before], name, own[before:], rest]))
+    return torch.stack(rows)
 
 
 def encode(clip: PlainCLIP, x: Tensor, eot: Tensor) -> Tensor:

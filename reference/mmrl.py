@@ -40,6 +40,8 @@ class PlainMMRL(Plain):
         super().__init__(weights, **how)
         self.zero_shot, self.fusion = PlainCLIP(weights, **how), fusion
         self.tokens, self.alpha, self.reg_weight = tokens, alpha, reg_weight
+        with torch.no_grad():
+            self.w_0 = self.zero_shot.text_feature(tokens)
         self.first = {"v": first, "t": first if text_first is None else text_first}
         self.variant, self.regularizer = variant, regularizer
         if variant == "wo_V":
@@ -83,9 +85,9 @@ class PlainMMRL(Plain):
     def features(self, learned: Learned, images: Tensor) -> dict[str, Any]:
         """f_c, f_r ``[B, d]``, w ``[C, d]`` and the frozen f_0, w_0; f_r is None without image tokens."""
         with torch.no_grad():
-            f_0, w_0 = self.zero_shot.image_feature(images), self.zero_shot.text_feature(self.tokens)
+            f_0 = self.zero_shot.image_feature(images)
         f_c, f_r = self.image_features(learned, images)
-        return {"f_c": f_c, "f_r": f_r, "w": self.class_features(learned), "f_0": f_0, "w_0": w_0}
+        return {"f_c": f_c, "f_r": f_r, "w": self.class_features(learned), "f_0": f_0, "w_0": self.w_0}
 
     def image_features(self, learned: Learned, images: Tensor) -> tuple[Tensor, Any]:
         """f_c and f_r ``[B, d]``, None without image tokens."""
@@ -119,9 +121,11 @@ class PlainMMRL(Plain):
 
     def away(self, features: Tensor, frozen: Tensor) -> Tensor:
         """L_cos, or the mean absolute or squared difference of all values."""
-        difference = features - frozen
-        means = {"l1": difference.abs().mean(), "mse": difference.square().mean()}
-        return means.get(self.regularizer, 1 - F.cosine_similarity(features, frozen).mean())
+        if self.regularizer == "l1":
+            return (features - frozen).abs().mean()
+        if self.regularizer == "mse":
+            return (features - frozen).square().mean()
+        return 1 - F.cosine_similarity(features, frozen).mean()
 
     def scores(self, learned: Learned, images: Tensor, class_features: Tensor, seen: bool = True) -> Tensor:
         """``[B, C]``: seen classes with both features (where there are two), others with the class feature."""
