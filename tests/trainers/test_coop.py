@@ -156,11 +156,7 @@ def test_kgcoops_templates():
         trainers.extend_cfg(cfg)
         cfg.DATASET.NAME, cfg.DATASET.TEMPLATE = name, template
         found[name, template] = template_of(cfg, kgcoop.TEMPLATES)
-    assert list(found.values()) == [
-        "a photo of a {}, a type of texture.",
-        "a centered satellite photo of {}.",
-        "a {}.",
-    ]
+    assert list(found.values()) == ["a photo of a {}, a type of texture.", "a centered satellite photo of {}.", "a {}."]
 
 
 def test_cocoop_scores_a_few_images_at_a_time(monkeypatch):
