@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 
 import train
@@ -22,19 +21,6 @@ def test_published_numbers_of_parameters():
         assert sum(value.numel() for value in model.parameters()) == count
         assert list(model.state_dict()) == ["fc.0.weight", "fc.2.weight"]
         assert model.fc[0].weight.abs().max() <= width**-0.5
-
-
-@pytest.mark.parametrize(
-    ("method", "options", "line"),
-    [
-        ("CLIPAdapter", ["TRAINER.CLIPADAPTER.RATIO", 1.5], "TRAINER.CLIPADAPTER.RATIO must lie in [0, 1], not 1.5"),
-        ("CLIPAdapter", ["TRAINER.CLIPADAPTER.REDUCTION", 64], "TRAINER.CLIPADAPTER.REDUCTION must lie between 1 and"),
-    ],
-)
-def test_settings_out_of_range_are_refused(method, options, line, make_trainer):
-    with pytest.raises(ValueError) as caught:
-        make_trainer(method, *options)
-    assert str(caught.value).startswith(line)
 
 
 def build(method, stem, dataset, *options):

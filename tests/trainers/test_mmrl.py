@@ -86,38 +86,9 @@ def test_fusion():
     assert torch.allclose(model.fuse(a, b), want) and torch.allclose(want.sum(), torch.tensor(1.0))
 
 
-@pytest.mark.parametrize(
-    ("options", "line"),
-    [
-        (["TRAINER.MMRL.REP_LAYERS", []], "TRAINER.MMRL.REP_LAYERS is empty: give the layers J to L"),
-        (["TRAINER.MMRL.REP_LAYERS", [4, 5]], "TRAINER.MMRL.REP_LAYERS starts at layer 4, but the image tower has"),
-        (["TRAINER.MMRL.REP_LAYERS", [0, 1]], "TRAINER.MMRL.REP_LAYERS starts at layer 0, but the image tower has"),
-        (["TRAINER.MMRL.REP_LAYERS", [1, 3]], "TRAINER.MMRL.REP_LAYERS must run without a gap from J to the image"),
-        (["TRAINER.MMRL.REP_LAYERS", [2]], "TRAINER.MMRL.REP_LAYERS must run without a gap from J to the image"),
-        (["TRAINER.MMRL.N_REP_TOKENS", 0], "TRAINER.MMRL.N_REP_TOKENS must be at least 1, not 0"),
-        (["TRAINER.MMRL.REP_DIM", 0], "TRAINER.MMRL.REP_DIM must be at least 1, not 0"),
-        (["TRAINER.MMRL.ALPHA", 1.5], "TRAINER.MMRL.ALPHA must lie in [0, 1], not 1.5"),
-        (["TRAINER.MMRL.REG_WEIGHT", -1.0], "TRAINER.MMRL.REG_WEIGHT must be at least 0, not -1.0"),
-        (["TRAINER.MMRL.FUSION", "sum"], "TRAINER.MMRL.FUSION must be probs or logits, not 'sum'"),
-        (["TASK", "XD"], "TASK is 'XD': choose B2N (base to new), CD (cross-dataset) or FS (few-shot)"),
-    ],
-)
-def test_settings_out_of_range_are_refused(options, line, make_trainer):
-    with pytest.raises(ValueError) as caught:
-        make_trainer("MMRL", *options)
-    assert str(caught.value).startswith(line)
-
-
 def test_image_size_that_does_not_fit(make_trainer):
     with pytest.raises(ValueError, match=r'other images than INPUT describes: add INPUT.SIZE "\(32, 32\)"$'):
         make_trainer("MMRL", "INPUT.SIZE", (40, 40))
-
-
-def test_resnet_backbone_is_refused():
-    with torch.device("meta"):
-        clip_model = CLIP(32, 64, (1, 1, 1, 1), 64, None, 77, 100, 64, 1, 3)
-    with pytest.raises(ValueError, match="^MMRL needs a ViT image tower: this backbone is a ResNet"):
-        MMRLModel(clip_model, ["a"], MMRLSettings(0.7, 0.5, (2, 3), 8, 2))
 
 
 @pytest.mark.parametrize(

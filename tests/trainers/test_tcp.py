@@ -60,20 +60,6 @@ def test_vectors_are_drawn_unless_they_start_from_words(make_trainer):
     assert 0.01 < drawn.model.ctx.std() < 0.03
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "line"),
-    [
-        ("N_CTX", 16, "N_CTX must be 4 for TCP, not 16"),
-        ("CSC", True, "CSC must be False for TCP, not True"),
-        ("CLASS_TOKEN_POSITION", "front", "CLASS_TOKEN_POSITION must be end for TCP, not front"),
-    ],
-)
-def test_settings_that_tcp_does_not_have(key, value, line, make_trainer):
-    with pytest.raises(ValueError) as caught:
-        make_trainer("TCP", f"TRAINER.COOP.{key}", value)
-    assert str(caught.value) == f"TRAINER.COOP.{line}"
-
-
 def build(dataset, stem):
     words = ["--dataset-config-file", str(CONFIGS / f"datasets/{dataset}.yaml"), "--trainer", "TCP"]
     return config.build_cfg(train.parse_args([*words, "--config-file", str(CONFIGS / f"trainers/TCP/{stem}.yaml")]))

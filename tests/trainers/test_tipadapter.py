@@ -64,20 +64,6 @@ def test_search_is_the_plain_double_loop(seed, classes, images, steps):
     assert found.accuracy == pytest.approx(100 * right) and found.grid.shape == steps
 
 
-@pytest.mark.parametrize(
-    ("method", "options", "line"),
-    [
-        ("TipAdapter", ["TRAINER.TIPADAPTER.SELECTION", "x"], "TRAINER.TIPADAPTER.SELECTION is 'x': choose val, few"),
-        ("TipAdapterF", ["TRAINER.TIPADAPTER.AUGMENT_EPOCH", 0], "TRAINER.TIPADAPTER.AUGMENT_EPOCH must be at least 1"),
-        ("TipAdapter", ["TRAINER.TIPADAPTER.SEARCH_STEP", [0, 1]], "TRAINER.TIPADAPTER.SEARCH_STEP must be two positi"),
-    ],
-)
-def test_settings_out_of_range_are_refused(method, options, line, make_trainer):
-    with pytest.raises(ValueError) as caught:
-        make_trainer(method, *options)
-    assert str(caught.value).startswith(line)
-
-
 def official_cache(folder, keys, labels, weight):
     """The release's files: half precision, keys ``[d, N]``, values one-hot, F's weight as a parameter."""
     values = torch.nn.functional.one_hot(labels).half()
