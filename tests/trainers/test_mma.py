@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 
 import train
 import trainers
 from clip.model import CLIP, build_model
 from reference.shared import toy
-from runs import config
 from tests.agreement import relative
+from tests.runs.resolved import resolve
 from trainers import mma
 from trainers.mma import MMAModel
 from trainers.settings import MMASettings
@@ -50,31 +49,7 @@ def test_initial_values():
     assert adapters.up.bias.count_nonzero() == adapters.down[0].bias.count_nonzero() == 0
 
 
-def build(stem, trainer="MultiModalAdapter"):
-    words = ["--dataset-config-file", str(CONFIGS / "datasets/imagenet.yaml"), "--trainer", trainer]
-    path = CONFIGS / f"trainers/MultiModalAdapter/{stem}.yaml"
-    return config.build_cfg(train.parse_args([*words, "--config-file", str(path)]))
-
-
-@pytest.mark.parametrize(
-    ("stem", "epochs", "batch", "start"),
-    [("vit_b16_ep5", 5, 16, 5), ("vit_b16_ep5_imnet", 5, 128, 5), ("vit_b16_ep1_xd", 1, 128, 9)],
-)
-def test_settings_are_the_official_ones(stem, epochs, batch, start):
-    cfg = build(stem)
-    assert (cfg.OPTIM.MAX_EPOCH, cfg.DATALOADER.TRAIN_X.BATCH_SIZE, cfg.DATALOADER.TEST.BATCH_SIZE) == (
-        epochs,
-        batch,
-        100,
-    )
-    assert (cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.LR_SCHEDULER) == ("sgd", 0.0015, "cosine")
-    assert (cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.WEIGHT_DECAY, cfg.OPTIM.MOMENTUM) == (0, 5e-4, 0.9)
-    assert cfg.INPUT.RRCROP_SCALE == (0.08, 1.0)
-    node = cfg.TRAINER.MMADAPTER
-    assert (node.ADAPTER_START, node.ADAPTER_END, node.ADAPTER_DIM, node.ADAPTER_SCALE) == (start, 12, 32, 0.001)
-    assert (node.PREC, node.TEXT_CTX_INIT) == ("amp", "a photo of a")
-
-
 def test_the_short_name_is_the_same_method():
-    assert build("vit_b16_ep5", "MMA").TRAINER.NAME == "MultiModalAdapter"
+    cfg = resolve("MultiModalAdapter", "vit_b16_ep5", "imagenet", "TRAINER.NAME", "MMA")
+    assert cfg.TRAINER.NAME == "MultiModalAdapter"
     assert trainers.load(trainers.ALIASES["MMA"]) is mma.MultiModalAdapter

@@ -10,7 +10,7 @@ import torch
 import train
 from clip.model import CLIP, build_model
 from reference.shared import toy
-from runs import config
+from tests.runs.resolved import resolve
 from trainers.mmrlpp import LowRank, MMRLppModel, SharedLearner
 from trainers.settings import MMRLppSettings
 
@@ -75,32 +75,6 @@ def test_beta_of_a_target_is_the_trainings_unless_asked(make_trainer, capsys):
         trainer.test()
 
 
-def build(dataset, stem):
-    words = ["--dataset-config-file", str(CONFIGS / f"datasets/{dataset}.yaml"), "--trainer", "MMRLpp"]
-    return config.build_cfg(train.parse_args([*words, "--config-file", str(CONFIGS / f"trainers/MMRLpp/{stem}.yaml")]))
-
-
-@pytest.mark.parametrize(
-    ("stem", "task", "rate", "epochs", "batch", "warmup"),
-    [
-        ("vit_b16", "B2N", 0.001, 10, 4, 1),
-        ("vit_b16_imagenet", "B2N", 0.001, 5, 32, 1),
-        ("vit_b16_few_shot", "FS", 0.002, 100, 32, 1),
-        ("vit_b16_cross_datasets", "CD", 0.001, 1, 32, 0),
-    ],
-)
-def test_settings_are_the_releases(stem, task, rate, epochs, batch, warmup):
-    cfg = build("imagenet", stem)
-    assert (cfg.TASK, cfg.OPTIM.MAX_EPOCH, cfg.DATALOADER.TRAIN_X.BATCH_SIZE) == (task, epochs, batch)
-    assert (cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.LR_SCHEDULER) == ("adamw", rate, "cosine")
-    assert (cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.WEIGHT_DECAY, cfg.INPUT.RRCROP_SCALE) == (warmup, 5e-4, (0.5, 1.0))
-    node = cfg.TRAINER.MMRLpp
-    assert (node.ALPHA, node.REP_LAYERS, node.REP_DIM, node.N_REP_TOKENS) == (0.7, [6, 7, 8, 9, 10, 11, 12], 512, 5)
-    assert (node.RES_LORA_DIM, node.PROJ_LORA_DIM, node.PREC, node.FUSION) == (4, 64, "amp", "logits")
-    assert (node.BETA, node.REG_WEIGHT) == ((0.9, 0.1) if task == "CD" else (0.9, 0.2))
-    assert node.BETA_AT_TEST == "training" and len(node.TARGET_BETA) == (14 if task == "CD" else 0)
-
-
 def test_beta_and_lambda_per_dataset_are_the_releases():
     listed = {
         **{"imagenet": (0.9, 0.2), "fgvc_aircraft": (0.9, 2), "ucf101": (0.9, 3), "dtd": (0.9, 7)},
@@ -109,5 +83,7 @@ def test_beta_and_lambda_per_dataset_are_the_releases():
     }
     for dataset, pair in listed.items():
         for stem in ("vit_b16", "vit_b16_few_shot"):
-            node = build(dataset, stem).TRAINER.MMRLpp
+            node = resolve("MMRLpp", stem, dataset).TRAINER.MMRLpp
             assert (node.BETA, node.REG_WEIGHT, node.REP_DIM) == (*pair, 512), dataset
+    for stem, targets in (("vit_b16", 0), ("vit_b16_cross_datasets", 14)):
+        assert len(resolve("MMRLpp", stem, "imagenet").TRAINER.MMRLpp.TARGET_BETA) == targets

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import train
 from clip.model import CLIP, build_model
 from reference.shared import toy
-from runs import config
+from tests.runs.resolved import resolve
 from trainers.plot import PHRASES, PLOTModel
 from trainers.plot import method as plot
 from trainers.plot.transport import Sinkhorn
@@ -146,8 +146,7 @@ def test_settings_are_the_releases(shots, dataset, epochs):
     rows = [line.split() for line in (CONFIGS / "trainers/PLOT/protocols").read_text().splitlines()]
     asked = ("fewshot", "imagenet" if dataset == "*" else dataset, str(shots))
     stem = next(row[3] for row in rows if all(a in (b, "*") for a, b in zip(row, asked, strict=False)))
-    words = ["--dataset-config-file", str(CONFIGS / "datasets/dtd.yaml"), "--trainer", "PLOTPP"]
-    cfg = config.build_cfg(train.parse_args([*words, "--config-file", str(CONFIGS / f"trainers/PLOT/{stem}.yaml")]))
+    cfg = resolve("PLOT", stem, "dtd", "TRAINER.NAME", "PLOTPP")
     assert (cfg.TRAINER.NAME, cfg.OPTIM.MAX_EPOCH, cfg.DATALOADER.TRAIN_X.BATCH_SIZE) == ("PLOT", epochs, 32)
     assert (cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.WARMUP_CONS_LR) == ("sgd", 0.002, 1, 1e-5)
     node = cfg.TRAINER.PLOTPP
