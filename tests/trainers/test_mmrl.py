@@ -93,11 +93,11 @@ def test_checkpoint_of_other_settings_is_refused(options, difference, make_train
 def test_checkpoint_belongs_to_the_weights_it_was_learned_on(make_trainer, toy_clip, tmp_path):
     trainer = make_trainer("MMRL")
     trainer.save_model(0, trainer.output_dir)
-    copy = tmp_path / "other.safetensors"
+    copy, different = tmp_path / "copy.safetensors", tmp_path / "other.safetensors"
     copy.write_bytes(toy_clip.read_bytes())
     make_trainer("MMRL", "MODEL.BACKBONE.NAME", str(copy)).load_model(trainer.output_dir, epoch=1)
-    save_file(toy.clip_weights(1, embed=32, res=32, patch=8, vocabulary=49408), copy)
-    other = make_trainer("MMRL", "MODEL.BACKBONE.NAME", str(copy))
+    save_file(toy.clip_weights(1, embed=32, res=32, patch=8, vocabulary=49408), different)
+    other = make_trainer("MMRL", "MODEL.BACKBONE.NAME", str(different))
     with pytest.raises(ValueError, match=r"backbone is .*toy.safetensors \(\w+\) there, .*other"):
         other.load_model(trainer.output_dir, epoch=1)
 
