@@ -47,6 +47,7 @@ METHODS = {
     "PromptSRC": Entry("trainers.promptsrc", settings.PromptSRCSettings),
     "ProVP": Entry("trainers.provp", settings.ProVPSettings),
     "Meta_B2N": Entry("trainers.metaprompt", settings.MetaPromptSettings),
+    "TaskRes": Entry("trainers.taskres", settings.TaskResSettings),
     "ZeroshotCLIP": Entry("trainers.zsclip"),
     "ZeroshotCLIP2": Entry("trainers.zsclip"),
 }

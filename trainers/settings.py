@@ -386,3 +386,12 @@ class MetaPromptSettings(Settings, path="TRAINER.META", public_draws=True):
     layers: int = 12
     meta_step: float = at_least(0, 0.2)
     restore_after_each_half: bool = False
+
+
+@dataclass(frozen=True)
+class TaskResSettings(Settings, path="TRAINER.TaskRes", public_draws=True):
+    """TaskRes' settings: a, and the checkpoint of an enhanced base ("none": CLIP's own)."""
+
+    residual_scale: float = 1.0
+    enhanced_base: str = checked("none", bool, "must be none or a file, not {!r}")
+    prec: str = field(default="fp32", kw_only=True)

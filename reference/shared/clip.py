@@ -77,16 +77,23 @@ class PlainCLIP(nn.Module):
 
     def text_feature(self, tokens: Tensor) -> Tensor:
         """w_0 ``[C, d]``, of unit length."""
+        return F.normalize(self.raw_text_feature(tokens), dim=-1)
+
+    def raw_text_feature(self, tokens: Tensor) -> Tensor:
+        """``[C, d]`` as the tower gives it, not normalised."""
         x = self.embed_text(tokens)
         mask = causal(x.shape[1], x)
         for block in self.text_blocks:
             x = block(x, mask)
-        return self.read_text(x, tokens.argmax(dim=-1))
+        return self.project_text(x, tokens.argmax(dim=-1))
 
     def read_text(self, x: Tensor, eot: Tensor) -> Tensor:
         """Features at the EOT places ``[C]``, of unit length."""
-        last = self.norm("ln_final", x[torch.arange(len(x)), eot])
-        return F.normalize(last @ self.weights["text_projection"], dim=-1)
+        return F.normalize(self.project_text(x, eot), dim=-1)
+
+    def project_text(self, x: Tensor, eot: Tensor) -> Tensor:
+        """Features ``[C, d]`` at the EOT places ``[C]``, not normalised."""
+        return self.norm("ln_final", x[torch.arange(len(x)), eot]) @ self.weights["text_projection"]
 
 
 def causal(length: int, like: Tensor) -> Tensor:
