@@ -6,7 +6,7 @@ The class features are constants in it: images ``[B, 3, H, W]``, preprocessed, t
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import copy
 import importlib.util
 import inspect
 import os
@@ -21,15 +21,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from common.commandline import one_line
-from common.files import write_json
+from common.files import sha256, write_bytes, write_json
 from common.text import check_folder
 from runs.environment import versions
 
 from .classifier import Classifier
+from .labelled import Labelled
+from .quantized import quantize
 
-TORCH, ONNX = "torch", "onnx"
-FILES = {TORCH: "classifier.pt2", ONNX: "classifier.onnx"}
-ABOUT = "classifier.json"
+TORCH, ONNX, INT8 = "torch", "onnx", "int8"
+FILES = {TORCH: "classifier.pt2", ONNX: "classifier.onnx", INT8: "classifier.int8.onnx"}
+ABOUT, SCRIPT = "classifier.json", "classify.py"
 INPUT, OUTPUT = "images", "probabilities"
 TOLERANCE = 1e-4  # of a probability
 Scorer = Callable[[Tensor], Tensor]
@@ -53,20 +55,37 @@ class Program(nn.Module):
         return self.classifier.forward(images, self.class_features)
 
 
-def export(classifier: Classifier, out: str | os.PathLike[str], formats: list[str], opset: int | None = None) -> dict:
+def export(
+    classifier: Classifier,
+    out: str | os.PathLike[str],
+    formats: list[str],
+    opset: int | None = None,
+    check: Labelled | None = None,
+    temperature: float | None = None,
+) -> dict:
     """Write the classifier (fp32, on the CPU) into ``out`` in the given formats, with ``classifier.json``.
 
     Each file is loaded again and compared with PyTorch, on noise and on photographs, alone and three at once; none is
-    left that differs by more than 1e-4 in any probability. Returns the content of ``classifier.json``.
+    left that differs by more than 1e-4 in any probability, but for ``INT8``, whose differences are told. With ONNX
+    comes ``classify.py``, which needs neither PyTorch nor this project. Returns the content of ``classifier.json``.
+
+    Args:
+        formats: of ``TORCH``, ``ONNX`` and ``INT8``, in this order; the last needs ``ONNX`` before it.
+        opset: version of the ONNX operators; by default torch's.
+        check: images with classes, on which the accuracy of each ONNX file is measured.
+        temperature: of calibrated probabilities; only noted in ``classifier.json``.
 
     Raises ValueError where probabilities are not finite, torch's exporter cannot, a program differs, a package is
-    missing, or ``out`` holds files of an earlier export that would not be replaced.
+    missing, or ``out`` holds files of an earlier export that would not be replaced, or another ``classify.py``.
     """
     check_folder(str(out))
     if ONNX in formats:
         check_packages()
     folder = Path(out)
+    script = Path(__file__).with_name("standalone.py").read_bytes()
     stale = [name for form, name in FILES.items() if form not in formats and (folder / name).exists()]
+    if (folder / SCRIPT).exists() and (folder / SCRIPT).read_bytes() != script:
+        stale.append(f"a {SCRIPT} that is edited, or")
     if stale:
         raise ValueError(f"{folder} holds {stale[0]} of an earlier export: remove it or choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,19 +97,29 @@ def export(classifier: Classifier, out: str | os.PathLike[str], formats: list[st
         method = classifier.about["method"]
         raise ValueError(f"{method} gives probabilities that are NaN or infinite: nothing is exported; train it again")
     about = describe(classifier)
+    if temperature is not None:
+        about["calibration"] = {"temperature": temperature}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".incomplete-") as place:
         exported = trace(program, samples)
         for form in formats:
             path = Path(place) / FILES[form]
+            facts: dict[str, Any] = {"name": path.name}
+            about["files"][form] = facts
             if form == TORCH:
                 scorer = write_torch(exported, path)
-            else:
+            elif form == ONNX:
                 scorer = write_onnx(program, exported, samples, path, opset)
-            difference = compare(scorer, program, samples, path.name)
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            about["files"][form] = {"name": path.name, "sha256": digest, "largest_difference": difference}
+            else:
+                scorer = write_int8(path.with_name(FILES[ONNX]), path)
+                facts["mean_difference"] = float(differences(scorer, program, samples).mean())
+            facts["largest_difference"] = compare(scorer, program, samples, path.name, 1 if form == INT8 else TOLERANCE)
+            facts["bytes"], facts["sha256"] = path.stat().st_size, sha256(path)
+            if check is not None and form != TORCH:
+                facts["accuracy"] = accuracy(scorer, classifier, check)
         for form in formats:
             os.replace(Path(place) / FILES[form], folder / FILES[form])
+    if ONNX in formats:
+        write_bytes(folder / SCRIPT, script)
     write_json(folder / ABOUT, about)
     return about
 
@@ -136,8 +165,6 @@ def write_torch(exported: Any, path: Path) -> Scorer:
 
 def write_onnx(program: Program, exported: Any, samples: Tensor, path: Path, opset: int | None) -> Scorer:
     """Save as ONNX in one file, and return what onnxruntime makes of it."""
-    import onnxruntime
-
     names: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT], "opset_version": opset}
     with exporter_errors("ONNX"), torch.no_grad():
         if "external_data" in inspect.signature(torch.onnx.export).parameters:
@@ -145,24 +172,47 @@ def write_onnx(program: Program, exported: Any, samples: Tensor, path: Path, ops
         else:  # before torch 2.5 the exporter that takes exported programs is a preview: the older one traces
             axes = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}
             torch.onnx.export(program, (samples[:3],), str(path), dynamic_axes=axes, **names)
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return onnx_scorer(path)
 
-    def score(images: Tensor) -> Tensor:
-        return torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
 
-    return score
+def write_int8(source: Path, path: Path) -> Scorer:
+    """Save an ONNX file with weights of 8 bits, and return what onnxruntime makes of it."""
+    with exporter_errors("ONNX with weights of 8 bits"):
+        quantize(source, path)
+        return onnx_scorer(path)
+
+
+def onnx_scorer(path: Path) -> Scorer:
+    """Return what onnxruntime computes of an ONNX file."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
 
 
 @torch.no_grad()
-def compare(scorer: Scorer, program: Program, samples: Tensor, name: str) -> float:
-    """The largest difference in a probability, at batches of 3 and of 1. ValueError if it is above 1e-4 or NaN."""
+def differences(scorer: Scorer, program: Program, samples: Tensor) -> Tensor:
+    """Return how far each probability is from PyTorch's, at batches of 3 and of 1."""
     batches = [*samples.split(3), *samples.split(1)]
-    difference = float(torch.stack([(scorer(batch) - program(batch)).abs().max() for batch in batches]).max())
-    if not difference <= TOLERANCE:
+    return torch.cat([(scorer(batch) - program(batch)).abs().flatten() for batch in batches])
+
+
+def compare(scorer: Scorer, program: Program, samples: Tensor, name: str, tolerance: float = TOLERANCE) -> float:
+    """Return the largest difference in a probability. Raises ValueError if it is above the tolerance or NaN."""
+    difference = float(differences(scorer, program, samples).max())
+    if not difference <= tolerance:
         raise ValueError(
-            f"{name} is not kept: its probabilities differ from PyTorch's by {difference:.2g}, more than {TOLERANCE:g}"
+            f"{name} is not kept: its probabilities differ from PyTorch's by {difference:.2g}, more than {tolerance:g}"
         )
     return difference
+
+
+def accuracy(scorer: Scorer, classifier: Classifier, check: Labelled) -> float:
+    """Return the accuracy of an exported program in percent, on images that are read as the classifier reads them."""
+    exported = copy.copy(classifier)
+    exported.__dict__["probabilities"] = scorer
+    predicted = exported.predict(check.paths, progress=True).argmax(dim=1)
+    return 100 * (predicted == torch.tensor(check.labels)).double().mean().item()
 
 
 def check_packages() -> None:

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "reference": {"reference", "trainers", "datasets", "clip", "dassl", "common"},
     "runs": {"runs", "trainers", "datasets", "clip", "dassl", "common"},
     "reporting": {"reporting", "runs", "trainers", "datasets", "clip", "dassl", "common"},
-    "classify": {"classify", "runs", "trainers", "datasets", "clip", "dassl", "common"},
+    "classify": {"classify", "reporting", "runs", "trainers", "datasets", "clip", "dassl", "common"},
     "commands": {*FLOORS} - {"reference"},
 }
 BACKBONES = ("ViT-B/16", "ViT-B/32", "RN50", "RN101", "embedded")  # that a configuration may name

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from reporting import calibration
+
 from .observe import ALPHAS, FROZEN, Observed
 
 Row = dict[str, Any]
@@ -25,6 +27,24 @@ def summary(found: Observed) -> Row:
         "zero_shot_accuracy": _share(_hits(found, found.zero_shot).total(), len(found.true)),
         "alpha": found.alpha,
     }
+
+
+def confidence(found: Observed) -> Row:
+    """Return how far confidence can be trusted: calibration errors in percent, NLL, Brier's score and AURC."""
+    true, p = np.array(found.true), found.probabilities.double().numpy()
+    return {
+        "ece": calibration.expected_calibration_error(p, true),
+        "adaptive_ece": calibration.adaptive_calibration_error(p, true),
+        "classwise_ece": calibration.classwise_calibration_error(p, true),
+        "nll": calibration.nll(np.log(np.maximum(p, np.finfo(np.float32).tiny)), true),
+        "brier": calibration.brier(p, true),
+        "aurc": calibration.aurc(p.max(axis=1), p.argmax(axis=1) == true),
+    }
+
+
+def reliability(found: Observed) -> list[Row]:
+    """Return the bins of confidence, with the images in each, their mean confidence and how many are right."""
+    return calibration.bins(found.probabilities.double().numpy(), np.array(found.true))
 
 
 def per_class(found: Observed) -> list[Row]:

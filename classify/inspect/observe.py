@@ -36,6 +36,7 @@ class Observed:
         alpha_hits: correct images at each of ``ALPHAS``; empty where there is no alpha to change.
         alpha: what the run's own scores amount to: its alpha where both features score, 1 where the class feature alone
             does (new classes); None where there is no alpha.
+        probabilities: of the classes, ``[N, C]``.
         notes: what does not apply, a line each, by what it is: images, classes, alpha, gain.
     """
 
@@ -49,6 +50,7 @@ class Observed:
     frozen_classes: Tensor
     alpha_hits: list[int]
     alpha: float | None
+    probabilities: Tensor
     notes: dict[str, str]
 
 
@@ -72,12 +74,14 @@ class _Watch:
         self.name = trainer.cfg.TRAINER.NAME
         self.names = {IMAGE_FEATURE: self.name}
         self.parts: dict[str, list[Tensor]] = {}
+        self.probabilities: list[Tensor] = []
         self.at_alphas: list[Tensor] = []  # predictions [B, len(ALPHAS)]
         self.frozen_classes: Tensor | None = None
 
     def look(self, images: Tensor) -> Tensor:
         """Return the scores ``[B, C]``, as without a watch."""
         scores = self.score(images)
+        self.probabilities.append(self.method.probabilities(scores).float().cpu())
         at_once = CPU_PASS if images.device.type == "cpu" else len(images)
         with self.trainer.autocast():
             for part in images.split(at_once):
@@ -121,4 +125,5 @@ class _Watch:
             notes["gain"] = "every prediction is that of zero-shot CLIP: there is no gain to show"
         own = None if own is None else own.cpu()
         labels = (list(evaluator._y_true), list(evaluator._y_pred), zero_shot)
-        return Observed(classes, paths, *labels, images, own, frozen, hits, alpha, notes)
+        probabilities = torch.cat(self.probabilities)
+        return Observed(classes, paths, *labels, images, own, frozen, hits, alpha, probabilities, notes)

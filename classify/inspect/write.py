@@ -11,6 +11,7 @@ import numpy as np
 from tabulate import tabulate
 
 from common.files import write_json, write_text
+from reporting.plots.reliability import reliability
 
 from . import class_plots, measure, plots, project
 from .measure import Row
@@ -27,9 +28,16 @@ def everything(found: Observed, about: Row, folder: Path, points: int) -> tuple[
         "confusions": measure.confusions(found),
         "alpha": measure.alphas(found),
         "cosines": measure.cosines(found),
+        "reliability": measure.reliability(found),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    content: Row = {"run": about, "summary": measure.summary(found), **tables, "notes": found.notes}
+    content: Row = {
+        "run": about,
+        "summary": measure.summary(found),
+        "confidence": measure.confidence(found),
+        **tables,
+        "notes": found.notes,
+    }
     names = []
     for name, rows in tables.items():
         if rows:
@@ -37,6 +45,7 @@ def everything(found: Observed, about: Row, folder: Path, points: int) -> tuple[
             names.append(f"{name}.csv")
     title = f"{about['method']}, {about['dataset']}, {about['split']}"
     names += plots.save(class_plots.confusion_matrix(found, title), folder, "confusion_matrix")
+    names += plots.save(reliability(tables["reliability"], title), folder, "reliability")
     if "gain" not in found.notes:
         names += plots.save(class_plots.gains(tables["per_class"], title), folder, "gain")
     if found.alpha is not None:
@@ -96,6 +105,7 @@ def text(content: Row) -> str:
         f"{run['method']} on {run['dataset']} ({run['split']}): {facts['images']} images, {facts['classes']} classes\n"
         f"accuracy {facts['accuracy']:.2f}%, zero-shot CLIP {facts['zero_shot_accuracy']:.2f}%"
     ]
+    parts.append(_table("Confidence (ECE in percent)", [content["confidence"]], digits=3))
     rows = content["per_class"]
     worst = sorted((row for row in rows if row["images"]), key=lambda row: row["accuracy"])[:SHOWN_ROWS]
     head = f"The {SHOWN_ROWS} worst classes" if len(rows) > SHOWN_ROWS else "Classes"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
 
@@ -13,26 +13,37 @@ from reporting.report import Report, Section
 from reporting.stats import Cell
 from reporting.tables.table import Entry, Table, number, text
 
-_HERE = Path(__file__).parent
+STYLE, SORT = (Path(__file__).with_name(name) for name in ("style.css", "sort.js"))
 _NUMBER = re.compile(r"^[+-]?\d+(\.\d+)?")
 
 
 def page(report: Report) -> str:
     """Return the page: no file and no address outside it is loaded."""
-    style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", "sort.js"))
-    return "\n".join(
+    return document(
+        report.title,
+        STYLE.read_text(encoding="utf-8"),
         [
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(report.title)}</title>\n<style>\n{style}</style>\n</head>\n<body>",
-            f"<h1>{escape(report.title)}</h1>",
             *(f'<p class="soft">{escape(line)}</p>' for line in report.about),
             *_problems(report),
             *_contents(report),
             *(part for section in report.sections for part in _section(section)),
             *_missing(report),
             *_notes(report),
-            f"<script>\n{script}</script>\n</body>\n</html>\n",
+            f"<script>\n{SORT.read_text(encoding='utf-8')}</script>",
+        ],
+    )
+
+
+def document(title: str, style: str, body: Iterable[str]) -> str:
+    """Return an HTML document whose heading is its title, with a style of its own."""
+    return "\n".join(
+        [
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>",
+            f"<h1>{escape(title)}</h1>",
+            *body,
+            "</body>\n</html>\n",
         ]
     )
 
@@ -59,11 +70,12 @@ def _section(section: Section) -> Iterator[str]:
     tables = "\n".join(_table(table) for table in section.tables)
     yield f"<details><summary>Show the table</summary>{tables}</details>" if section.folded else tables
     if shown:
-        yield f'<div class="plots">{"".join(map(_figure, shown))}</div>'
+        yield f'<div class="plots">{"".join(map(figure, shown))}</div>'
     yield "</section>"
 
 
-def _figure(plot: Plot) -> str:
+def figure(plot: Plot) -> str:
+    """Return a plot as HTML, the SVG within it; its title is caption and text in place of the image."""
     data = base64.b64encode(image(plot.figure, "svg")).decode()
     title = escape(plot.title)
     return (

@@ -75,6 +75,23 @@ def digits(tmp_path_factory, data, mmrl_run) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def exported(shared, data, mmrl_run) -> Path:
+    """All files of the first run's classes in another order, checked on two images of two of them."""
+    from commands import export
+
+    def make(folder: Path) -> None:
+        for name in ("one", "four"):
+            place = folder / "check" / name.upper()
+            place.mkdir(parents=True)
+            for source in sorted((data / "digits/images" / name).iterdir())[:2]:
+                shutil.copy(source, place)
+        words = ["--model-dir", mmrl_run, "--out", folder / "new", "--classes", ",".join(BASE[::-1]), "--int8"]
+        assert export.main([*map(str, [*words, "--check", folder / "check"])]) == 0
+
+    return shared("exported", make) / "new"
+
+
 @pytest.fixture
 def call(capsys):
     """``call(module, *words)``: exit status, stdout and stderr of a command."""

@@ -14,17 +14,9 @@ from PIL import Image
 from torchvision import transforms as T
 
 from classify import load_classifier, program
+from classify.labelled import class_folders
 from commands import export
 from tests.classify.conftest import BASE, NEW
-
-
-@pytest.fixture(scope="module")
-def exported(mmrl_run, tmp_path_factory):
-    """The run's own classes in another order, in both formats."""
-    folder = tmp_path_factory.mktemp("exported") / "new"
-    words = ["--model-dir", str(mmrl_run), "--out", str(folder), "--classes", ",".join(BASE[::-1])]
-    assert export.main(words) == 0
-    return folder
 
 
 def read(paths, about):
@@ -42,8 +34,8 @@ def read(paths, about):
     return torch.stack([prepare(Image.open(path).convert(steps["mode"])) for path in paths])
 
 
-def onnx_scores(folder, about, batch):
-    session = onnxruntime.InferenceSession(str(folder / "classifier.onnx"), providers=["CPUExecutionProvider"])
+def onnx_scores(folder, about, batch, name="classifier.onnx"):
+    session = onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
     return torch.from_numpy(session.run([about["output"]["name"]], {about["input"]["name"]: batch.numpy()})[0])
 
 
@@ -61,18 +53,51 @@ def test_exported_programs_score_real_images_as_the_classifier_does(exported, mm
 
 
 def test_the_files_say_what_they_are(exported):
-    assert sorted(os.listdir(exported)) == ["classifier.json", "classifier.onnx", "classifier.pt2"]
+    files = ["classifier.int8.onnx", "classifier.json", "classifier.onnx", "classifier.pt2", "classify.py"]
+    assert sorted(os.listdir(exported)) == files
     about = json.loads((exported / "classifier.json").read_text())
     assert about["classes"] == BASE[::-1] and about["method"] == "MMRL" and about["seen"] is True
     assert about["input"] == {"name": "images", "shape": ["batch", 3, 32, 32], "type": "float32"}
     assert about["output"] == {"name": "probabilities", "shape": ["batch", 5], "type": "float32"}
     assert len(about["run_id"]) == 32 and len(about["weights"]) == 16
     for file in about["files"].values():
-        assert hashlib.sha256((exported / file["name"]).read_bytes()).hexdigest() == file["sha256"]
-        assert 0 <= file["largest_difference"] <= 1e-4
+        content = (exported / file["name"]).read_bytes()
+        assert (hashlib.sha256(content).hexdigest(), len(content)) == (file["sha256"], file["bytes"])
+        assert 0 <= file["largest_difference"] <= 1e-4 or file["name"] == "classifier.int8.onnx"
     model = onnx.load(exported / "classifier.onnx")
     onnx.checker.check_model(model, full_check=True)
     assert [value.name for value in model.graph.output] == ["probabilities"]
+
+
+def test_weights_of_8_bits_are_measured(exported, mmrl_run, digits):
+    """Its size, the differences that it states, and its accuracy; matrix products are what is in bytes."""
+    about = json.loads((exported / "classifier.json").read_text())
+    plain, int8 = (about["files"][form] for form in ("onnx", "int8"))
+    assert int8["bytes"] < 0.3 * plain["bytes"] and int8["largest_difference"] > int8["mean_difference"] > 1e-5
+    kinds = [node.op_type for node in onnx.load(exported / "classifier.int8.onnx").graph.node]
+    assert kinds.count("MatMulInteger") > 20 and "Gemm" not in kinds
+    classifier = load_classifier(mmrl_run, BASE[::-1], device="cpu")
+    paths, labels = class_folders(str(exported.parent / "check"), BASE[::-1])
+    right = (classifier.predict(paths).argmax(1) == torch.tensor(labels)).sum()
+    assert labels == [0, 0, 3, 3] and plain["accuracy"] == 25 * right
+    batch = read(sorted(digits.rglob("[0-9].png")), about)
+    scores = [onnx_scores(exported, about, batch, file["name"]) for file in (plain, int8)]
+    assert 1e-5 < (scores[0] - scores[1]).abs().max() < 0.15 and int8["accuracy"] in (0, 25, 50, 75, 100)
+
+
+def test_what_cannot_be_checked_is_one_line(call, mmrl_run, digits, tmp_path):
+    words = ["--model-dir", mmrl_run, "--out", tmp_path / "out", "--check"]
+    (tmp_path / "folders/heron").mkdir(parents=True)
+    for folder, line in (
+        ("none", f"there is no folder {tmp_path}/none"),
+        ("folders/heron", f"there are no folders of classes in {tmp_path}/folders/heron"),
+        ("folders", f"{tmp_path}/folders/heron is none of the classes, which are zero, one, two, three, four: rename"),
+    ):
+        status, _, err = call(export, *words, tmp_path / folder)
+        assert status == 1 and err.splitlines()[-1].startswith(f"error: {line}") and not (tmp_path / "out").exists()
+    for option in (["--int8"], ["--check", digits]):
+        with pytest.raises(SystemExit):
+            call(export, *words[:4], "--format", "torch", *option)
 
 
 @pytest.mark.slow
@@ -83,13 +108,11 @@ def test_the_text_tower_stays_behind(exported):
 
 def test_one_format_new_classes_and_an_opset(call, mmrl_run, digits, tmp_path):
     out = tmp_path / "out"
+    files = ["classifier.json", "classifier.onnx", "classify.py"]
     words = ["--model-dir", mmrl_run, "--out", out, "--classes", ",".join(NEW[:3]), "--format", "onnx", "--opset", 18]
     status, printed, err = call(export, *words)
     assert status == 0 and printed.splitlines()[-1] == f"{out}/classifier.json: 3 classes"
-    assert "all of them are scored as new classes" in err and sorted(os.listdir(out)) == [
-        "classifier.json",
-        "classifier.onnx",
-    ]
+    assert "all of them are scored as new classes" in err and sorted(os.listdir(out)) == files
     assert {entry.version for entry in onnx.load(out / "classifier.onnx").opset_import if not entry.domain} == {18}
     about = json.loads((out / "classifier.json").read_text())
     paths = sorted(digits.rglob("[0-9].png"))
@@ -97,7 +120,10 @@ def test_one_format_new_classes_and_an_opset(call, mmrl_run, digits, tmp_path):
     assert (onnx_scores(out, about, read(paths, about)) - wanted).abs().max() < 1e-4
     status, _, err = call(export, "--model-dir", mmrl_run, "--out", out, "--format", "torch")
     line = f"error: {out} holds classifier.onnx of an earlier export: remove it or choose another folder\n"
-    assert (status, err) == (1, line) and sorted(os.listdir(out)) == ["classifier.json", "classifier.onnx"]
+    assert (status, err) == (1, line) and sorted(os.listdir(out)) == files
+    (out / "classify.py").write_text("print('mine')")
+    status, _, err = call(export, *words)
+    assert status == 1 and "holds a classify.py that is edited, or of an earlier export: remove it" in err
 
 
 def test_a_zero_shot_run(call, zero_shot_run, tmp_path):

@@ -7,17 +7,16 @@ import csv
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from commands import report as entry
 from runs import record
+from tests.browser import Addresses, needs_chromium, probed
 from tests.report.conftest import Runs
 
 ROOT = Path(entry.__file__).parents[1]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -166,18 +165,6 @@ def test_other_names_of_methods_are_taken(runs, tmp_path):
     assert "HM - MultiModalAdapter" in (tmp_path / "out/tables/base_to_new_vit_b_16.md").read_text()
 
 
-class Addresses(HTMLParser):
-    """Collects what a page would load."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
-        assert tag not in ("link", "iframe", "object", "embed")
-
-
 @pytest.fixture(scope="module")
 def page(reported, tmp_path_factory) -> Path:
     return Path(shutil.copy(reported[1] / "report.html", tmp_path_factory.mktemp("page")))
@@ -216,17 +203,13 @@ window.addEventListener("load", () => {
 </script>"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: apt-get install chromium runs this")
+@needs_chromium
 @pytest.mark.parametrize(("window", "phone", "body"), [(1300, "false", 1280), (500, "true", 390)])
-def test_the_page_sorts_shows_its_plots_and_fits_in_a_browser(page, tmp_path, window, phone, body):
+def test_the_page_sorts_shows_its_plots_and_fits_in_a_browser(page, window, phone, body):
     """Headless Chromium makes no window narrower than 500 pixels: a phone's width is the body's."""
-    probed = page.with_name("probed.html")
+    with_probe = page.with_name(f"probed_{window}.html")
     probe = PROBE.replace("PHONE", phone)
-    probed.write_text(page.read_text(encoding="utf-8").replace("</body>", f"{probe}</body>"), encoding="utf-8")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    options += [f"--window-size={window},900", "--virtual-time-budget=5000", "--dump-dom", probed.as_uri()]
-    done = subprocess.run([str(CHROMIUM), *options], capture_output=True, text=True, timeout=120)
-    found = re.search(r'<p id="probe">(.*?)</p>', done.stdout)
-    assert found, done.stderr[-2000:]
+    with_probe.write_text(page.read_text(encoding="utf-8").replace("</body>", f"{probe}</body>"), encoding="utf-8")
+    found = probed(with_probe, window)
     orders = "CoOp,MMRL|CoOp,MMRL|MMRL,CoOp|CoOp,MMRL"  # as it was, upwards, downwards, as it was
-    assert found[1] == f"body={body} orders={orders} images={len(PLOTS)} wide=0"
+    assert found == f"body={body} orders={orders} images={len(PLOTS)} wide=0"

@@ -75,5 +75,6 @@ def seen() -> Observed:
         frozen_classes=unit([1, 0], [1, 0], [1, 0], [0, 1]),
         alpha_hits=[*range(len(ALPHAS) - 18), *[3] * 18],
         alpha=0.7,
+        probabilities=torch.tensor([[0.7, 0.1, 0.1, 0.1], *3 * [[0.1, 0.7, 0.1, 0.1]], [1, 0, 0, 0], [0, 0.2, 0.8, 0]]),
         notes={},
     )

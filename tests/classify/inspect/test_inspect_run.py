@@ -17,10 +17,18 @@ from tests.classify.inspect.conftest import BASE, QUICK, trained
 
 PLOTS = {
     f"{name}.{kind}"
-    for name in ("confusion_matrix", "gain", "alpha", "features_pca", "features_tsne")
+    for name in ("confusion_matrix", "gain", "alpha", "reliability", "features_pca", "features_tsne")
     for kind in ("png", "svg")
 }
-TABLES = {"per_class.csv", "confusions.csv", "alpha.csv", "cosines.csv", "features.csv", "inspect.json"}
+TABLES = {
+    "per_class.csv",
+    "confusions.csv",
+    "alpha.csv",
+    "cosines.csv",
+    "reliability.csv",
+    "features.csv",
+    "inspect.json",
+}
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -38,7 +46,13 @@ def test_a_finished_run(base_run, tmp_path, python):
     assert {path.name for path in out.iterdir()} == PLOTS | TABLES
     assert done.stdout.startswith("MMRL on Digits (test): 271 images, 5 classes\n")
     assert f"accuracy {content['accuracy']:.2f}%, zero-shot CLIP " in done.stdout and str(out) in done.stdout
-    for title in ("Classes, %", "Most confused pairs", "Alpha at test time", "Cosine with frozen CLIP's"):
+    for title in (
+        "Classes, %",
+        "Confidence (ECE in percent)",
+        "Most confused pairs",
+        "Alpha at test time",
+        "Cosine with frozen CLIP's",
+    ):
         assert title in done.stdout
     assert not list(tmp_path.iterdir())
     found = json.loads((out / "inspect.json").read_text())
@@ -46,6 +60,9 @@ def test_a_finished_run(base_run, tmp_path, python):
     assert [row["class"] for row in rows(out / "per_class.csv")] == BASE
     wrong = sum(int(row["images"]) for row in rows(out / "confusions.csv"))
     assert wrong == content["total"] - content["correct"]
+    assert (
+        sum(int(row["images"]) for row in rows(out / "reliability.csv")) == 271 and 0 < found["confidence"]["ece"] < 100
+    )
     assert len(rows(out / "features.csv")) == 271 and len(rows(out / "alpha.csv")) == 21
 
 

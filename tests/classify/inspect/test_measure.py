@@ -17,6 +17,19 @@ def test_summary(seen):
     assert measure.summary(seen) == wanted
 
 
+def test_confidence(seen):
+    found = measure.confidence(seen)
+    assert found["ece"] == pytest.approx(
+        100 * (0.8 + 0.2 + 1) / 6
+    )  # four of 0.7, half of them right; 0.8 right; 1 wrong
+    assert found["aurc"] == pytest.approx((1 + 1 / 2 + 1 / 3 + 2 / 4 + 3 / 5 + 3 / 6) / 6)
+    assert math.isfinite(found["nll"]) and [row["images"] for row in measure.reliability(seen) if row["images"]] == [
+        4,
+        1,
+        1,
+    ]
+
+
 def test_per_class(seen):
     rows = measure.per_class(seen)
     assert [(row["class"], row["images"], row["correct"]) for row in rows] == [

@@ -54,6 +54,8 @@ def test_alpha_is_swept_from_the_representation_to_the_class_feature(both, featu
     # Base classes are scored with both features, new ones with the class feature alone.
     assert found.alpha == (0.7 if content["subsample"] == "base" else 1.0)
     assert hits[ALPHAS.index(found.alpha)] == content["correct"]
+    fused = found.alpha * first + (1 - found.alpha) * second
+    torch.testing.assert_close(found.probabilities, fused, atol=1e-4, rtol=1e-3)
 
 
 def test_features_and_zero_shot_clip(both, features):

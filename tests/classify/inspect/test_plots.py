@@ -24,7 +24,8 @@ def many() -> Observed:
     values = torch.nn.functional.normalize(torch.randn(200, 6), dim=-1)
     classes = [f"class {label}" for label in range(50)]
     frozen = torch.eye(50, 6)
-    return Observed(classes, classes * 4, true, predicted, true, {FROZEN: values}, None, frozen, [], None, {})
+    p = torch.nn.functional.one_hot(torch.tensor(predicted), 50).float()
+    return Observed(classes, classes * 4, true, predicted, true, {FROZEN: values}, None, frozen, [], None, p, {})
 
 
 def labels(axis) -> list[str]:
