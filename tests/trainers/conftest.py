@@ -44,8 +44,8 @@ def toy_settings(method):
 
 
 @pytest.fixture(scope="session")
-def once():
-    """``once(function)``: `function`, whose value for equal arguments is computed once and copied from then on."""
+def remembered():
+    """``remembered(function)``: `function`, computed once for equal arguments; each call gets a copy of the value."""
     values = {}
 
     def remembering(function):
@@ -61,11 +61,11 @@ def once():
 
 
 @pytest.fixture
-def make_trainer(toy_clip, data_root, tmp_path, once, monkeypatch):
+def make_trainer(toy_clip, data_root, tmp_path, remembered, monkeypatch):
     """``make_trainer(method, KEY, VALUE, ...)``: a trainer on 4 shots of Digits' base classes, 3 epochs."""
     datasets.load_all()
-    monkeypatch.setattr(base, "load_clip", once(backbone.load_clip))
-    monkeypatch.setattr(base, "weights_id", once(backbone.weights_id))
+    monkeypatch.setattr(base, "load_clip", remembered(backbone.load_clip))
+    monkeypatch.setattr(base, "weights_id", remembered(backbone.weights_id))
 
     def make(method, *options):
         trainers.load(method)

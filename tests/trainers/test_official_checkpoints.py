@@ -42,11 +42,11 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture
-def evaluate(weights, data_root, tmp_path, once, monkeypatch):
+def evaluate(weights, data_root, tmp_path, remembered, monkeypatch):
     """``evaluate(method, config, model, classes, epoch)``: the trainer that train.py built, loaded and tested."""
 
-    monkeypatch.setattr(base, "load_clip", once(backbone.load_clip))
-    monkeypatch.setattr(base, "weights_id", once(backbone.weights_id))
+    monkeypatch.setattr(base, "load_clip", remembered(backbone.load_clip))
+    monkeypatch.setattr(base, "weights_id", remembered(backbone.weights_id))
 
     def run(method, config, model, classes, *options):
         built = []
