@@ -153,11 +153,7 @@ def test_imagenets_file_of_names_serves(mine):
             FileNotFoundError,
             "ImageFolder: {mine} holds no class folders: sort your images into one folder per class",
         ),
-        (
-            lambda m: None,
-            FileNotFoundError,
-            "ImageFolder: DATASET.FOLDER {mine} not found: put your images there",
-        ),
+        (lambda m: None, FileNotFoundError, "ImageFolder: DATASET.FOLDER {mine} not found: put your images there"),
         (
             lambda m: (m.images("train", "b"), m.images("test", "ab"), (m.path / "train/a").mkdir()),
             FileNotFoundError,
@@ -178,11 +174,7 @@ def test_imagenets_file_of_names_serves(mine):
             ValueError,
             "ImageFolder: {mine} has one class only ('a'): at least 2 are needed",
         ),
-        (
-            lambda m: m.images("", "ab", 3),
-            ValueError,
-            "class 'a' has 3 images: train, val and test need at least 4",
-        ),
+        (lambda m: m.images("", "ab", 3), ValueError, "class 'a' has 3 images: train, val and test need at least 4"),
         (
             lambda m: (m.images("train", "ab"), m.images("test", "abc")),
             ValueError,
@@ -359,10 +351,7 @@ def test_tables_over_the_same_images_have_few_shot_files_of_their_own(mine):
             ["path,classname,split", "a/00.png,ant,seg_pred"],
             "{table}, line 2: unknown split 'seg_pred': use train, val or test",
         ),
-        (
-            ["path,classname", "../x.png,ant"],
-            "{table}, line 2: ../x.png lies outside DATASET.FOLDER {mine}",
-        ),
+        (["path,classname", "../x.png,ant"], "{table}, line 2: ../x.png lies outside DATASET.FOLDER {mine}"),
         (
             ["path,classname", "../mine-too/x.png,ant"],
             "{table}, line 2: ../mine-too/x.png lies outside DATASET.FOLDER {mine}",

@@ -24,9 +24,10 @@ TRAIN, TEST = "b2n/base2new_train.sh", "b2n/base2new_test.sh"
 class Place:
     """A user's folders of data and runs, and a shell in them."""
 
-    def __init__(self, folder: Path, python: str) -> None:
+    def __init__(self, folder: Path, python: str, digits: Path) -> None:
         self.data, self.output = folder / "data", folder / "output"
         self.data.mkdir()
+        (self.data / "digits").symlink_to(digits)
         self.environment = {
             **os.environ,
             "DATA": str(self.data),
@@ -61,8 +62,8 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, python) -> Place:
-    return Place(tmp_path_factory.mktemp("user"), python)
+def place(tmp_path_factory, python, digits_root) -> Place:
+    return Place(tmp_path_factory.mktemp("user"), python, digits_root / "digits")
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def test_an_option_against_the_scripts_own_arguments_is_refused(option, line, pl
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(trained, tmp_path):
     """SIGKILL after the first of two epochs; the resumed run learns bit for bit what an uninterrupted one does."""
-    killed = Place(tmp_path, sys.executable)
+    killed = Place(tmp_path, sys.executable, trained.data / "digits")
     options = [*SHORT, "TRAIN.PRINT_FREQ", "1"]
     folder = killed.folder("train_base")
     process = killed.start(TRAIN, "digits", "1", *options)
