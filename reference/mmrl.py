@@ -86,22 +86,37 @@ class PlainMMRL(Plain):
         """f_c, f_r ``[B, d]``, w ``[C, d]`` and the frozen f_0, w_0; f_r is None without image tokens."""
         with torch.no_grad():
             f_0 = self.zero_shot.image_feature(images)
-        f_c, f_r = self.image_features(learned, images)
-        return {"f_c": f_c, "f_r": f_r, "w": self.class_features(learned), "f_0": f_0, "w_0": self.w_0}
+        u_c, u_r, states = self.image_tower(learned, images)
+        f_c, f_r = self.unit(u_c, u_r)
+        w = self.class_features(learned)
+        return {"f_c": f_c, "f_r": f_r, "w": w, "f_0": f_0, "w_0": self.w_0, "u_c": u_c, "u_r": u_r, "states": states}
 
     def image_features(self, learned: Learned, images: Tensor) -> tuple[Tensor, Any]:
         """f_c and f_r ``[B, d]``, None without image tokens."""
+        return self.unit(*self.image_tower(learned, images)[:2])
+
+    def unit(self, u_c: Tensor, u_r: Any) -> tuple[Tensor, Any]:
+        """Both of unit length."""
+        return F.normalize(u_c, dim=-1), None if u_r is None else F.normalize(u_r, dim=-1)
+
+    def image_tower(self, learned: Learned, images: Tensor) -> tuple[Tensor, Any, list[Tensor]]:
+        """f_c and f_r ``[B, d]`` before they are normalised, None without image tokens; layers' ``states``.
+
+        These are the outputs of the class token and the K tokens, ``[B, 1 + K, d_v]``, of layers J to L.
+        """
         x = self.clip.embed_images(images)
         own = x.shape[1]
+        states = []
         for layer, block in enumerate(self.clip.image_blocks, start=1):
             x = block(self.put(learned, "v", layer, x))
+            if layer >= self.first["v"]:
+                states.append(x[:, : 1 + x.shape[1] - own])
         count = x.shape[1] - own
         x = self.clip.norm("visual.ln_post", x)
-        f_c = x[:, 0] @ self.clip.weights["visual.proj"]
+        u_c = x[:, 0] @ self.clip.weights["visual.proj"]
         if count == 0:
-            return F.normalize(f_c, dim=-1), None
-        f_r = x[:, 1 : 1 + count].mean(dim=1) @ self.projection(learned)
-        return F.normalize(f_c, dim=-1), F.normalize(f_r, dim=-1)
+            return u_c, None, states
+        return u_c, x[:, 1 : 1 + count].mean(dim=1) @ self.projection(learned), states
 
     def class_features(self, learned: Learned) -> Tensor:
         x = self.clip.embed_text(self.tokens)
@@ -113,7 +128,10 @@ class PlainMMRL(Plain):
 
     def loss(self, learned: Learned, images: Tensor, labels: Tensor) -> Tensor:
         """alpha L_ce^c + (1 - alpha) L_ce^r + lambda (L_cos^v + L_cos^t); L_ce^c alone where there is no f_r."""
-        f = self.features(learned, images)
+        return self.loss_of(self.features(learned, images), labels)
+
+    def loss_of(self, f: dict[str, Any], labels: Tensor) -> Tensor:
+        """The loss of ``features``."""
         fit = F.cross_entropy(100 * f["f_c"] @ f["w"].t(), labels)
         if f["f_r"] is not None:
             fit = self.alpha * fit + (1 - self.alpha) * F.cross_entropy(100 * f["f_r"] @ f["w"].t(), labels)

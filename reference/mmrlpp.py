@@ -40,19 +40,23 @@ class PlainMMRLpp(mmrl.PlainMMRL):
 
 def plain(weights: Weights, names: list[str], cfg: Any) -> PlainMMRLpp:
     """Build the equations."""
-    node = cfg.TRAINER.MMRLpp
+    return build(PlainMMRLpp, cfg.TRAINER.MMRLpp, weights, names, cfg)
+
+
+def build(kind: type[PlainMMRLpp], node: Any, weights: Weights, names: list[str], cfg: Any, **more: Any) -> Any:
+    """Build the equations of a kind, with what its node says."""
     tokens, (first, text_first) = token_ids(weights, template_of(cfg), names), mmrl.first_layers(weights, node)
     numbers = first, node.ALPHA, node.REG_WEIGHT, text_first
-    return PlainMMRLpp(weights, tokens, *numbers, fusion=node.FUSION, beta=node.BETA)
+    return kind(weights, tokens, *numbers, fusion=node.FUSION, beta=node.BETA, **more)
 
 
-def draw(pick: Any, vision: int, text: int) -> dict[str, Any]:
+def draw(pick: Any, vision: int, text: int, name: str = "MMRLpp") -> dict[str, Any]:
     """Choose what MMRL has, beta at its limits, and both ranks."""
     return {
-        **mmrl.draw(pick, vision, text, "MMRLpp"),
-        "TRAINER.MMRLpp.BETA": pick([0.0, 0.3, 0.9, 1.0]),
-        "TRAINER.MMRLpp.RES_LORA_DIM": pick([1, 3]),
-        "TRAINER.MMRLpp.PROJ_LORA_DIM": pick([1, 4]),
+        **mmrl.draw(pick, vision, text, name),
+        f"TRAINER.{name}.BETA": pick([0.0, 0.3, 0.9, 1.0]),
+        f"TRAINER.{name}.RES_LORA_DIM": pick([1, 3]),
+        f"TRAINER.{name}.PROJ_LORA_DIM": pick([1, 4]),
     }
 
 
@@ -64,6 +68,7 @@ def _shared_map(name: str, width: int) -> Shapes:
 
 
 PROJECTION: Shapes = {"image_encoder.A": (VISION, 64), "image_encoder.B": (64, JOINT)}
+OFFICIAL = mmrl.official(PROJECTION, _shared_map("srra_r2vproj", VISION) | _shared_map("srra_r2tproj", TEXT))
 
 MMRLpp = Reference(
     plain,
@@ -72,7 +77,7 @@ MMRLpp = Reference(
     unseen=True,  # text maps of layers after J where beta is 0, and others where the tokens cannot matter
     numbers=mmrl.Golden,
     bounds=mmrl.BOUNDS,
-    checkpoints=(mmrl.official(PROJECTION, _shared_map("srra_r2vproj", VISION) | _shared_map("srra_r2tproj", TEXT)),),
+    checkpoints=(OFFICIAL,),
     commands=(Command("vit_b16", f"{BASE} TASK B2N", ("MMRLpp.BETA", 0.6)),),
     never_drawn=r".*\.B",
     clips_built=2,

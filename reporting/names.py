@@ -69,7 +69,7 @@ def method_order(method: str, order: Sequence[str] = ()) -> tuple[int, int, int,
     reader's own; between them they stand as `trainers.METHODS` lists them.
     """
     known = list(trainers.METHODS)
-    place = {"ZeroshotCLIP": -1, "MMRL": 1, "MMRLpp": 1}.get(method, 0 if method in known else 2)
+    place = {"ZeroshotCLIP": -1, "MMRL": 1, "MMRLpp": 1, "ALIGNEDNORM": 1}.get(method, 0 if method in known else 2)
     listed = order.index(method) if method in order else len(order)
     return (listed, place, known.index(method) if method in known else len(known), method)
 

@@ -21,12 +21,13 @@ from common.names import suggest
 from dassl.config import get_cfg_default
 from runs import bounds
 from runs.options import coerce, command_line, refuse_two_values
-from runs.protocols import check_name
+from runs.protocols import STEPS, check_name
 from trainers.shared.config_files import read_yaml, with_bases
 from trainers.shared.images import follow_checkpoint
 
 OVERRIDES = "datasets.yaml"
 RESOLVED = "config.yaml"
+TASKS = {step.task for step in STEPS.values()}
 # Where a run stands and how it talks: these cannot change its result, so they are no part of what the run is.
 INCIDENTAL = frozenset(
     {
@@ -80,7 +81,7 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
     if args.config_file and chosen.TASK != "CD":
         # A cross-dataset run has one setting for the source and every target.
         beside = Path(args.config_file).with_name(OVERRIDES)
-        for path, overrides in _overrides(beside, chosen.DATASET.NAME, datasets.NAMES):
+        for path, overrides in _overrides(beside, chosen.DATASET.NAME, chosen.TASK, datasets.NAMES):
             merge(cfg, overrides, f"{path}: {chosen.DATASET.NAME}")
             files.append((path, overrides))
     if args.eval_only and args.model_dir:
@@ -213,18 +214,24 @@ def _check_name(what: str, name: str, known: Iterable[str], argument: str) -> No
     check_name(what, name, known)
 
 
-def _overrides(path: Path, dataset: str, known: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Return what the file of overrides and its bases have for a dataset, as (path, content), the weakest first."""
+def _overrides(path: Path, dataset: str, task: str, known: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Return what the file of overrides and its bases have for a dataset, as (path, content), the weakest first.
+
+    What stands there under a `TASK` (`FS: {...}`) counts in runs of that task alone, over the rest.
+    """
     if not path.is_file():
         return []
-    files = with_bases(path)
-    for source, content in files:
+    found = []
+    for source, content in with_bases(path):
         for name, tree in content.items():
             if name not in known:
                 raise ValueError(f"{source}: unknown dataset {name}; {suggest(str(name), known)}")
-            if not isinstance(tree, dict):
+            if not isinstance(tree, dict) or not all(isinstance(tree.get(one, {}), dict) for one in TASKS):
                 raise ValueError(f"{source}: {name} must hold a mapping of configuration keys")
-    return [(source, content[dataset]) for source, content in files if dataset in content]
+        tree = content.get(dataset, {})
+        always = {key: value for key, value in tree.items() if key not in TASKS}
+        found += [(source, part) for part in (always, tree.get(task)) if part]
+    return found
 
 
 def _merge_recorded(cfg: CfgNode, path: Path, trainer: str) -> None:

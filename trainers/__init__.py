@@ -34,6 +34,7 @@ METHODS = {
     "ProGrad": Entry("trainers.prograd", settings.ProGradSettings),
     "MMRL": Entry("trainers.mmrl", settings.MMRLSettings),
     "MMRLpp": Entry("trainers.mmrlpp", settings.MMRLppSettings),
+    "ALIGNEDNORM": Entry("trainers.alignednorm", settings.AlignedNormSettings),
     "CLIPAdapter": Entry("trainers.clipadapter", settings.CLIPAdapterSettings),
     "PLOT": Entry("trainers.plot", settings.PLOTSettings),
     "ProDA": Entry("trainers.proda", settings.ProDASettings),
@@ -53,7 +54,13 @@ METHODS = {
 }
 
 # Other names of methods, official or short; train.py takes both.
-ALIASES = {"CLIP_Adapter": "CLIPAdapter", "PLOTPP": "PLOT", "MMA": "MultiModalAdapter", "MetaPrompt": "Meta_B2N"}
+ALIASES = {
+    "AlignedNorm": "ALIGNEDNORM",
+    "CLIP_Adapter": "CLIPAdapter",
+    "MMA": "MultiModalAdapter",
+    "MetaPrompt": "Meta_B2N",
+    "PLOTPP": "PLOT",
+}
 
 
 def extend_cfg(cfg: Any, trainer: str = "") -> None:

@@ -16,7 +16,8 @@ Shapes: B images, C classes, K tokens, M patches, d_r, d_v, d_t widths, d joint 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -114,25 +115,34 @@ class MMRLppModel(MMRLModel):
     def _image_features(
         self, x: Tensor, tokens: list[Tensor], rep: bool, projected: Projected | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Return f_c ``[B, d]`` and, if ``rep``, f_r ``[B, d]``. The K tokens stand first: no mask, so order is free.
+        """Return f_c ``[B, d]`` and, if ``rep``, f_r ``[B, d]``."""
+        out = deque(self._image_outputs(x, tokens, rep, projected), maxlen=1).pop()
+        f_c = l2_normalize(self.clip_model.visual.to_joint_space(out[:, -1]))
+        return f_c, l2_normalize(self._read_rep(out[:, :-1])) if rep else None
 
-        In layer J the tokens are the same for all images and are projected once; ``projected`` is that of the rest.
+    def _image_outputs(
+        self, x: Tensor, tokens: list[Tensor], rep: bool, projected: Projected | None = None
+    ) -> Iterator[Tensor]:
+        """Yield the outputs of layers J to L: tokens, class token and patches, ``[B, K + 1 + M, d_v]``.
+
+        The K tokens stand first: no mask, so order is free. Of layer L patches are left out, and without ``rep`` the
+        tokens. In layer J the tokens are the same for all images and are projected once; ``projected`` is that of the
+        rest.
         """
-        visual, count, last = self.clip_model.visual, len(tokens[0]), self.image_upper[-1]
+        count, last = len(tokens[0]), self.image_upper[-1]
         if len(tokens) > 1:
             first = self.image_upper[0]
             new = (tokens[0], *first.project(tokens[0]))
             old = (x, *(projected or first.project(x)))
             x = first.attend(*(_put_first(a, b) for a, b in zip(new, old, strict=True)))
+            yield x
             for block, own in zip(self.image_upper[1:-1], tokens[1:-1], strict=True):
                 x = block(_put_first(self.mix(own, x[:, :count]), x[:, count:]))
+                yield x
             x = _put_first(self.mix(tokens[-1], x[:, :count]), x[:, count:])
         else:
             x = _put_first(tokens[0], x)
-        if not rep:
-            return l2_normalize(visual.to_joint_space(last(x, rows=slice(count, count + 1))[:, 0])), None
-        out = last(x, rows=slice(0, count + 1))
-        return l2_normalize(visual.to_joint_space(out[:, count])), self._read_rep(out[:, :count])
+        yield last(x, rows=slice(0 if rep else count, count + 1))
 
     def _read_text(self, states: Tensor, tokens: list[Tensor] | None) -> Tensor:
         """Return class features ``[C, d]`` from the input of layer J on; the tokens stand in the prefix, after BOT."""
@@ -155,13 +165,13 @@ def _put_first(tokens: Tensor, others: Tensor) -> Tensor:
 class MMRLpp(CLIPTrainer):
     """Trainer of MMRL++; which features score is as in MMRL."""
 
+    model_class = MMRLppModel
     registered_name = "MultiModalRepresentationLearner"
     shape_settings = ("REP_LAYERS", "REP_DIM", "N_REP_TOKENS", "RES_LORA_DIM", "PROJ_LORA_DIM")
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MMRLppModel:
-        prompts = fill(template_of(cfg), classnames)
-        return MMRLppModel(clip_model, prompts, cls.settings_of(cfg))
+        return cls.model_class(clip_model, fill(template_of(cfg), classnames), cls.settings_of(cfg))
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:

@@ -208,6 +208,21 @@ class MMRLppSettings(RepresentationSettings, path="TRAINER.MMRLpp", public_draws
 
 
 @dataclass(frozen=True)
+class AlignedNormSettings(MMRLppSettings, path="TRAINER.ALIGNEDNORM"):
+    """AlignedNorm's settings: MMRL++'s, and the weights of the two terms that align norms.
+
+    Per data set, as beta and lambda, in configs/trainers/ALIGNEDNORM/datasets.yaml.
+    """
+
+    final_norm: float = at_least(0, 0.1)
+    seq_norm: float = at_least(0, 0.1)
+
+    def both_score(self, seen: bool) -> bool:
+        """Return True: both features score all classes."""
+        return True
+
+
+@dataclass(frozen=True)
 class CLIPAdapterSettings(Settings, path="TRAINER.CLIPADAPTER", public_draws=True):
     """CLIP-Adapter's settings: r, and how much narrower than the features the bottleneck is."""
 

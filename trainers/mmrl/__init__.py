@@ -1,5 +1,5 @@
 """MMRL: multi-modal representation learning for vision-language models (CVPR 2025)."""
 
-from .method import MMRL, MMRLModel, Projected
+from .method import MMRL, MMRLModel, Outputs, Projected
 
-__all__ = ["MMRL", "MMRLModel", "Projected"]
+__all__ = ["MMRL", "MMRLModel", "Outputs", "Projected"]

@@ -94,14 +94,13 @@ class MMRLModel(Method):
     def forward(self, images: Tensor) -> Outputs:
         """Return what the loss needs of images ``[B, 3, H, W]`` (paper, sections 3.2.2 and 3.2.3)."""
         vision, text = self.representation_learner(self.text_states.dtype)
-        w = self._adapted_text(text)
-        with torch.no_grad():
-            x = self._image_lower(images)
-            projected = self.image_upper[0].project(x) if len(vision) > 1 else None
-            f_0 = self._frozen_feature(x, projected)
+        x, projected, f_0 = self._frozen(images, share=len(vision) > 1)
         f_c, f_r = self._image_features(x, vision, rep=True, projected=projected) if vision else (f_0, None)
-        logits, logits_rep = self.logits_of(f_c, f_r, w)
-        return Outputs(logits, logits_rep, f_c, f_0, w, self.text_features_clip)
+        return self._outputs(f_c, f_r, f_0, self._adapted_text(text))
+
+    def _outputs(self, f_c: Tensor, f_r: Tensor | None, f_0: Tensor, w: Tensor) -> Outputs:
+        """Return a step's features with their scores."""
+        return Outputs(*self.logits_of(f_c, f_r, w), f_c, f_0, w, self.text_features_clip)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the paper's L_MMRL, and the scores that training accuracy is read from."""
@@ -192,6 +191,13 @@ class MMRLModel(Method):
             x = block(x)
         return x
 
+    @torch.no_grad()
+    def _frozen(self, images: Tensor, share: bool) -> tuple[Tensor, Projected | None, Tensor]:
+        """Return layer J's input ``[B, 1 + M, d_v]``, if ``share`` its projections, and f_0 ``[B, d]``."""
+        x = self._image_lower(images)
+        projected = self.image_upper[0].project(x) if share else None
+        return x, projected, self._frozen_feature(x, projected)
+
     def _frozen_feature(self, x: Tensor, projected: Projected | None) -> Tensor:
         """Return f_0 ``[B, d]`` from layer J on, without representation tokens."""
         for block in self.image_upper[:-1]:
@@ -216,13 +222,13 @@ class MMRLModel(Method):
         count = len(tokens[-1])
         x = torch.cat([x[:, :1], tokens[-1].expand(x.shape[0], -1, -1), x[:, 1:]], dim=1)
         out = last(x, rows=slice(0, 1 + count))
-        return l2_normalize(visual.to_joint_space(out[:, 0])), self._read_rep(out[:, 1:])
+        return l2_normalize(visual.to_joint_space(out[:, 0])), l2_normalize(self._read_rep(out[:, 1:]))
 
     def _read_rep(self, tokens: Tensor) -> Tensor:
-        """Return f_r ``[B, d]`` from the outputs of the representation tokens ``[B, K, d_v]``."""
+        """Return f_r ``[B, d]``, not normalised, from the outputs of the representation tokens ``[B, K, d_v]``."""
         visual = self.clip_model.visual
         with no_autocast(tokens):
-            return l2_normalize(at_least_float32(visual.ln_post(tokens).mean(dim=1)) @ self.rep_projection())
+            return at_least_float32(visual.ln_post(tokens).mean(dim=1)) @ self.rep_projection()
 
     def _adapted_text(self, tokens: list[Tensor]) -> Tensor:
         """Return w ``[C, d]``; without text tokens it is w_0, and nothing is computed."""

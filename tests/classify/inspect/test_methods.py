@@ -13,7 +13,7 @@ from classify.inspect.observe import FROZEN, observe
 from tests.often import some_often
 from trainers.mmrl.method import REPRESENTATION_FEATURE
 
-TWO_FEATURES = {"MMRL", "MMRLpp"}
+TWO_FEATURES = {"MMRL", "MMRLpp", "ALIGNEDNORM"}
 DRAWN = {"MMRL", "ZeroshotCLIP2", "CoOp", "MaPLe", "PLOT"}  # the rest shows nothing that these do not
 ABOUT = {"method": "M", "dataset": "D", "split": "test"}
 
