@@ -26,7 +26,7 @@ class PlainMMA(Plain):
         super().__init__(weights)
         self.tokens, self.layers, self.s = tokens, range(start, end + 1), s
 
-    def path(self, learned: Learned, tower: str, layer: int, block: Any, x: Tensor) -> Tensor:
+    def path(self, learned: Learned, tower: str, layer: int, block: Any, x: Tensor, *how: float) -> Tensor:
         """s Up(ReLU(Shared(ReLU(Down(LN1(x)))))); between its ends gradients are divided by s."""
         own = f"{tower}_adapter.{layer}"
         hidden = _Rescaled.apply(block.ln_1(x), self.s)
@@ -36,22 +36,28 @@ class PlainMMA(Plain):
             F.linear(hidden, learned[f"{own}.up.weight"], learned[f"{own}.up.bias"]), 1 / self.s
         )
 
-    def layer(self, learned: Learned, tower: str, layer: int, block: Any, x: Tensor, mask: Any = None) -> Tensor:
-        """Block plus path."""
+    def layer(
+        self, learned: Learned, tower: str, layer: int, block: Any, x: Tensor, *how: float, mask: Any = None
+    ) -> Tensor:
+        """Block plus path; ``how`` goes to the path."""
         out = block(x, mask)
-        return out + self.path(learned, tower, layer, block, x) if layer in self.layers else out
+        return out + self.path(learned, tower, layer, block, x, *how) if layer in self.layers else out
 
     def class_features(self, learned: Learned) -> Tensor:
-        x = self.clip.embed_text(self.tokens)
+        return self.text(learned, self.tokens)
+
+    def text(self, learned: Learned, tokens: Tensor, *how: float) -> Tensor:
+        """Unit features ``[C, d]`` of texts ``[C, 77]``."""
+        x = self.clip.embed_text(tokens)
         mask = causal(x.shape[1], x)
         for layer, block in enumerate(self.clip.text_blocks, start=1):
-            x = self.layer(learned, "text", layer, block, x, mask)
-        return self.clip.read_text(x, self.tokens.argmax(dim=-1))
+            x = self.layer(learned, "text", layer, block, x, *how, mask=mask)
+        return self.clip.read_text(x, tokens.argmax(dim=-1))
 
-    def image_features(self, learned: Learned, images: Tensor) -> Tensor:
+    def image_features(self, learned: Learned, images: Tensor, *how: float) -> Tensor:
         x = self.clip.embed_images(images)
         for layer, block in enumerate(self.clip.image_blocks, start=1):
-            x = self.layer(learned, "visual", layer, block, x)
+            x = self.layer(learned, "visual", layer, block, x, *how)
         x = self.clip.norm("visual.ln_post", x[:, 0])
         return F.normalize(x @ self.clip.weights["visual.proj"], dim=-1)
 
@@ -81,13 +87,20 @@ def plain(weights: Weights, names: list[str], cfg: Any) -> PlainMMA:
     return PlainMMA(weights, tokens, node.ADAPTER_START, node.ADAPTER_END, node.ADAPTER_SCALE)
 
 
-def draw(pick: Any, vision: int, text: int) -> dict[str, Any]:
-    """Choose layers, width and scale."""
+def draw_adapters(pick: Any, vision: int, text: int, node: str) -> dict[str, Any]:
+    """Choose layers and width."""
     start = pick(range(1, min(vision, text) + 1))
     return {
-        "TRAINER.MMADAPTER.ADAPTER_START": start,
-        "TRAINER.MMADAPTER.ADAPTER_END": pick(range(start, min(vision, text) + 1)),
-        "TRAINER.MMADAPTER.ADAPTER_DIM": pick(range(1, 6)),
+        f"TRAINER.{node}.ADAPTER_START": start,
+        f"TRAINER.{node}.ADAPTER_END": pick(range(start, min(vision, text) + 1)),
+        f"TRAINER.{node}.ADAPTER_DIM": pick(range(1, 6)),
+    }
+
+
+def draw(pick: Any, vision: int, text: int) -> dict[str, Any]:
+    """Choose layers, width and scale."""
+    return {
+        **draw_adapters(pick, vision, text, "MMADAPTER"),
         "TRAINER.MMADAPTER.ADAPTER_SCALE": pick([0.001, 0.3, 1.0]),
         "TRAINER.MMADAPTER.TEXT_CTX_INIT": pick(["a photo of a", "the"]),
     }

@@ -44,6 +44,7 @@ METHODS = {
     "TCP": Entry("trainers.tcp", settings.TCPSettings),
     "RPO": Entry("trainers.rpo", settings.RPOSettings),
     "MultiModalAdapter": Entry("trainers.mma", settings.MMASettings),
+    "MultiModalAdapterPP": Entry("trainers.mmapp", settings.MMAppSettings),
     "MaPLe": Entry("trainers.maple", settings.MaPLeSettings),
     "PromptSRC": Entry("trainers.promptsrc", settings.PromptSRCSettings),
     "ProVP": Entry("trainers.provp", settings.ProVPSettings),
@@ -58,6 +59,7 @@ ALIASES = {
     "AlignedNorm": "ALIGNEDNORM",
     "CLIP_Adapter": "CLIPAdapter",
     "MMA": "MultiModalAdapter",
+    "MMApp": "MultiModalAdapterPP",
     "MetaPrompt": "Meta_B2N",
     "PLOTPP": "PLOT",
 }

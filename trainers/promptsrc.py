@@ -47,7 +47,7 @@ from .shared.deep_prompts import (
 )
 from .shared.method import Method
 from .shared.official_stream import a_clip, normal, words_or
-from .shared.templates import fill
+from .shared.templates import fill, imagenet_templates
 
 FIRST_TEMPLATE = "a photo of a {}."
 TEACHER_TEMPLATES = 60
@@ -123,9 +123,7 @@ class PromptSRCModel(Method):
 
 def teacher_templates() -> list[str]:
     """Return CLIP's 80 templates of ImageNet, "a photo of a {}." moved to the front, the first 60."""
-    from open_clip import OPENAI_IMAGENET_TEMPLATES  # slow to import, and only training needs it
-
-    others = [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]
+    others = imagenet_templates()
     others.remove(FIRST_TEMPLATE)
     return [FIRST_TEMPLATE, *others][:TEACHER_TEMPLATES]
 

@@ -311,21 +311,56 @@ class RPOSettings(Settings, path="TRAINER.RPO", public_draws=True):
         return line if self.ctx_init else ""
 
 
+def above_zero(default: float) -> Any:
+    """Return a field with positive values."""
+    return checked(default, lambda value: value > 0, "must be more than 0, not {}")
+
+
 @dataclass(frozen=True)
-class MMASettings(Settings, path="TRAINER.MMADAPTER", public_draws=True):
-    """MMA's settings: first and last layer with an adapter (from 1), r, s, and the words before the class name."""
+class AdapterSettings(Settings, public_draws=True):
+    """What MMA and MMA++ share: first and last layer with an adapter (from 1), and r."""
 
     adapter_start: int = at_least(1, 5)
     adapter_end: int = 12
     adapter_dim: int = at_least(1, 32)
-    adapter_scale: float = checked(0.001, lambda scale: scale > 0, "must be more than 0, not {}")
-    text_ctx_init: str = PHRASE
     prec: str = field(default="amp", kw_only=True)
 
     def rules(self) -> Rules:
         yield from super().rules()
         start, end = self.adapter_start, self.adapter_end
         yield end >= start, f"ADAPTER_END is {end}, before ADAPTER_START {start}"
+
+
+@dataclass(frozen=True)
+class MMASettings(AdapterSettings, path="TRAINER.MMADAPTER"):
+    """MMA's settings: s, and the words before the class name."""
+
+    adapter_scale: float = above_zero(0.001)
+    text_ctx_init: str = PHRASE
+
+
+@dataclass(frozen=True)
+class MMAppSettings(AdapterSettings, path="TRAINER.MMADAPTERPP"):
+    """MMA++'s settings: s in training and in tests, rho, the share of dropout, and where texts come from.
+
+    ``input_prompts``: hc (CLIP's 80 templates of ImageNet) or cupl (class descriptions). ``descriptions``: their file,
+    or a folder with one per data set, in DATASET.ROOT or absolute (``trainers.shared.descriptions``). Official
+    configurations have TEXT_CTX_INIT, and nothing reads it.
+    """
+
+    adapter_train_scale: float = above_zero(0.01)
+    adapter_train_scale_reg: float = at_least(0, 2.5)
+    adapter_test_scale: float = above_zero(0.0065)
+    adapter_drop: float = checked(0.2, lambda p: 0 <= p < 1, "must be at least 0 and less than 1, not {}")
+    input_prompts: str = choice("hc", "cupl")
+    descriptions: str = checked("gpt3_prompts", bool, "is empty: name a file or a folder")
+    text_ctx_init: str = ""
+
+    def unread(self) -> str:
+        if not self.text_ctx_init:
+            return ""
+        said = f"{self.key('TEXT_CTX_INIT')} {self.text_ctx_init!r}"
+        return f"{said} has no effect: {self.key('INPUT_PROMPTS')} says the texts"
 
 
 def words_of_deep_text(ctx_init: str, n_ctx: int) -> str:

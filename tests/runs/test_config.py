@@ -28,7 +28,9 @@ def test_every_source_overrides_the_one_before(tmp_path):
     """default < dataset YAML < method YAML < per-dataset override < named argument or KEY VALUE."""
     (tmp_path / "data.yaml").write_text("DATASET: {NAME: Digits}\nOPTIM: {LR: 0.5, GAMMA: 0.5}\nSEED: 7\n")
     (tmp_path / "method.yaml").write_text("OPTIM: {LR: 0.25, STEPSIZE: [3]}\nTRAINER: {MMRL: {ALPHA: 0.1}}\n")
-    (tmp_path / "datasets.yaml").write_text("Digits: {TRAINER: {MMRL: {ALPHA: 0.2, REG_WEIGHT: 9}}}\n")
+    (tmp_path / "datasets.yaml").write_text(
+        "Digits: {FS: {TRAINER: {MMRL: {ALPHA: 0.4}}}, TRAINER: {MMRL: {ALPHA: 0.2, REG_WEIGHT: 9}}}\n"
+    )
     words = ["--trainer", "MMRL", "--dataset-config-file", f"{tmp_path}/data.yaml"]
     words += ["--config-file", f"{tmp_path}/method.yaml"]
 
@@ -39,6 +41,8 @@ def test_every_source_overrides_the_one_before(tmp_path):
     cfg = build(*words, "--seed", "0", "TRAINER.MMRL.ALPHA", "0.3", "OPTIM.LR", "1e-3")
     assert (cfg.TRAINER.MMRL.ALPHA, cfg.OPTIM.LR, cfg.SEED) == (0.3, 0.001, 0)
 
+    few_shot = build(*words, "TASK", "FS").TRAINER.MMRL  # what stands under a task is that task's alone
+    assert (few_shot.ALPHA, few_shot.REG_WEIGHT) == (0.4, 9.0)
     assert build(*words, "TASK", "CD").TRAINER.MMRL.ALPHA == 0.1  # one setting for every cross-dataset target
 
 

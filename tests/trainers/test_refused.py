@@ -31,6 +31,12 @@ MultiModalAdapter %MMADAPTER.ADAPTER_SCALE 0.0 | @ must be more than 0, not 0.0
 MultiModalAdapter %MMADAPTER.ADAPTER_START 0 | @ must be at least 1, not 0
 MultiModalAdapter %MMADAPTER.ADAPTER_START 4 | %MMADAPTER.ADAPTER_END is 3, before ADAPTER_START 4
 MultiModalAdapter %MMADAPTER.ADAPTER_END 4 | @ is 4: the image tower has 3 layers
+MultiModalAdapterPP %MMADAPTERPP.ADAPTER_DROP 1.0 | @ must be at least 0 and less than 1, not 1.0
+MultiModalAdapterPP %MMADAPTERPP.ADAPTER_TEST_SCALE 0.0 | @ must be more than 0, not 0.0
+MultiModalAdapterPP %MMADAPTERPP.INPUT_PROMPTS gpt | @ must be hc or cupl, not 'gpt'
+MultiModalAdapterPP %MMADAPTERPP.DESCRIPTIONS /none.json %MMADAPTERPP.INPUT_PROMPTS cupl | @: there is no file of \
+class descriptions /none.json: make it, or name another
+ALIGNEDNORM %ALIGNEDNORM.SEQ_NORM -1.0 | @ must be at least 0, not -1.0
 ProDA %PRODA.N_CTX 0 | @ must be at least 1, not 0...
 ProDA %PRODA.PROMPT_BS 3 | %PRODA.N_PROMPT must be a multiple of PROMPT_BS, not 4 for 3...
 ProDA %PRODA.LAMBDA -1.0 | @ must be at least 0, not -1.0...

@@ -60,6 +60,13 @@ IMAGENET_ENSEMBLE = (
 )
 
 
+def imagenet_templates() -> list[str]:
+    """Return the 80 templates of ImageNet that CLIP's authors published, in their order."""
+    from open_clip import OPENAI_IMAGENET_TEMPLATES  # slow to import, and few need it
+
+    return [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]
+
+
 def check_texts(cfg: Any, settings: Settings) -> None:
     """Check what a user may say in words: DATASET.TEMPLATE, and CTX_INIT or TEXT_CTX_INIT of a method's settings.
 
