@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from common.files import write_json
 from reference import Reference
 from trainers.mmapp import tokens_of
 from trainers.settings import MMAppSettings
@@ -111,7 +111,7 @@ class Golden(Numbers):
         self.folder = TemporaryDirectory()  # as long as these numbers are there, so is the file of descriptions
         if "cupl" in setting:
             path = Path(self.folder.name, "texts.json")
-            path.write_text(json.dumps(setting["cupl"]), encoding="utf-8")
+            write_json(path, setting["cupl"])
             cfg.defrost()
             cfg.TRAINER.MMADAPTERPP.DESCRIPTIONS = str(path)
             cfg.freeze()

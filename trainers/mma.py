@@ -45,7 +45,7 @@ _CLASS_BUFFERS = ("token_embedding", "tokenized_prompts")
 
 
 # An adapter's tensors, what both towers share, and LN1(x) ``[..., N, d]`` to y ``[..., N, d]``.
-Path = Callable[[Any, Any, Tensor], Tensor]
+AdapterPath = Callable[[Any, Any, Tensor], Tensor]
 
 
 def check_towers(settings: AdapterSettings, clip_model: CLIP, method: str) -> None:
@@ -117,7 +117,7 @@ class AdaptedTowers(Method):
             x = block(x)
         return x
 
-    def adapted_text(self, prompts: ClassPrompts, x: Tensor, path: Path) -> Tensor:
+    def adapted_text(self, prompts: ClassPrompts, x: Tensor, path: AdapterPath) -> Tensor:
         """Return unit features ``[C, d]`` of prompts from ``frozen_text`` on."""
         eot = x.shape[1] - prompts.suffix_tokens + prompts.eot
         for i, block in enumerate(self.text_upper):
@@ -127,7 +127,7 @@ class AdaptedTowers(Method):
             x = out if y is None else out + y
         return l2_normalize(self.clip_model.text_to_joint_space(x[0]))
 
-    def adapted_image(self, x: Tensor, path: Path) -> Tensor:
+    def adapted_image(self, x: Tensor, path: AdapterPath) -> Tensor:
         """Return unit features ``[B, d]`` of images from ``frozen_image`` on."""
         for i, block in enumerate(self.image_upper):
             rows = slice(0, 1) if block is self.image_upper[-1] else None  # at last, the class token alone is read
@@ -137,7 +137,7 @@ class AdaptedTowers(Method):
         return l2_normalize(self.clip_model.visual.to_joint_space(x[:, 0]))
 
     def _adapt(
-        self, adapters: nn.ModuleDict, i: int, block: ResidualAttentionBlock, x: Tensor, path: Path
+        self, adapters: nn.ModuleDict, i: int, block: ResidualAttentionBlock, x: Tensor, path: AdapterPath
     ) -> Tensor | None:
         """Return y ``[..., N, d]`` of the i-th layer from START on for its input ``x``, or None without an adapter."""
         layer = str(self.lower + 1 + i)
