@@ -8,8 +8,8 @@ probability that zero-shot CLIP gives c on the training images of c.
 Facts of the authors' release: t is the mean of the templates' features, none of them normalised, and w is normalised in
 the scores alone; class names keep their underscores in prompts; ImageNet has eight templates. Before training 20 passes
 (``EPOCHS_AUGMENTATION``) over the training images, each drawn anew by the training transform, give 20 N features. An
-epoch takes batches of a new order of these by NumPy's generator, but only as many as the N images would fill (one if they fill
-none), so that it sees about N of them. The published number is that of the last epoch.
+epoch takes batches of a new order of these by NumPy's generator, but only as many as the N images would fill (one if
+they fill none), so that it sees about N of them. The published number is that of the last epoch.
 
 The paper has an augmented Lagrangian, whose multipliers change in training. In the release they do so only under
 constraints that no script uses, so here alpha stays as it was measured. The paper's sum over classes is a mean in the
