@@ -48,12 +48,25 @@ METHODS = {
     "ProVP": Entry("trainers.provp", settings.ProVPSettings),
     "Meta_B2N": Entry("trainers.metaprompt", settings.MetaPromptSettings),
     "TaskRes": Entry("trainers.taskres", settings.TaskResSettings),
+    "ADAPTER": Entry("trainers.clap", settings.AdapterSettings),
     "ZeroshotCLIP": Entry("trainers.zsclip"),
     "ZeroshotCLIP2": Entry("trainers.zsclip"),
 }
 
 # Other names of methods, official or short; train.py takes both.
-ALIASES = {"CLIP_Adapter": "CLIPAdapter", "PLOTPP": "PLOT", "MMA": "MultiModalAdapter", "MetaPrompt": "Meta_B2N"}
+ALIASES = {
+    "CLIP_Adapter": "CLIPAdapter",
+    "PLOTPP": "PLOT",
+    "MMA": "MultiModalAdapter",
+    "MetaPrompt": "Meta_B2N",
+    "CLAP": "ADAPTER",
+    "ZSLP": "ADAPTER",
+}
+# What some of these names say beside the method: settings, which count as the command line's.
+OF_ALIAS = {
+    "CLAP": {"TRAINER.ADAPTER.CONSTRAINT": "l2"},
+    "ZSLP": {"TRAINER.ADAPTER.CONSTRAINT": "none"},
+}
 
 
 def extend_cfg(cfg: Any, trainer: str = "") -> None:
