@@ -50,6 +50,7 @@ METHODS = {
     "ProVP": Entry("trainers.provp", settings.ProVPSettings),
     "Meta_B2N": Entry("trainers.metaprompt", settings.MetaPromptSettings),
     "TaskRes": Entry("trainers.taskres", settings.TaskResSettings),
+    "ADAPTER": Entry("trainers.clap", settings.AdapterSettings),
     "ZeroshotCLIP": Entry("trainers.zsclip"),
     "ZeroshotCLIP2": Entry("trainers.zsclip"),
 }
@@ -57,11 +58,18 @@ METHODS = {
 # Other names of methods, official or short; train.py takes both.
 ALIASES = {
     "AlignedNorm": "ALIGNEDNORM",
+    "CLAP": "ADAPTER",
     "CLIP_Adapter": "CLIPAdapter",
     "MMA": "MultiModalAdapter",
     "MMApp": "MultiModalAdapterPP",
     "MetaPrompt": "Meta_B2N",
     "PLOTPP": "PLOT",
+    "ZSLP": "ADAPTER",
+}
+# What some of these names say beside the method: settings, which count as the command line's.
+OF_ALIAS = {
+    "CLAP": {"TRAINER.ADAPTER.CONSTRAINT": "l2"},
+    "ZSLP": {"TRAINER.ADAPTER.CONSTRAINT": "none"},
 }
 
 
@@ -78,7 +86,7 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
     cfg.TRAINER.COMPILE = False  # torch.compile for the training step
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"
     cfg.DATASET.TEMPLATE = ""  # of the prompts, such as "a photo of a {}."; empty: the data set's own
-    # The user's own data (docs/own-data.md): its folder in ROOT or absolute, and files in that folder or absolute.
+    # The user's own data (docs/your-own-data.md): its folder in ROOT or absolute, and files in that folder or absolute.
     cfg.DATASET.FOLDER = ""
     cfg.DATASET.TABLE = ""
     cfg.DATASET.CLASSNAMES = ""

@@ -432,3 +432,13 @@ class TaskResSettings(Settings, path="TRAINER.TaskRes", public_draws=True):
     residual_scale: float = 1.0
     enhanced_base: str = checked("none", bool, "must be none or a file, not {!r}")
     prec: str = field(default="fp32", kw_only=True)
+
+
+@dataclass(frozen=True)
+class AdapterSettings(Settings, path="TRAINER.ADAPTER", public_draws=True):
+    """Settings of CLAP and ZS-LP: where class weights start, what holds them there, passes over the training images."""
+
+    init: str = checked("ZS", lambda init: init == "ZS", "must be ZS, not {!r}: no other start is built in")
+    constraint: str = choice("l2", "none")  # CLAP or ZS-LP
+    epochs_augmentation: int = at_least(1, 20)  # literal in the release
+    prec: str = field(default="fp32", kw_only=True)
