@@ -33,7 +33,7 @@ from clip.layers import ResidualAttentionBlock
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .settings import AdapterSettings, MMASettings
+from .settings import AdaptedTowersSettings, MMASettings
 from .shared.base import CLIPTrainer
 from .shared.cosine import l2_normalize
 from .shared.deep_prompts import check_vit
@@ -48,7 +48,7 @@ _CLASS_BUFFERS = ("token_embedding", "tokenized_prompts")
 AdapterPath = Callable[[Any, Any, Tensor], Tensor]
 
 
-def check_towers(settings: AdapterSettings, clip_model: CLIP, method: str) -> None:
+def check_towers(settings: AdaptedTowersSettings, clip_model: CLIP, method: str) -> None:
     """Raise ValueError where a tower lacks the layers that have adapters."""
     visual, end = check_vit(clip_model, method), settings.adapter_end
     for tower, layers in (("image", visual.transformer.layers), ("text", clip_model.transformer.layers)):
@@ -85,7 +85,7 @@ class AdaptedTowers(Method):
     method = "MultiModalAdapter"
     zero_biases = True  # at the start
 
-    def __init__(self, clip_model: CLIP, settings: AdapterSettings):
+    def __init__(self, clip_model: CLIP, settings: AdaptedTowersSettings):
         super().__init__(clip_model)
         check_towers(settings, clip_model, self.method)
         self.text_adapter, self.visual_adapter, self.shared_adapter = self.learned(settings, clip_model)
@@ -96,7 +96,7 @@ class AdaptedTowers(Method):
         self.image_lower, self.image_upper = image_blocks[:lower], image_blocks[lower:]
 
     @classmethod
-    def learned(cls, settings: AdapterSettings, clip_model: CLIP) -> tuple[nn.ModuleDict, ...]:
+    def learned(cls, settings: AdaptedTowersSettings, clip_model: CLIP) -> tuple[nn.ModuleDict, ...]:
         """Return the adapters of the text, of images, and what they share, drawn in the official order."""
         dim, layers = settings.adapter_dim, range(settings.adapter_start, settings.adapter_end + 1)
         widths = (clip_model.transformer.width, clip_model.visual.width)

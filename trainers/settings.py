@@ -317,7 +317,7 @@ def above_zero(default: float) -> Any:
 
 
 @dataclass(frozen=True)
-class AdapterSettings(Settings, public_draws=True):
+class AdaptedTowersSettings(Settings, public_draws=True):
     """What MMA and MMA++ share: first and last layer with an adapter (from 1), and r."""
 
     adapter_start: int = at_least(1, 5)
@@ -332,7 +332,7 @@ class AdapterSettings(Settings, public_draws=True):
 
 
 @dataclass(frozen=True)
-class MMASettings(AdapterSettings, path="TRAINER.MMADAPTER"):
+class MMASettings(AdaptedTowersSettings, path="TRAINER.MMADAPTER"):
     """MMA's settings: s, and the words before the class name."""
 
     adapter_scale: float = above_zero(0.001)
@@ -340,7 +340,7 @@ class MMASettings(AdapterSettings, path="TRAINER.MMADAPTER"):
 
 
 @dataclass(frozen=True)
-class MMAppSettings(AdapterSettings, path="TRAINER.MMADAPTERPP"):
+class MMAppSettings(AdaptedTowersSettings, path="TRAINER.MMADAPTERPP"):
     """MMA++'s settings: s in training and in tests, rho, the share of dropout, and where texts come from.
 
     ``input_prompts``: hc (CLIP's 80 templates of ImageNet) or cupl (class descriptions). ``descriptions``: their file,
