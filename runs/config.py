@@ -35,6 +35,8 @@ INCIDENTAL = frozenset(
         "VERBOSE",
         "DATALOADER.CACHE_GB",
         "DATALOADER.CHECK_IMAGES",
+        "FEATURES.FOLDER",
+        "FEATURES.MAX_GB",
         "INPUT.MAX_MEGAPIXELS",
         "TRAIN.PRINT_FREQ",
         "TRAIN.RESUME_FREQ",
@@ -87,6 +89,8 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
     bounds.check(dict(flatten(cfg)))
     if cfg.OFFICIAL_STREAM and trainers.is_foreign(cfg.TRAINER.NAME):
         raise ValueError(f"--official-stream: {cfg.TRAINER.NAME} draws what it draws, so leave it out")
+    if cfg.FEATURES.ONCE and trainers.is_foreign(cfg.TRAINER.NAME):
+        raise ValueError(f"FEATURES.ONCE: {cfg.TRAINER.NAME} is not one of this project's methods, so leave it out")
     if cfg.OFFICIAL_STREAM is None:
         cfg.OFFICIAL_STREAM = trainers.draws_as_public_code(cfg) and cfg.SEED >= 0 and not args.eval_only
     cfg.freeze()

@@ -30,7 +30,7 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .shared.cosine import at_least_float32
+from .shared.cosine import frozen_features
 from .shared.features import (
     FittedTrainer,
     features_of_batches,
@@ -72,7 +72,7 @@ class LinearProbeModel(Method):
 
     def scores(self, images: Tensor, class_features: Any) -> Tensor:
         """Return the log-odds ``[B, C]``."""
-        features = at_least_float32(self.clip_model.encode_image(images))
+        features = frozen_features(self.clip_model, images)
         order = torch.tensor(self.places, device=features.device).argsort()
         with no_autocast(features):
             return (features @ self.coef.t() + self.intercept).index_select(1, order)
@@ -149,6 +149,7 @@ class LinearProbe(FittedTrainer):
     """Trainer of linear-probe CLIP: features of the few-shot images, the search for C, the head."""
 
     registered_name = "linear_probe"
+    on_frozen_features = True
 
     def check_cfg(self, cfg: Any) -> None:
         """Raise ValueError naming the key whose value is not allowed."""

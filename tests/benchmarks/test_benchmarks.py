@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import reference
-from benchmarks import cases, common, inference, measure, memory, methods, train_step
+from benchmarks import cases, common, features, inference, measure, memory, methods, train_step
 from clip import tokenize
 from tests.often import some_often
 from trainers.shared.templates import TEMPLATES, fill
@@ -280,3 +280,11 @@ def test_every_method_has_a_row_and_both_sides_agree(name, products, capsys):
     assert [row["method"] for row in rows] == [name]
     assert rows[0]["evaluated"] > 0 and rows[0]["faster"] > 0 and rows[0]["learned"] > 0
     assert f"| {name} |".replace(" ", "") in capsys.readouterr().out.replace(" ", "")
+
+
+def test_features_compares_a_head_with_encoding_each_image_it_took(capsys):
+    """Ten passes over four images to make the keys, and the two validation images."""
+    (row,) = features.run(options(features, "--methods", "TipAdapter", "--classes", "2", "--shots", "2"), TINY)
+    assert (row["train"], row["encoded"]) == (4, 10 * 4 + 2)
+    assert row["usual_seconds"] > row["seconds"] > 0 and row["ratio"] > 1
+    assert re.search(r"\|\s+TipAdapter \|\s+4 \|", capsys.readouterr().out)

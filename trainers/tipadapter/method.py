@@ -56,6 +56,7 @@ ADAM_EPS = 1e-4
 class _Cached(CLIPTrainer):
     """What both trainers share: text features, the cache, the images to choose alpha and beta on."""
 
+    on_frozen_features = True
     model_class: type[TipAdapterModel]
     weight_file = "keys_{}shots.pt"
 
