@@ -395,3 +395,11 @@ class TaskResSettings(Settings, path="TRAINER.TaskRes", public_draws=True):
     residual_scale: float = 1.0
     enhanced_base: str = checked("none", bool, "must be none or a file, not {!r}")
     prec: str = field(default="fp32", kw_only=True)
+
+
+@dataclass(frozen=True)
+class LPppSettings(Settings, path="TRAINER.LPPP"):
+    """LP++'s settings: its steps on all training images at once, and whether validation images choose among them."""
+
+    train_epoch: int = at_least(1, 300)
+    selection: str = chosen("val", "last")

@@ -34,7 +34,7 @@ from dassl.engine import TRAINER_REGISTRY
 from .shared import checkpoints
 from .shared.base import CLIPTrainer
 from .shared.cosine import at_least_float32, l2_normalize
-from .shared.features import places_among
+from .shared.features import rows_among
 from .shared.method import Method
 from .shared.official_stream import a_clip
 from .shared.templates import IMAGENET_ENSEMBLE, prompt_tokens, template_of
@@ -85,15 +85,6 @@ class TaskResModel(Method):
             if classnames is None and count != len(trained):
                 self.rows = []
             value.data = value.new_zeros(count, value.shape[1])
-
-
-def rows_among(classnames: Sequence[str], trained: Sequence[str]) -> list[int]:
-    """Return the place of each class in ``trained``, or nothing unless all of them are there."""
-    places = places_among(classnames, trained)
-    if places is not None:
-        return sorted(range(len(places)), key=places.__getitem__)
-    known = {name: row for row, name in enumerate(trained)}
-    return [known[name] for name in classnames] if known.keys() >= set(classnames) else []
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Features of the frozen towers that are computed once, and methods that are fitted to them without steps.
+"""Features of the frozen towers that are computed once, and methods that are fitted to them in one go.
 
 Shapes: B images, N images of a list, C classes, d joint width.
 """
@@ -128,6 +128,15 @@ def places_among(classnames: Sequence[str], trained: Sequence[str]) -> list[int]
     return places
 
 
+def rows_among(classnames: Sequence[str], trained: Sequence[str]) -> list[int]:
+    """Return the place of each class in ``trained``, or nothing unless all of them are there."""
+    places = places_among(classnames, trained)
+    if places is not None:
+        return sorted(range(len(places)), key=places.__getitem__)
+    known = {name: row for row, name in enumerate(trained)}
+    return [known[name] for name in classnames] if known.keys() >= set(classnames) else []
+
+
 class FittedTrainer(CLIPTrainer):
     """Base of methods that are fitted in one go: ``fit`` stands where others have epochs.
 
@@ -135,10 +144,15 @@ class FittedTrainer(CLIPTrainer):
     """
 
     def build_model(self) -> None:
-        """Build the model; nothing is learned by steps, so there is no optimiser."""
+        """Build the model; the run has no steps, and so no optimiser."""
         super().build_model()
         self.max_epoch = 1
-        self.register_model(self.registered_name, self.model)
+        if not self.get_model_names():
+            self.register_model(self.registered_name, self.model)
+
+    def build_optim(self) -> None:
+        """Set nothing: what learns by gradients does so within ``fit``."""
+        self.optim = self.sched = None
 
     def run_epoch(self) -> None:
         """Fit."""
