@@ -48,12 +48,19 @@ METHODS = {
     "ProVP": Entry("trainers.provp", settings.ProVPSettings),
     "Meta_B2N": Entry("trainers.metaprompt", settings.MetaPromptSettings),
     "TaskRes": Entry("trainers.taskres", settings.TaskResSettings),
+    "CLIP_LoRA": Entry("trainers.cliplora", settings.CLIPLoRASettings),
     "ZeroshotCLIP": Entry("trainers.zsclip"),
     "ZeroshotCLIP2": Entry("trainers.zsclip"),
 }
 
 # Other names of methods, official or short; train.py takes both.
-ALIASES = {"CLIP_Adapter": "CLIPAdapter", "PLOTPP": "PLOT", "MMA": "MultiModalAdapter", "MetaPrompt": "Meta_B2N"}
+ALIASES = {
+    "CLIP_Adapter": "CLIPAdapter",
+    "PLOTPP": "PLOT",
+    "MMA": "MultiModalAdapter",
+    "MetaPrompt": "Meta_B2N",
+    "CLIPLoRA": "CLIP_LoRA",
+}
 
 
 def extend_cfg(cfg: Any, trainer: str = "") -> None:
