@@ -16,14 +16,20 @@ from pathlib import Path
 from common import commandline
 
 
+def parser_of(doc: str | None, command: str) -> argparse.ArgumentParser:
+    """Return a parser of what `compare` and `table` both take: a data set, methods, and the folder of all runs."""
+    parser = commandline.parser(doc, prog=f"python mmrl.py {command}")
+    parser.add_argument("dataset", help="dataset configuration, such as digits")
+    parser.add_argument("methods", nargs="+", help="methods, one or more rows each, in the order of the table")
+    parser.add_argument("--output", default="output", type=Path, help="folder of all runs (default: output)")
+    return parser
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line (default: `sys.argv`)."""
-    parser = commandline.parser(__doc__, prog="python mmrl.py compare")
-    parser.add_argument("dataset", help="dataset configuration, such as digits")
-    parser.add_argument("methods", nargs="+", help="trainers, one or more rows each")
+    parser = parser_of(__doc__, "compare")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="seeds (default: 1 2 3)")
     parser.add_argument("--to", default="MMRL", help="the method that others are compared to (default: MMRL)")
-    parser.add_argument("--output", default="output", type=Path, help="folder of all runs (default: output)")
     return parser.parse_args(argv)
 
 

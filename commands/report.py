@@ -37,6 +37,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add("--protocols", nargs="+", default=[], metavar="NAME", help=f"of {', '.join(PROTOCOLS)} (default: all)")
     add("--methods", nargs="+", default=[], metavar="NAME", help="only these; one that has not run shows as missing")
+    add("--order", nargs="+", default=[], metavar="NAME", help="methods whose rows come first, in this order")
     add("--datasets", nargs="+", default=[], metavar="NAME", help="only these; one that has not run shows as missing")
     args = parser.parse_args(argv)
     args.outputs = args.outputs or [Path(os.environ.get("OUTPUT") or "output")]

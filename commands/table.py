@@ -9,18 +9,14 @@ averaged. HM is that of the two means, as in the papers.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from commands.compare import parser_of
 from common import commandline
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line (default: `sys.argv`)."""
-    parser = commandline.parser(__doc__, prog="python mmrl.py table")
-    parser.add_argument("dataset", help="dataset configuration, such as digits")
-    parser.add_argument("trainers", nargs="+", help="methods, one or more rows each")
-    parser.add_argument("--output", default="output", type=Path, help="folder of all runs (default: output)")
-    return parser.parse_args(argv)
+    return parser_of(__doc__, "table").parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,4 +29,4 @@ def table(args: argparse.Namespace) -> int:
     """Print the table."""
     from reporting.pairs import print_table
 
-    return print_table(args.output, args.dataset, args.trainers)
+    return print_table(args.output, args.dataset, args.methods)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 from reporting.likeness import cautions, unlike_halves, unlike_tests
 from reporting.load.result import Key, Result
+from reporting.names import in_order
 from reporting.stats import Cell
 from runs.record import differences
 
@@ -39,8 +41,15 @@ class Cells:
         self._drop_halves_that_are_no_pair()
 
     def keys(self) -> list[Key]:
-        """Return all keys with results."""
-        return [key for key, some in self._results.items() if some]
+        """Return all keys with results, in reading order."""
+        return in_order(key for key, some in self._results.items() if some)
+
+    def under(self, names: Mapping[Key, Key]) -> Cells:
+        """Return the cells of `names` alone, each under the key that it has there."""
+        other = copy(self)
+        other._results = defaultdict(list, {new: [*self._results.get(old, ())] for old, new in names.items()})
+        other._refused = {new: why for old, new in names.items() if (why := self._refused.get(old))}
+        return other
 
     def results(self, key: Key) -> list[Result]:
         """Return the results of a cell, by seed."""

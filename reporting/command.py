@@ -21,17 +21,19 @@ SHOWN = 5  # commands on the terminal; all are in the report
 def request_of(args: argparse.Namespace, found: Gathered) -> Request:
     """Return what is asked for. Raises ValueError for a name that is unknown (with the nearest) or given twice."""
     keys = [*(result.key for result in found.results), *found.expected]
-    to, *methods = (trainers.ALIASES.get(name, name) for name in (args.to, *args.methods))
+    to, *named = (trainers.ALIASES.get(name, name) for name in (args.to, *args.methods, *args.order))
+    methods, order = named[: len(args.methods)], named[len(args.methods) :]
     known = {*trainers.METHODS, *(key.row.method for key in keys)}
     check_names("protocol", args.protocols, PROTOCOLS)
     check_names("method", methods, known)
+    check_names("method", order, known)
     check_names("method", [to], known)
     check_names("dataset", args.datasets, {*dataset_names(), *(key.dataset for key in keys)})
     seeds = args.seeds or []
     twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
     if twice:
         raise ValueError(f"--seeds: given twice: {', '.join(map(str, twice))}")
-    return Request(to, args.paper, args.protocols, methods, args.datasets, seeds, args.title)
+    return Request(to, args.paper, args.protocols, methods, args.datasets, seeds, args.title, order)
 
 
 def main(args: argparse.Namespace, found: Gathered) -> int:

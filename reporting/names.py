@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import datasets
 import trainers
+from reporting.load.result import Key
 from runs.protocols import check_name
 
 # The methods as the paper's tables call them.
@@ -60,11 +62,25 @@ def block_name(name: str, names: Sequence[str]) -> str:
     return f"average of {len(names)}" if name == AVERAGE else name
 
 
-def method_order(method: str) -> tuple[int, int, str]:
-    """Return the sort key of a method: zero-shot CLIP first, MMRL last, the others as `trainers.METHODS` lists them."""
-    place = {"ZeroshotCLIP": -1, "MMRL": 1, "MMRLpp": 1}.get(method, 0)
+def method_order(method: str, order: Sequence[str] = ()) -> tuple[int, int, int, str]:
+    """Return the sort key of a method: those of `order` as it has them, then the others.
+
+    These begin with zero-shot CLIP and end with MMRL's family and methods that are not this project's, such as the
+    reader's own; between them they stand as `trainers.METHODS` lists them.
+    """
     known = list(trainers.METHODS)
-    return (place, known.index(method) if method in known else len(known), method)
+    place = {"ZeroshotCLIP": -1, "MMRL": 1, "MMRLpp": 1}.get(method, 0 if method in known else 2)
+    listed = order.index(method) if method in order else len(order)
+    return (listed, place, known.index(method) if method in known else len(known), method)
+
+
+def in_order(keys: Iterable[Key], order: Sequence[str] = ()) -> list[Key]:
+    """Return keys once each, by the rows that they are of: as `method_order` has their methods, then by variant."""
+
+    def place(key: Key) -> tuple[Any, ...]:
+        return (method_order(key.row.method, order), key.row.variant, key.row.foreign)
+
+    return sorted(dict.fromkeys(keys), key=place)
 
 
 def variant_of(settings: str, default: str) -> str:

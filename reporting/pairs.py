@@ -154,7 +154,7 @@ def print_comparison(output: Path, dataset: str, methods: Sequence[str], seeds: 
         reference = next((row for row in rows if row.method == to), None)
         headers = ["Method", "Config", "Seeds", "Base", "New", "HM", f"HM - {to}"]
         title = f"Base to new on {dataset}, {SHOTS} shots, seeds {', '.join(map(str, seeds))}"
-        title += ", accuracy in percent (mean ± standard deviation)"
+        title += ", accuracy in percent"
         _show(Table("", title, headers, [_compared(row, reference, dataset, len(seeds)) for row in rows], 2))
         notes += [
             f"{row.method} {row.config} and {reference.method} were tested on different images: not compared ({why})"
@@ -181,7 +181,7 @@ def _mean_alone(cell: Cell) -> Cell:
 
 
 def _show(table: Table) -> None:
-    print(table.title)
+    print(table.caption)
     print(pipe(table))
     for line in table.footnotes():
         print(line)

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import datasets
 from reporting.ablations import ablations
 from reporting.cells import Cells
+from reporting.exploratory import exploratory
 from reporting.likeness import cautions
 from reporting.load.gather import Gathered
 from reporting.load.result import Key, Result
 from reporting.missing import MissingRuns, missing
-from reporting.names import method_order
+from reporting.names import in_order, method_order
 from reporting.paper import has_published
 from reporting.plots.cost import cost_plots
 from reporting.plots.curves import ablation_plots, few_shot_plots
@@ -23,7 +25,7 @@ from reporting.plots.training import training_plots
 from reporting.stats import DAGGER
 from reporting.tables.base_to_new import base_to_new
 from reporting.tables.costs import cost_tables, runs_table
-from reporting.tables.table import Table
+from reporting.tables.table import Table, slug
 from reporting.tables.wide import crossed, few_shot
 
 EMBEDDED = "embedded"  # the backbone that comes with the project
@@ -40,6 +42,7 @@ class Request:
     datasets: Sequence[str] = ()
     seeds: Sequence[int] = ()
     title: str = "Report"
+    order: Sequence[str] = ()
 
 
 @dataclass
@@ -59,7 +62,7 @@ class Report:
     Attributes:
         about: lines on what was read.
         problems: refused cells and damaged files.
-        unfinished: runs that have a record and no result.
+        unfinished: runs that have a record and no result: failed, stopped, or still running.
     """
 
     title: str
@@ -96,8 +99,14 @@ def build(found: Gathered, request: Request, defaults: Mapping[str, Any]) -> Rep
         raise ValueError("no run here is of the protocols, methods and data sets that were asked for")
     seeds = tuple(request.seeds) or usual_seeds({result.seed for result in results})
     cells = Cells(results, seeds, defaults)
-    keys = _with_asked([*cells.keys(), *expected], request)
-    sections = [section for section in _sections(cells, keys, request) if section.tables or section.plots]
+    keys = in_order(_with_asked(cells.keys(), request), request.order)
+    other = exploratory(cells, keys)
+    main = {key: key for key in keys if key not in other}
+    sections = _sections(cells.under(main), list(main), request)
+    sections.append(
+        _in_one("Exploratory", _sections(cells.under(other), in_order(other.values(), request.order), request))
+    )
+    sections = [section for section in sections if section.tables or section.plots]
     counted = [result for key in cells.keys() for result in cells.results(key)]
     _give_files_of_their_own(sections)
     sections.append(Section("Runs", [runs_table(sorted(counted, key=lambda r: str(r.path)))], folded=True))
@@ -111,8 +120,8 @@ def build(found: Gathered, request: Request, defaults: Mapping[str, Any]) -> Rep
         sections,
         [*cells.refusals, *found.damaged],
         list(found.unfinished.values()),
-        missing(cells, keys),
-        [*_notes(cells, keys, request, counted), *cells.notes, *found.notes],
+        missing(cells, _with_asked([*cells.keys(), *expected], request)),
+        [*_notes(keys, request, counted, bool(other)), *cells.notes, *found.notes],
     )
 
 
@@ -126,6 +135,17 @@ def _sections(cells: Cells, keys: Sequence[Key], request: Request) -> list[Secti
         Section("Cost", list(cost_tables(cells, keys, paper)), list(cost_plots(cells, keys))),
         Section("Training", [], list(training_plots(cells, keys))),
     ]
+
+
+def _in_one(heading: str, sections: Sequence[Section]) -> Section:
+    """Return all tables and plots of sections as one, under names and titles that begin with its heading."""
+
+    def named(thing: Table | Plot) -> dict[str, Any]:
+        return {"name": slug(heading, thing.name), "title": f"{heading}: {thing.title}"}
+
+    tables = [replace(table, **named(table)) for section in sections for table in section.tables]
+    plots = [replace(plot, **named(plot)) for section in sections for plot in section.plots]
+    return Section(heading, tables, plots)
 
 
 def _give_files_of_their_own(sections: Sequence[Section]) -> None:
@@ -169,11 +189,15 @@ def _with_asked(keys: Sequence[Key], request: Request) -> list[Key]:
 
 def _label(results: Sequence[Result]) -> list[str]:
     """Return the line that keeps a reader from taking a demonstration for the paper's experiments."""
-    small = sum(result.key.backbone == EMBEDDED for result in results)
+    small = [result for result in results if result.key.backbone == EMBEDDED]
     if not small:
         return []
-    which = "All runs here are" if small == len(results) else f"{small} of the runs here (backbone: {EMBEDDED}) are"
-    return [f"{which} of the embedded suite: a small CLIP on small images, not the paper's CLIP or data."]
+    which = "All runs here" if len(small) == len(results) else f"{len(small)} of the runs here (backbone: {EMBEDDED})"
+    if all(result.record.get("dataset") in datasets.WRITTEN for result in small):
+        return [f"{which} are of the embedded suite: a small CLIP on small images, not the paper's CLIP or data."]
+    return [
+        f"{which} use the embedded CLIP, a small one that has seen small images of few kinds: not the paper's CLIP."
+    ]
 
 
 def _legend(seeds: tuple[int, ...], has_cautions: bool) -> str:
@@ -185,8 +209,13 @@ def _legend(seeds: tuple[int, ...], has_cautions: bool) -> str:
     )
 
 
-def _notes(cells: Cells, keys: Sequence[Key], request: Request, counted: Sequence[Result]) -> list[str]:
+def _notes(keys: Sequence[Key], request: Request, counted: Sequence[Result], other: bool) -> list[str]:
     notes = []
+    if other:
+        notes.append(
+            "Runs with settings given by hand, or with another configuration than their protocol's, are in no main "
+            "table, but in the section Exploratory."
+        )
     methods = sorted({key.row.method for key in keys}, key=method_order)
     if request.to not in methods and len(methods) > 1:
         notes.append(f"No run of {request.to} is here, so nothing is compared to it: --to takes {', '.join(methods)}.")

@@ -47,10 +47,10 @@ def markdown(report: Report) -> str:
 
 
 def _missing(report: Report) -> Iterator[str]:
-    if report.missing or report.unfinished:
-        yield "## Missing"
     if report.unfinished:
-        yield "Runs that have not come to their end:\n\n" + _items(report.unfinished)
+        yield "## Failed or unfinished runs\n\n" + _items(report.unfinished)
+    if report.missing:
+        yield "## Missing"
     for runs in report.missing:
         yield f"{runs.text()}\n\n    {runs.command()}"
 

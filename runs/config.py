@@ -38,6 +38,7 @@ INCIDENTAL = frozenset(
         "FEATURES.FOLDER",
         "FEATURES.MAX_GB",
         "INPUT.MAX_MEGAPIXELS",
+        "TRAIN.LOGGER",
         "TRAIN.PRINT_FREQ",
         "TRAIN.RESUME_FREQ",
         "TEST.COMPUTE_CMAT",

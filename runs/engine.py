@@ -7,13 +7,25 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from trainers.shared.engine import LOST, OURS, check
+from trainers.shared import engine
+from trainers.shared.engine import LOST, OURS
 
-__all__ = ["OURS", "check"]
+__all__ = ["OURS"]
 
 
 class NotPreempted(BaseException):
     """Stands for `dassl.engine.Preempted` where no engine raises that."""
+
+
+def check(cfg: Any) -> None:
+    """Raise ValueError, before anything runs, for what the installed Dassl or a missing logger cannot do."""
+    engine.check(cfg)
+    if OURS:
+        from dassl import loggers
+
+        loggers.check(cfg.TRAIN.LOGGER)
+    elif cfg.TRAIN.LOGGER not in ("", "tensorboard"):
+        raise ValueError(f"TRAIN.LOGGER {cfg.TRAIN.LOGGER} needs this project's Dassl: leave it out for TensorBoard")
 
 
 def preempted() -> type[BaseException]:

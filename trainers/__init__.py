@@ -48,6 +48,7 @@ METHODS = {
     "ProVP": Entry("trainers.provp", settings.ProVPSettings),
     "Meta_B2N": Entry("trainers.metaprompt", settings.MetaPromptSettings),
     "TaskRes": Entry("trainers.taskres", settings.TaskResSettings),
+    "CLIP_LoRA": Entry("trainers.cliplora", settings.CLIPLoRASettings),
     "LinearProbe_P2": Entry("trainers.lpplusplus", settings.LPppSettings),
     "ZeroshotCLIP": Entry("trainers.zsclip"),
     "ZeroshotCLIP2": Entry("trainers.zsclip"),
@@ -59,6 +60,7 @@ ALIASES = {
     "PLOTPP": "PLOT",
     "MMA": "MultiModalAdapter",
     "MetaPrompt": "Meta_B2N",
+    "CLIPLoRA": "CLIP_LoRA",
     "LPpp": "LinearProbe_P2",
 }
 

@@ -145,6 +145,7 @@ _DEFAULTS: dict[str, Any] = {
         "CHECKPOINT_FREQ": 0,
         "PRINT_FREQ": 10,
         "COUNT_ITER": "train_x",
+        "LOGGER": "",  # ours: dassl.loggers; "" and "tensorboard": Dassl's TensorBoard
         "RESUME_FREQ": 0,  # ours: steps between two savings of what a killed run goes on from; 0: after epochs only
     },
     "TEST": {

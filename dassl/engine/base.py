@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dassl.loggers import Write
 from dassl.utils.tools import tolist_if_not
 from dassl.utils.torchtools import load_checkpoint, save_checkpoint
 
@@ -43,6 +45,8 @@ class TrainerBase:
         self._optims: OrderedDict[str, Any] = OrderedDict()
         self._scheds: OrderedDict[str, Any] = OrderedDict()
         self._writer: Any = None
+        self._loggers = ExitStack()
+        self._write_epoch: Write | None = None  # of the logger that TRAIN.LOGGER names, while it is open
         self.tally = Tally()
         self.resumption = Resumption()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from dassl import loggers
+from dassl.config import get_cfg_default
 from dassl.data import DataManager
 from dassl.evaluation import build_evaluator
 from dassl.lazy import names_from
@@ -24,6 +27,9 @@ from .base import TrainerBase
 from .rolling import RollingFile
 from .simple_net import SimpleNet
 from .soundness import Soundness
+
+# The public Dassl's default says that nobody asked for lines of batches: an epoch then has one line.
+UNASKED_PRINT_FREQ = get_cfg_default().TRAIN.PRINT_FREQ
 
 __all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
 
@@ -62,6 +68,7 @@ class SimpleTrainer(TrainerBase):
 
     def __init__(self, cfg: Any) -> None:
         super().__init__()
+        loggers.check(cfg.TRAIN.LOGGER)
         self.check_cfg(cfg)
         self.device = choose_device(cfg.USE_CUDA)
         self.start_epoch = self.epoch = 0
@@ -108,15 +115,19 @@ class SimpleTrainer(TrainerBase):
         super().train(self.start_epoch, self.max_epoch)
 
     def before_train(self) -> None:
-        """Resume if there is something to resume, and open the TensorBoard log."""
+        """Resume if there is something to resume, and open the log that TRAIN.LOGGER names."""
         directory = self.output_dir
         # A killed run that itself was started with RESUME goes on from its own progress.
         if self.cfg.RESUME and not RollingFile(directory).exists():
             directory = self.cfg.RESUME
         self.start_epoch = self.resume_model_if_exist(directory)
-        log_dir = Path(self.output_dir) / "tensorboard"
+        logger = loggers.LOGGERS.get(self.cfg.TRAIN.LOGGER)
+        log_dir = Path(self.output_dir) / ("" if logger else "tensorboard")
         log_dir.mkdir(parents=True, exist_ok=True)
-        self.init_writer(str(log_dir))
+        if logger:
+            self._write_epoch = self._loggers.enter_context(logger(log_dir, self.start_epoch, self.cfg))
+        else:
+            self.init_writer(str(log_dir))
         self.time_start = time.time()
 
     def after_train(self) -> None:
@@ -132,6 +143,12 @@ class SimpleTrainer(TrainerBase):
         elapsed = datetime.timedelta(seconds=round(time.time() - self.time_start))
         print(f"Elapsed: {elapsed}")
         self.close_writer()
+        self._loggers.close()
+
+    def log_epoch(self, values: Mapping[str, float]) -> None:
+        """Give numbers of the current epoch to the logger that TRAIN.LOGGER names; TensorBoard gets them by step."""
+        if self._write_epoch is not None:
+            self._write_epoch(self.epoch + 1, values)
 
     def after_epoch(self) -> None:
         """Select on the validation set (TEST.FINAL_MODEL best_val) and save the checkpoints that are due."""
@@ -172,6 +189,7 @@ class SimpleTrainer(TrainerBase):
         results = self.evaluator.evaluate()
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
+        self.log_epoch({f"{split}/{name}": value for name, value in results.items()})
         return next(iter(results.values()))
 
     def model_inference(self, input: Any) -> Tensor:
@@ -191,6 +209,7 @@ class _EpochLog:
         self.losses = MetricMeter()
         self.batch_time = AverageMeter()
         self.data_time = AverageMeter()
+        self.lr = trainer.get_current_lr()  # before a schedule's step at the epoch's last batch
         self.last = time.time()
 
     def loaded(self) -> None:
@@ -204,18 +223,34 @@ class _EpochLog:
         t.tally.training.seconds += self.batch_time.val
         self.losses.update(summary)
         frequency = t.cfg.TRAIN.PRINT_FREQ
-        if (t.batch_idx + 1) % frequency == 0 or t.num_batches < frequency:
-            print(self._line())
+        is_last = t.batch_idx + 1 == t.num_batches
+        if frequency == UNASKED_PRINT_FREQ:
+            if is_last:
+                print(self._epoch_line())
+        elif (t.batch_idx + 1) % frequency == 0 or t.num_batches < frequency:
+            print(self._batch_line())
         step = t.epoch * t.num_batches + t.batch_idx
         for name, meter in self.losses.meters.items():
             t.write_scalar(f"train/{name}", meter.avg, step)
         t.write_scalar("train/lr", t.get_current_lr(), step)
+        if is_last:
+            t.log_epoch({**{f"train/{n}": m.avg for n, m in self.losses.meters.items()}, "train/lr": self.lr})
         self.last = time.time()
 
-    def _line(self) -> str:
+    def _eta(self) -> datetime.timedelta:
         t = self.trainer
         left = t.num_batches - t.batch_idx - 1 + (t.max_epoch - t.epoch - 1) * t.num_batches
-        eta = datetime.timedelta(seconds=int(self.batch_time.avg * left))
+        return datetime.timedelta(seconds=int(self.batch_time.avg * left))
+
+    def _epoch_line(self) -> str:
+        """Return the epoch in one line; its losses are means over the batches."""
+        t = self.trainer
+        means = "".join(f"{name} {meter.avg:.4f} " for name, meter in self.losses.meters.items())
+        head = f"epoch [{t.epoch + 1}/{t.max_epoch}] {means}lr {self.lr:.4e}"
+        return f"{head} time {self.batch_time.sum:.1f} s eta {self._eta()}"
+
+    def _batch_line(self) -> str:
+        t = self.trainer
         return (
             f"epoch [{t.epoch + 1}/{t.max_epoch}] "
             f"batch [{t.batch_idx + 1}/{t.num_batches}] "
@@ -223,7 +258,7 @@ class _EpochLog:
             f"data {self.data_time.val:.3f} ({self.data_time.avg:.3f}) "
             f"{self.losses} "
             f"lr {t.get_current_lr():.4e} "
-            f"eta {eta}"
+            f"eta {self._eta()}"
         )
 
 

@@ -28,7 +28,10 @@ class PlainBlock(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """``[B, N, d] -> [B, N, d]``; additive mask ``[N, N]``."""
         y = self.ln_1(x)
-        x = x + self.attn(y, y, y, need_weights=False, attn_mask=mask)[0]
+        return self.feed_forward(x + self.attn(y, y, y, need_weights=False, attn_mask=mask)[0])
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """x + MLP(LN(x))."""
         hidden = self.mlp["c_fc"](self.ln_2(x))
         hidden = hidden * torch.sigmoid(1.702 * hidden) if self.quick_gelu else F.gelu(hidden)
         return x + self.mlp["c_proj"](hidden)

@@ -13,6 +13,7 @@ from reporting.report import Report, Section
 from reporting.stats import Cell
 from reporting.tables.table import Entry, Table, number, text
 
+UNFINISHED = "Failed or unfinished runs"
 STYLE, SORT = (Path(__file__).with_name(name) for name in ("style.css", "sort.js"))
 _NUMBER = re.compile(r"^[+-]?\d+(\.\d+)?")
 
@@ -24,6 +25,8 @@ def page(report: Report) -> str:
         STYLE.read_text(encoding="utf-8"),
         [
             *(f'<p class="soft">{escape(line)}</p>' for line in report.about),
+            '<p class="soft">Bold: the best of its column and data set; underlined: the second. Ties at the shown '
+            "digits share, and numbers with ! are not marked.</p>",
             *_problems(report),
             *_contents(report),
             *(part for section in report.sections for part in _section(section)),
@@ -53,7 +56,8 @@ def _anchor(heading: str) -> str:
 
 
 def _contents(report: Report) -> Iterator[str]:
-    headings = [section.heading for section in report.sections] + (["Missing"] if report.missing else []) + ["Notes"]
+    headings = [section.heading for section in report.sections]
+    headings += [UNFINISHED] * bool(report.unfinished) + ["Missing"] * bool(report.missing) + ["Notes"]
     links = (f'<a href="#{_anchor(heading)}">{escape(heading)}</a>' for heading in headings)
     yield f"<nav>{''.join(links)}</nav>"
 
@@ -92,7 +96,7 @@ def _table(table: Table) -> str:
     )
     notes = "".join(f"<li>{escape(note)}</li>" for note in table.footnotes())
     return (
-        f'<h3 id="{table.name}">{escape(table.title)}</h3>\n<div class="scroll" tabindex="0">'
+        f'<h3 id="{table.name}">{escape(table.caption)}</h3>\n<div class="scroll" tabindex="0">'
         f'<table class="sortable {"one" if table.left == 1 else "two"}"><thead><tr>{heads}</tr></thead>\n'
         f"<tbody>\n{''.join(_rows(table))}</tbody></table></div>"
     ) + (f'<ul class="notes">{notes}</ul>' if notes else "")
@@ -100,15 +104,15 @@ def _table(table: Table) -> str:
 
 def _rows(table: Table) -> Iterator[str]:
     digits = [table.decimals.get(header, 2) for header in table.headers]
-    before = None
-    for row in table.rows:
+    before, ranks = None, table.ranks()
+    for place, row in enumerate(table.rows):
         block = ' class="block"' if table.left > 1 and before not in (None, row[0]) else ""
         before = row[0]
-        cells = (_cell(entry, digits[i], i < table.left) for i, entry in enumerate(row))
+        cells = (_cell(entry, digits[i], i < table.left, ranks.get((place, i), 0)) for i, entry in enumerate(row))
         yield f"<tr{block}>{''.join(cells)}</tr>\n"
 
 
-def _cell(entry: Entry, decimals: int, is_text: bool) -> str:
+def _cell(entry: Entry, decimals: int, is_text: bool, rank: int) -> str:
     shown = text(entry, decimals)
     kind = "text" if is_text else ""
     if isinstance(entry, Cell) and (entry.mark or entry.cautions):
@@ -122,15 +126,19 @@ def _cell(entry: Entry, decimals: int, is_text: bool) -> str:
         seeds = "; ".join(f"seed {seed}: {one:.{decimals}f}" for seed, one in entry.values.items())
         seeds = f' title="{seeds}"'
     style = f' class="{kind}"' if kind else ""
+    if rank:
+        mean, space, rest = shown.partition(" ")
+        tag = "strong" if rank == 1 else "u"
+        return f"<td{style}{sort}{seeds}><{tag}>{mean}</{tag}>{space}{escape(rest)}</td>"
     return f"<td{style}{sort}{seeds}>{escape(shown)}</td>"
 
 
 def _missing(report: Report) -> Iterator[str]:
-    if report.missing or report.unfinished:
+    if report.unfinished:
+        items = "".join(f"<li>{escape(line)}</li>" for line in report.unfinished)
+        yield f'<section><h2 id="{_anchor(UNFINISHED)}">{UNFINISHED}</h2><ul>{items}</ul></section>'
+    if report.missing:
         yield '<section><h2 id="missing">Missing</h2>'
-        if report.unfinished:
-            items = "".join(f"<li>{escape(line)}</li>" for line in report.unfinished)
-            yield f"<p>Runs that have not come to their end:</p><ul>{items}</ul>"
         for runs in report.missing:
             yield f"<p>{escape(runs.text())}</p><pre>{escape(runs.command())}</pre>"
         yield "</section>"

@@ -27,7 +27,11 @@ def few_shot_plots(cells: Cells, keys: Sequence[Key]) -> Iterator[Plot]:
     for backbone, some in groups(keys, "fewshot"):
         if len({key.shots for key in some}) < 2:
             continue
-        found = few_shot_cells(cells, some)
+        found = {
+            name: curves
+            for name, curves in few_shot_cells(cells, some).items()
+            if any(cell.center is not None for by_shots in curves.values() for cell in by_shots.values())
+        }
         titles = {name: block_name(name, datasets_of(some)) for name in found}
         for name, curves in found.items():
             title = f"Few-shot, {titles[name]}, {backbone}"
@@ -80,6 +84,8 @@ def ablation_plots(cells: Cells, keys: Sequence[Key]) -> Iterator[Plot]:
         label = axis_label(sweep)
         for name in (first, *(name for name in others if name not in sweep.own)):
             triples = {value: sweep.triple(cells, value, name) for value in sweep.values}
+            if all(cell.center is None for triple in triples.values() for cell in triple):
+                continue
             where = block_name(name, sweep.datasets)
             title = f"{sweep.method}: {label}, {where}, {sweep.backbone}"
             file = slug("ablation", sweep.method, sweep.short, sweep.backbone, name)

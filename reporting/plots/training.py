@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections import defaultdict
@@ -21,7 +22,8 @@ from reporting.tables.table import slug
 from runs.protocols import parts_of
 
 # `epoch [2/10] batch [20/24] ... loss 0.9 (1.2) ...`; older Dassl: `epoch [2/10][20/24] ... loss 0.9 (1.2) ...`.
-_LINE = re.compile(r"^epoch \[(\d+)/\d+\].*?\bloss(?:_x)?:? (\S+) \((\S+?)\)")
+# A line for the whole epoch: `epoch [2/10] loss 1.2 acc ...`.
+_LINE = re.compile(r"^epoch \[(\d+)/\d+\](?:.*?\bloss(?:_x)?:? \S+ \((\S+?)\)| loss(?:_x)? (\S+) )")
 Losses = dict[int, float]  # by epoch, from 1
 
 
@@ -33,9 +35,11 @@ def losses_of_log(path: Path) -> Losses:
             match = _LINE.match(line)
             if match:
                 try:
-                    found[int(match[1])] = float(match[3])
+                    loss = float(match[2] or match[3])
                 except ValueError:  # a line that a kill cut short
                     continue
+                if math.isfinite(loss):
+                    found[int(match[1])] = loss
     return found
 
 

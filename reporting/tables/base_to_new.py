@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from reporting.cells import Cells
 from reporting.load.result import Key, Row
-from reporting.names import AVERAGE, PAPER_DATASETS, block_name, dataset_order, method_order, with_average
+from reporting.names import AVERAGE, PAPER_DATASETS, block_name, dataset_order, with_average
 from reporting.paper import published
 from reporting.stats import PARTS, Cell, Triple, average_triple, difference
 from reporting.sweeps import is_ablation, triple
-from reporting.tables.table import Entry, Table, drop_empty, gap, of_shots, slug
+from reporting.tables.table import Entry, Table, count_in_a_note, drop_empty, gap, of_shots, slug
 
 NO_NUMBERS: Mapping[str, float | None] = {}
 
@@ -24,8 +24,8 @@ def groups(keys: Sequence[Key], protocol: str) -> Iterator[tuple[str, list[Key]]
 
 
 def rows_of(keys: Sequence[Key]) -> list[Row]:
-    """Return the rows of a table in reading order."""
-    return sorted({key.row for key in keys}, key=lambda row: (method_order(row.method), row.variant, row.foreign))
+    """Return the rows of a table, in the order of its keys."""
+    return list(dict.fromkeys(key.row for key in keys))
 
 
 def datasets_of(keys: Sequence[Key]) -> list[str]:
@@ -112,4 +112,4 @@ def triple_table(
         numbers = [line.published.get(part) for part in PARTS]
         rows.append(row + ([*numbers, *map(gap, line.cell, numbers)] if paper else []))
     headers, rows = drop_empty(headers, rows, keep=6)
-    return Table(name, title, headers, rows, 2, list(notes))
+    return count_in_a_note(Table(name, title, headers, rows, 2, list(notes)))

@@ -10,12 +10,12 @@ from dassl.busy import BUSY
 from reporting.cells import Cells
 from reporting.likeness import cautions
 from reporting.load.result import Key, Result, Row
-from reporting.names import PAPER_BACKBONE, dataset_order, method_order
+from reporting.names import PAPER_BACKBONE, dataset_order
 from reporting.paper import costs as published_costs
 from reporting.stats import Cell, Triple
 from reporting.sweeps import COST_ONLY, is_ablation, triple
 from reporting.tables.base_to_new import groups
-from reporting.tables.table import Entry, Table, drop_empty, of_shots, slug
+from reporting.tables.table import Entry, Table, count_in_a_note, drop_empty, of_shots, slug
 
 Record = Mapping[str, Any]
 # Header and what it is in a record of a training run; None where the record does not have it.
@@ -33,6 +33,7 @@ PUBLISHED = {
     "Published images/s": "fps_bs100",
     "Published HM (average)": "hm",
 }
+LOWER = ("Learned values (M)", "ms per training image", "Peak memory (GiB)")
 DECIMALS = {"Learned values (M)": 3, "Published values (M)": 3, "Test images/s": 1, "Published images/s": 1}
 
 
@@ -64,7 +65,7 @@ def costs(cells: Cells, keys: Sequence[Key], of_ablations: bool = False) -> Iter
         some = [key for key in some if (is_ablation(key) and COST_ONLY.isdisjoint(key.row.changes)) == of_ablations]
         for shots in sorted({key.shots for key in some}):
             wanted = [key for key in some if key.shots == shots]
-            wanted.sort(key=lambda k: (dataset_order(k.dataset), method_order(k.row.method), k.row.variant))
+            wanted.sort(key=lambda key: dataset_order(key.dataset))
             found = [cost for key in wanted for cost in _costs_of(cells, key)]
             if found:
                 yield found
@@ -120,7 +121,7 @@ def _cost_table(some: Sequence[Cost], paper: bool, what: str) -> Table:
     if paper and any(header in PUBLISHED for header in headers):
         notes.append("Published costs are ImageNet's, on the authors' GPU; the published HM is the 11-set average.")
     name = slug(*what.replace(":", "").split(), backbone, of_shots(shots))
-    return Table(name, title, headers, lines, 3, notes, DECIMALS)
+    return count_in_a_note(Table(name, title, headers, lines, 3, notes, DECIMALS, LOWER, names=1))
 
 
 def _notes_on_busy(some: Sequence[Cost]) -> list[str]:

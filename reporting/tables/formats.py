@@ -39,7 +39,7 @@ def pipe(table: Table) -> str:
 def markdown(table: Table) -> str:
     """Return title, table and notes."""
     notes = "".join(f"\n- {note}" for note in table.footnotes())
-    return f"**{table.title}**\n\n{pipe(table)}\n" + (f"{notes}\n" if notes else "")
+    return f"**{table.caption}**\n\n{pipe(table)}\n" + (f"{notes}\n" if notes else "")
 
 
 def comma_separated(table: Table) -> str:
@@ -82,27 +82,32 @@ def latex(table: Table) -> str:
         f"% \\usepackage{{booktabs}}{' and graphicx' if wide else ''}",
         r"\begin{table}",
         r"\centering",
-        f"\\caption{{{escape(table.title)}}}",
+        f"\\caption{{{escape(table.caption)}}}",
         f"\\label{{tab:{table.name}}}",
         *([r"\resizebox{\textwidth}{!}{%"] if wide else []),
         f"\\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        _row(table.headers),
+        " & ".join(map(escape, table.headers)) + r" \\",
         r"\midrule",
     ]
-    before = None
-    for row in table.texts():
+    before, ranks = None, table.ranks()
+    for place, row in enumerate(table.texts()):
         if table.left > 1 and before not in (None, row[0]):
             lines.append(r"\midrule")
         before = row[0]
-        lines.append(_row(row))
+        cells = [_emphasised(text, ranks.get((place, column), 0)) for column, text in enumerate(row)]
+        lines.append(" & ".join(cells) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}" + ("%\n}" if wide else "")]
     lines += [f"\\par\\footnotesize {escape(note)}" for note in table.footnotes()]
     return "\n".join([*lines, r"\end{table}", ""])
 
 
-def _row(texts: list[str]) -> str:
-    return " & ".join(map(escape, texts)) + r" \\"
+def _emphasised(text: str, rank: int) -> str:
+    """Return an entry with its mean in bold (rank 1: the best) or underlined (2: the second)."""
+    if not rank:
+        return escape(text)
+    mean, space, rest = text.partition(" ")
+    return f"\\{('textbf', 'underline')[rank - 1]}{{{escape(mean)}}}{space}{escape(rest)}"
 
 
 def escape(text: str) -> str:

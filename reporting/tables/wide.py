@@ -11,7 +11,7 @@ from reporting.names import AVERAGE, PAPER_DATASETS, block_name, dataset_order, 
 from reporting.paper import published
 from reporting.stats import Cell, average, difference
 from reporting.tables.base_to_new import datasets_of, groups, reference_of, rows_of
-from reporting.tables.table import Entry, Table, gap, slug
+from reporting.tables.table import Entry, Table, count_in_a_note, gap, slug
 from runs.protocols import SHOTS
 
 Published = Callable[[Key], float | None]
@@ -40,7 +40,7 @@ def wide(
             table.append([*block, f"{last}, published", None, *numbers])
             table.append([*block, f"{last}, gap", None, *map(gap, cells, numbers)])
     whole = Table(name, title, [*labels, "n", *headers], table, len(labels))
-    yield whole
+    yield count_in_a_note(whole)
     if compared := _compared(lines, to):
         what = f"{title}; paired difference to {to}"
         yield Table(f"{name}_difference", what, [*labels, *headers], compared, len(labels), whole.footnotes())

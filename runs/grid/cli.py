@@ -64,7 +64,7 @@ def main(args: argparse.Namespace) -> int:
         print_states({run: states[run] for run in (undone if args.missing else runs)}, folders)
         return 1 if args.missing and undone else 0
     prepare(folders, undone, named=bool(args.root or os.environ.get("DATA")))
-    report = Report(len(runs), len(runs) - len(undone))
+    report = Report(len(runs), len(runs) - len(undone), folders)
     with report.bar:
         status = carry_out(args, undone, folders, report)
     failed = report.close()
@@ -159,10 +159,10 @@ def carry_out(args: argparse.Namespace, runs: list[Run], folders: Folders, repor
 
 
 class Report:
-    """Says what comes of the runs: a line for each, a bar with the time left, and what failed at the end."""
+    """Says what comes of the runs: a line for each (accuracy, time left), a bar, and what failed at the end."""
 
-    def __init__(self, total: int, done: int) -> None:
-        self.total, self.before = total, done
+    def __init__(self, total: int, done: int, folders: Folders) -> None:
+        self.total, self.before, self.folders = total, done, folders
         self.outcomes: list[Outcome] = []
         self.started = time.monotonic()
         self.bar = tqdm(total=total, initial=done, unit="run", disable=None)
@@ -174,8 +174,9 @@ class Report:
         self.outcomes.append(outcome)
         self.bar.update()
         count = f"[{self.before + len(self.outcomes)}/{self.total}]"
-        line = f"{count} {_word(outcome):<8}{outcome.seconds:6.0f} s  {outcome.run.name}{self._left()}"
-        self.bar.write(line if outcome.status == 0 else f"{line}  ({outcome.line})", file=sys.stdout)
+        line = f"{count} {_word(outcome):<8}{outcome.seconds:6.0f} s  {outcome.run.name}"
+        line += f"  ({outcome.line})" if outcome.status != 0 else self._accuracy(outcome.run)
+        self.bar.write(line + self._left(), file=sys.stdout)
         sys.stdout.flush()
 
     def close(self) -> int:
@@ -191,10 +192,16 @@ class Report:
             )
         return 1 if lost else 0
 
+    def _accuracy(self, run: Run) -> str:
+        try:
+            accuracy = (record.read(self.folders.folder(run)) or {}).get("accuracy")
+        except record.DamagedRecord as error:
+            return f"  ({error})"
+        return "" if accuracy is None else f"  accuracy {accuracy:.2f}"
+
     def _left(self) -> str:
-        """The time left, where no bar shows it."""
         left = self.total - self.before - len(self.outcomes)
-        if not self.bar.disable or not left:
+        if not left:
             return ""
         each = (time.monotonic() - self.started) / len(self.outcomes)
         return f"  (about {tqdm.format_interval(each * left)} left)"

@@ -33,6 +33,7 @@ def weights(trainer) -> torch.Tensor:
 
 
 def test_training_run(cfg, capsys: pytest.CaptureFixture[str]) -> None:
+    cfg.TRAIN.PRINT_FREQ = 4  # more than an epoch has: each batch has its line
     trainer = fresh(cfg)
     before = weights(trainer).clone()
     trainer.train()
@@ -68,6 +69,14 @@ def test_lines_come_at_the_print_frequency(cfg, capsys: pytest.CaptureFixture[st
     assert re.findall(r"batch \[(\d)/3\]", capsys.readouterr().out) == ["2"] * 4
 
 
+def test_an_epoch_has_one_line_where_nothing_asks_for_more(cfg, capsys: pytest.CaptureFixture[str]) -> None:
+    fresh(cfg).train()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch [")]
+    form = r"epoch \[(\d)/4\] loss \d+\.\d{4} acc \d+\.\d{4} lr (\S+) time \d+\.\d s eta 0:00:\d\d"
+    rates = ["1.0000e-05", "1.0000e-02", "8.5355e-03", "5.0000e-03"]  # that the epoch trained with
+    assert [re.fullmatch(form, line).groups() for line in lines] == [(str(e + 1), rate) for e, rate in enumerate(rates)]
+
+
 def interrupt(trainer, epoch: int, batch: int) -> None:
     """Train until the given batch, then die as if killed."""
     step = trainer.forward_backward
@@ -86,6 +95,7 @@ def interrupt(trainer, epoch: int, batch: int) -> None:
 @pytest.mark.parametrize("final", ["last_step", "best_val"])
 def test_a_killed_run_goes_on_exactly(cfg, final: str, capsys: pytest.CaptureFixture[str]) -> None:
     cfg.TEST.FINAL_MODEL = final
+    cfg.TRAIN.PRINT_FREQ = 4
     whole = fresh(cfg)
     whole.train()
 
@@ -274,7 +284,7 @@ class Agreement(TrainerXU):
 @pytest.mark.parametrize(("rule", "batches"), [("train_x", 1), ("train_u", 4), ("smaller_one", 1)])
 def test_unlabelled_trainer(cfg, rule: str, batches: int, capsys: pytest.CaptureFixture[str]) -> None:
     cfg.TRAINER.NAME = "Agreement"
-    cfg.TRAIN.COUNT_ITER = rule
+    cfg.TRAIN.COUNT_ITER, cfg.TRAIN.PRINT_FREQ = rule, 1
     cfg.DATASET.NUM_SHOTS = 2
     cfg.OPTIM.MAX_EPOCH = 1
     cfg.DATALOADER.TRAIN_U.SAME_AS_X = False

@@ -38,6 +38,7 @@ def fresh(cfg, name: str, seed: int = 0):
     """A trainer as the command line builds it; `seed` then moves the random generators elsewhere."""
     cfg = cfg.clone()
     cfg.OUTPUT_DIR += f"_{name}"
+    cfg.TRAIN.PRINT_FREQ = 1
     set_random_seed(0)  # the few shots are drawn as the trainer is built
     trainer = build_trainer(cfg)
     if seed:

@@ -55,6 +55,10 @@ def of_options() -> list[Case]:
             "folder has none)",
             *(*EVALUATE, "{tmp}"),
         ),
+        case(
+            "TRAIN.LOGGER wandb needs the package wandb, which is missing: pip install wandb",
+            *("TRAIN.LOGGER", "wandb"),
+        ),
         case(f"{layers} is empty: give the layers J to L, such as [6, 7, 8, 9, 10, 11, 12]", layers, "[]"),
         case(f"{layers} starts at layer 7, but the image tower has layers 1 to 6", layers, "[7, 8]"),
         case(f"{k} must be at least 1, not 0", k, "0"),

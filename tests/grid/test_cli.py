@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,11 @@ import pytest
 
 import train
 from commands import grid
+from runs import record
 from runs.grid import cli
 from runs.grid.cluster import minutes
+from runs.grid.expand import Grid, expand
+from runs.grid.pool import Folders, Outcome
 
 ROOT = Path(train.__file__).parent
 
@@ -70,6 +74,22 @@ def test_list_and_missing(call, monkeypatch):
     assert call(*words, "--missing") == (0, "0 runs in output: none\n", "")
     status, out, _ = call(*words)
     assert status == 0 and out.splitlines()[-1].startswith("2 runs: 2 done before, nothing to do, in ")
+
+
+def test_a_line_has_the_accuracy_of_its_run_and_the_time_left(tmp_path, capsys):
+    runs = expand([Grid("fewshot", ["digits"], seeds=[1, 2, 3])])
+    folders = Folders("data", str(tmp_path))
+    done = record.Run(folders.folder(runs[0]), {}, {})
+    done.start("", {})
+    done.succeed({"accuracy": 85.234})
+    (folders.folder(runs[1])).mkdir(parents=True)
+    (folders.folder(runs[1]) / record.RECORD).write_text("[")
+    report = cli.Report(3, 0, folders)
+    for run, status, line in zip(runs, (0, 0, 1), ("", "", "error: no"), strict=True):
+        report(Outcome(run, status, line, 12.0))
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(rf"\[1/3\] done        12 s  {runs[0].name}  accuracy 85\.23  \(about 00:0\d left\)", first)
+    assert "is damaged" in second and third == f"[3/3] failed      12 s  {runs[2].name}  (error: no)"
 
 
 def test_parts_are_those_of_a_slurm_array(call, monkeypatch):

@@ -97,9 +97,10 @@ def test_a_sweep_joins_named_rows_and_the_default(runs):
     (table,) = ablations(cells, cells.keys(), paper=True)
     assert table.name == "ablation_mmrl_alpha_vit_b_16"
     assert table.texts() == [
-        ["dtd", "0.5", "2", "71.50 ± 0.71", "50.00 ± 0.00", "58.85 ± 0.24", "-9.72 ± 2.15"],
-        ["dtd", "0.7 (default)", "2", "80.00 ± 0.00", "60.00 ± 0.00", "68.57 ± 0.00", ""],
+        ["dtd", "0.5", "71.50 ± 0.71", "50.00 ± 0.00", "58.85 ± 0.24", "-9.72 ± 2.15"],
+        ["dtd", "0.7 (default)", "80.00 ± 0.00", "60.00 ± 0.00", "68.57 ± 0.00", ""],
     ]
+    assert table.notes == ["n = 2 seeds in every row."]
 
 
 def test_lambda_is_compared_with_tables_5_and_8_and_with_each_data_sets_default(runs):
@@ -122,11 +123,14 @@ def test_eurosat_keeps_its_own_width_in_that_sweep(runs):
     runs.pair("dtd", 70.0, 60.0, changes={"TRAINER.MMRL.REP_DIM": 32})
     cells = runs.cells(1)
     (table,) = ablations(cells, cells.keys(), paper=False)
-    assert [row[:4] for row in table.texts()][:2] == [
-        ["average of 2", "32", "1", "80.00"],
-        ["average of 2", "512 (default)", "1", "85.00"],
+    assert [row[:3] for row in table.texts()][:2] == [
+        ["average of 2", "32", "80.00"],
+        ["average of 2", "512 (default)", "85.00"],
     ]
-    assert table.notes == ["eurosat keeps its default value in every row."] and len(table.rows) == 4
+    assert (
+        table.notes == ["n = 1 seed in every row.", "eurosat keeps its default value in every row."]
+        and len(table.rows) == 4
+    )
 
 
 @pytest.mark.parametrize(("variant", "part", "row"), [("wo_DS1", "base", "55.00"), ("wo_DS2", "new", "55.00")])
@@ -139,7 +143,7 @@ def test_a_test_of_the_full_model_as_a_variant_takes_its_other_half_from_there(r
     (table,) = ablations(cells, cells.keys(), paper=False)
     assert not cells.refusals
     line = next(line for line in table.texts() if line[1] == variant)
-    assert line[3:5] == (["55.00", "60.00"] if part == "base" else ["80.00", "55.00"])
+    assert line[2:4] == (["55.00", "60.00"] if part == "base" else ["80.00", "55.00"])
 
 
 def test_rows_that_change_several_settings_stand_together(runs):
@@ -147,7 +151,7 @@ def test_rows_that_change_several_settings_stand_together(runs):
     runs.pair("dtd", 70.0, 60.0, changes={"TRAINER.MMRL.ALPHA": 0.5, "TRAINER.MMRL.REP_DIM": 32})
     cells = runs.cells(1)
     (table,) = ablations(cells, cells.keys(), paper=False)
-    assert table.texts() == [["dtd", "ALPHA=0.5+REP_DIM=32", "1", "70.00", "60.00", "64.62", "-3.96"]]
+    assert table.texts() == [["dtd", "ALPHA=0.5+REP_DIM=32", "70.00", "60.00", "64.62", "-3.96"]]
 
 
 def named(names: str, total: int = 20) -> list[dict]:

@@ -10,7 +10,9 @@ from commands import grid
 from reporting.command import defaults
 from reporting.load.gather import gather
 from reporting.missing import missing
+from reporting.page import page
 from reporting.report import Request, build
+from reporting.write import markdown
 from runs.config import RESOLVED
 from runs.grid import cli
 from runs.grid.expand import expand
@@ -139,7 +141,9 @@ def test_an_unfinished_run_is_named_with_why_and_is_missing(runs, facts):
     assert report.unfinished == [f"{folder} is not finished ({why})"]
     assert [lack.methods for lack in report.missing] == [("CoOp",)]
     (table,) = [table for table in report.tables if table.name == "few_shot_vit_b_16"]
-    assert table.texts()[0] == ["dtd", "CoOp", "0", "-"]
+    assert table.texts() == [["dtd", "MMRL", "80.00"]]  # what did not end is in a section of its own
+    for text, heading in ((page(report), '<h2 id="failed-or-unfinished-runs">'), (markdown(report), "## Failed or ")):
+        assert why in text.split(heading)[1].split("Missing<")[0]
 
 
 def test_what_is_asked_for_by_name_and_has_not_run_is_missing(runs):

@@ -141,8 +141,9 @@ def test_losses_of_older_logs_and_of_lines_cut_short(tmp_path):
         "epoch [1/2][10/10]\ttime 0.1 (0.1)\tdata 0.0 (0.0)\teta 0:00:00\tloss 3.0 (4.5)\tacc 50.0 (51.0)\tlr 2e-03\n"
         "epoch [2/2][10/10]\ttime 0.1 (0.1)\tdata 0.0 (0.0)\teta 0:00:00\tloss 3.0 (x)\n"
         "epoch [2/2][10/10]\ttime 0.1\n"
+        "epoch [3/4] loss 1.5000 acc 90.0000 lr 2.0000e-03 time 0.1 s eta 0:00:00\nepoch [4/4] loss 1.5\n"
     )
-    assert losses_of_log(path) == {1: 4.5}
+    assert losses_of_log(path) == {1: 4.5, 3: 1.5}
     assert losses_of_log(tmp_path / "none.txt") == {}
 
 

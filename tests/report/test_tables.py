@@ -6,7 +6,7 @@ import pytest
 
 from reporting.command import defaults
 from reporting.load.gather import gather
-from reporting.page import page
+from reporting.page import _rows, page
 from reporting.report import Request, build
 from reporting.stats import Cell, average, harmonic
 from reporting.tables import formats
@@ -15,7 +15,7 @@ from reporting.tables.table import Table
 from reporting.tables.wide import crossed, few_shot
 
 MARKDOWN = """\
-**Base to new, 16 shots, ViT-B/16: accuracy in percent**
+**Base to new, 16 shots, ViT-B/16: accuracy in percent (± standard deviation over seeds; differences ± 95 % confidence interval)**
 
 | Data set     | Method   |   n |                          Base |                           New |                            HM |             HM - MMRL |
 |:-------------|:---------|----:|------------------------------:|------------------------------:|------------------------------:|----------------------:|
@@ -40,34 +40,36 @@ eurosat,MMRL,3,90,0,3,3,,70,0,3,3,,78.75,0,3,3,,,95.6,80.17,87.21,-5.60,-10.17,-
 LATEX = r"""% \usepackage{booktabs}
 \begin{table}
 \centering
-\caption{Base to new, 16 shots, ViT-B/16: accuracy in percent}
+\caption{Base to new, 16 shots, ViT-B/16: accuracy in percent ($\pm$ standard deviation over seeds; differences $\pm$ 95 \% confidence interval)}
 \label{tab:base_to_new_vit_b_16}
 \begin{tabular}{llrrrrr}
 \toprule
 Data set & Method & n & Base & New & HM & HM - MMRL \\
 \midrule
 average of 2 & CoOp & 2 & 82.25 $\pm$ 0.35 (seeds missing!) & 57.00 $\pm$ 0.00 (seeds missing!) & 67.34 $\pm$ 0.12 (seeds missing!) & $-$7.35 $\pm$ 5.40 (n = 2!) \\
-average of 2 & MMRL & 3 & 86.00 $\pm$ 0.50 & 66.00 $\pm$ 0.50 & 74.68 $\pm$ 0.51 &  \\
+average of 2 & MMRL & 3 & \textbf{86.00} $\pm$ 0.50 & \textbf{66.00} $\pm$ 0.50 & \textbf{74.68} $\pm$ 0.51 &  \\
 \midrule
 dtd & CoOp & 2 & 79.50 $\pm$ 0.71 (2 of 3!) & 51.00 $\pm$ 1.41 (2 of 3!) & 62.14 $\pm$ 1.27 (2 of 3!) & $-$8.48 $\pm$ 1.58 (n = 2!) \\
-dtd & MMRL & 3 & 82.00 $\pm$ 1.00 & 62.00 $\pm$ 1.00 & 70.61 $\pm$ 1.02 &  \\
+dtd & MMRL & 3 & \textbf{82.00} $\pm$ 1.00 & \textbf{62.00} $\pm$ 1.00 & \textbf{70.61} $\pm$ 1.02 &  \\
 \midrule
-eurosat & CoOp & 3 & 85.00 $\pm$ 0.00 & 63.00 $\pm$ 1.00 & 72.36 $\pm$ 0.66 & $-$6.39 $\pm$ 1.64 \\
-eurosat & MMRL & 3 & 90.00 $\pm$ 0.00 & 70.00 $\pm$ 0.00 & 78.75 $\pm$ 0.00 &  \\
+eurosat & CoOp & 3 & \underline{85.00} $\pm$ 0.00 & \underline{63.00} $\pm$ 1.00 & \underline{72.36} $\pm$ 0.66 & $-$6.39 $\pm$ 1.64 \\
+eurosat & MMRL & 3 & \textbf{90.00} $\pm$ 0.00 & \textbf{70.00} $\pm$ 0.00 & \textbf{78.75} $\pm$ 0.00 &  \\
 \bottomrule
 \end{tabular}
 \end{table}
 """  # noqa: E501
 
 FEW_SHOT = """\
-| Data set   | Method          |   n |       1 shot |      2 shots |
-|:-----------|:----------------|----:|-------------:|-------------:|
-| dtd        | CoOp            |   3 | 44.00 ± 2.00 | 44.00 ± 2.00 |
-| dtd        | CoOp, published |     |        50.23 |        53.60 |
-| dtd        | CoOp, gap       |     |        -6.23 |        -9.60 |
-| dtd        | MMRL            |   3 | 53.00 ± 1.00 | 54.00 ± 1.00 |
-| dtd        | MMRL, published |     |        56.37 |        61.37 |
-| dtd        | MMRL, gap       |     |        -3.37 |        -7.37 |
+| Data set   | Method          |       1 shot |      2 shots |
+|:-----------|:----------------|-------------:|-------------:|
+| dtd        | CoOp            | 44.00 ± 2.00 | 44.00 ± 2.00 |
+| dtd        | CoOp, published |        50.23 |        53.60 |
+| dtd        | CoOp, gap       |        -6.23 |        -9.60 |
+| dtd        | MMRL            | 53.00 ± 1.00 | 54.00 ± 1.00 |
+| dtd        | MMRL, published |        56.37 |        61.37 |
+| dtd        | MMRL, gap       |        -3.37 |        -7.37 |
+
+- n = 3 seeds in every row.
 """
 FEW_SHOT_DIFFERENCE = """\
 | Data set   | Method   |       1 shot |       2 shots |
@@ -75,16 +77,20 @@ FEW_SHOT_DIFFERENCE = """\
 | dtd        | CoOp     | -9.00 ± 2.48 | -10.00 ± 2.48 |
 """
 CROSS_DATASET = """\
-| Method   |   n |   imagenet (source) |          dtd |      eurosat |   average of 2 |
-|:---------|----:|--------------------:|-------------:|-------------:|---------------:|
-| CoOp     |   2 |        69.50 ± 0.71 | 44.50 ± 0.71 | 49.50 ± 0.71 |   47.00 ± 0.71 |
-| MMRL     |   2 |        71.50 ± 0.71 | 46.50 ± 0.71 | 51.50 ± 0.71 |   49.00 ± 0.71 |
+| Method   |   imagenet (source) |          dtd |      eurosat |   average of 2 |
+|:---------|--------------------:|-------------:|-------------:|---------------:|
+| CoOp     |        69.50 ± 0.71 | 44.50 ± 0.71 | 49.50 ± 0.71 |   47.00 ± 0.71 |
+| MMRL     |        71.50 ± 0.71 | 46.50 ± 0.71 | 51.50 ± 0.71 |   49.00 ± 0.71 |
+
+- n = 2 seeds in every row.
 """
 DOMAINS = """\
-| Method   |   n |   imagenet (source) |   imagenet_r |
-|:---------|----:|--------------------:|-------------:|
-| CoOp     |   2 |        69.50 ± 0.71 | 76.50 ± 0.71 |
-| MMRL     |   2 |        71.50 ± 0.71 | 78.50 ± 0.71 |
+| Method   |   imagenet (source) |   imagenet_r |
+|:---------|--------------------:|-------------:|
+| CoOp     |        69.50 ± 0.71 | 76.50 ± 0.71 |
+| MMRL     |        71.50 ± 0.71 | 78.50 ± 0.71 |
+
+- n = 2 seeds in every row.
 """
 
 
@@ -112,6 +118,28 @@ def body(table: Table) -> str:
 def test_base_to_new_in_every_format(two_methods, make, paper, expected):
     (table,) = base_to_new(two_methods, two_methods.keys(), "MMRL", paper)
     assert make(table) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "ranks"),
+    [
+        ([90.0, 80.0, 70.0], [1, 2, 0]),
+        ([80.004, 70.0, 79.996], [1, 2, 1]),  # 80.00 twice
+        ([70.0, 70.0, 80.0, 60.0], [2, 2, 1, 0]),
+        ([90.0, None, 80.0], [2, 0, 0]),
+        ([90.0], [0]),
+    ],
+)
+def test_the_best_is_bold_the_second_underlined_and_ties_share(values, ranks):
+    lacking = Cell({1: 99.0}, (1, 2), 99.0)  # the best, but one of two seeds is missing: not marked
+    cells = [Cell.over_seeds({1: v}, (1,)) if v else lacking for v in values]
+    table = Table("t", "title", ["Data set", "Method", "HM"], [["a", f"m{i}", cell] for i, cell in enumerate(cells)], 2)
+    table.rows.append(["b", "m0", Cell.over_seeds({1: 100.0}, (1,))])  # another data set
+    assert [table.ranks().get((place, 2), 0) for place in range(len(table.rows))] == [*ranks, 0]
+    text, html = formats.latex(table), "".join(_rows(table))
+    assert text.count(r"\textbf{") == html.count("<strong>") == ranks.count(1)
+    assert text.count(r"\underline{") == html.count("<u>") == ranks.count(2)
+    assert "±" not in table.caption
 
 
 def test_few_shot_with_published_numbers_and_differences(runs):
@@ -160,7 +188,7 @@ def test_a_half_counts_with_the_seeds_that_both_have(runs):
     runs.add("base2new", "dtd", "base", 10.0, seed=2)
     cells = runs.cells(1, 2)
     (table,) = base_to_new(cells, cells.keys(), "MMRL", paper=False)
-    assert table.texts() == [["dtd", "MMRL", "1", "80.00 (1 of 2!)", "60.00 (1 of 2!)", "68.57 (1 of 2!)"]]
+    assert table.texts() == [["dtd", "MMRL", "80.00 (1 of 2!)", "60.00 (1 of 2!)", "68.57 (1 of 2!)"]]
 
 
 def test_letters_that_mean_something_to_latex_are_escaped():
@@ -178,17 +206,17 @@ def test_numbers_that_mean_little_are_marked_in_every_format(runs):
         runs.add("base2new", "eurosat", "new", 50.0, method=method, notes={"small_test": "12 images are tested"})
     cells = runs.cells(1)
     (table,) = base_to_new(cells, cells.keys(), "MMRL", paper=False)
-    assert table.texts()[4][:6] == ["eurosat", "CoOp", "1", "90.00", "50.00 †", "64.29 †"]
-    assert table.texts()[4][6] == "-2.38 †" and table.texts()[0][4:6] == ["60.00 †", "70.34 †"]  # the average too
-    assert formats.markdown(table).endswith("|\n\n- † eurosat, new: 12 images are tested\n")
+    assert table.texts()[4][:5] == ["eurosat", "CoOp", "90.00", "50.00 †", "64.29 †"]
+    assert table.texts()[4][5] == "-2.38 †" and table.texts()[0][3:5] == ["60.00 †", "70.34 †"]  # the average too
+    assert formats.markdown(table).endswith(".\n- † eurosat, new: 12 images are tested\n")
     assert ",50,,1,1,† eurosat\\, new: 12 images are tested,".replace("\\", "") in (
         formats.comma_separated(table).replace('"', "")
     )
     text = formats.latex(table)
-    assert r"50.00 $\dagger$" in text and r"\par\footnotesize $\dagger$ eurosat, new: 12 images" in text
+    assert r"\textbf{50.00} $\dagger$" in text and r"\par\footnotesize $\dagger$ eurosat, new: 12 images" in text
     report = build(gather([runs.output]), Request(seeds=(1,)), defaults())
     html = page(report)
-    assert '<td class="mark" data-v="50" title="seed 1: 50.00">50.00 †</td>' in html
+    assert '<td class="mark" data-v="50" title="seed 1: 50.00"><strong>50.00</strong> †</td>' in html
     assert "<li>† eurosat, new: 12 images are tested</li>" in html and "† marks one" in report.about[-1]
 
 

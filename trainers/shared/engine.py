@@ -13,7 +13,7 @@ OURS = find_spec("dassl.cores") is not None
 ELSEWHERE: dict[str, Any] = {
     "INPUT": {"READ": "stored", "MAX_MEGAPIXELS": 178.95697},
     "DATALOADER": {"CACHE_GB": 0.0, "CHECK_IMAGES": False},
-    "TRAIN": {"RESUME_FREQ": 0},
+    "TRAIN": {"RESUME_FREQ": 0, "LOGGER": ""},
     "TEST": {"SAVE_PREDICTIONS": True},
 }
 LOST = (

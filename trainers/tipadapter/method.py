@@ -34,7 +34,6 @@ from clip.archives import UNREADABLE, read_saved
 from clip.finite import is_finite
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
-from dassl.optim import build_lr_scheduler, build_optimizer
 
 from ..shared.base import CLIPTrainer
 from ..shared.cosine import l2_normalize
@@ -47,6 +46,7 @@ from ..shared.features import (
     validation_images,
     whole_dataset,
 )
+from ..shared.steps import StepTrainer
 from ..shared.templates import ensemble_of
 from .cache import TipAdapterFModel, TipAdapterModel, accuracy_of, search
 
@@ -158,7 +158,7 @@ class TipAdapter(_Cached, FittedTrainer):
 
 
 @TRAINER_REGISTRY.register()
-class TipAdapterF(_Cached):
+class TipAdapterF(_Cached, StepTrainer):
     """Trainer of Tip-Adapter-F: builds the cache, learns its keys, keeps the best epoch, chooses alpha and beta.
 
     The best weight so far lies in the optimiser's state, where a resumed run finds it again.
@@ -168,26 +168,15 @@ class TipAdapterF(_Cached):
     model_class = TipAdapterFModel
     weight_file = "best_F_{}shots.pt"
 
-    def build_data_loader(self) -> None:
-        """Build the loaders; training keeps the last batch of an epoch."""
-        super().build_data_loader()
-        self.train_loader_x = loader_of(
-            self.cfg, self.dm.dataset.train_x, self.dm.train_loader_x, shuffle=True, cached=True
-        )
-
     def prepare_method(self) -> None:
         """Make a place in the cache for each training image."""
         self.model.make_room(torch.tensor([item.label for item in self.dm.dataset.train_x], device=self.device))
 
     def build_optim(self) -> None:
         """Set the optimiser, with the release's eps, and a schedule in steps."""
-        self.optim = build_optimizer(self.model, self.cfg.OPTIM)
+        super().build_optim()
         for group in self.optim.param_groups:
             group["eps"] = ADAM_EPS
-        steps = self.cfg.OPTIM.clone()
-        steps.defrost()
-        steps.MAX_EPOCH = self.max_epoch * len(self.train_loader_x)
-        self.sched = build_lr_scheduler(self.optim, steps)
 
     def before_train(self) -> None:
         """Resume; build the cache if nothing was resumed."""
@@ -196,13 +185,6 @@ class TipAdapterF(_Cached):
         if not self.model.weight.any():
             with torch.no_grad(), self.autocast():
                 self.build_cache()
-
-    def forward_backward(self, batch: Any) -> dict[str, float]:
-        """Do a step, and one of the schedule, unless it is the epoch's last: that one follows by itself."""
-        summary = super().forward_backward(batch)
-        if self.batch_idx + 1 < self.num_batches:
-            self.update_lr()
-        return summary
 
     def after_epoch(self) -> None:
         """Keep the weight if it is the best so far; after the last epoch take the best, and choose alpha and beta."""
