@@ -50,6 +50,7 @@ METHODS = {
     "TaskRes": Entry("trainers.taskres", settings.TaskResSettings),
     "CLIP_LoRA": Entry("trainers.cliplora", settings.CLIPLoRASettings),
     "LinearProbe_P2": Entry("trainers.lpplusplus", settings.LPppSettings),
+    "TwoSFS": Entry("trainers.twosfs", settings.TwoSFSSettings),
     "ZeroshotCLIP": Entry("trainers.zsclip"),
     "ZeroshotCLIP2": Entry("trainers.zsclip"),
 }
@@ -62,6 +63,7 @@ ALIASES = {
     "MetaPrompt": "Meta_B2N",
     "CLIPLoRA": "CLIP_LoRA",
     "LPpp": "LinearProbe_P2",
+    "2SFS": "TwoSFS",
 }
 
 

@@ -422,3 +422,15 @@ class LPppSettings(Settings, path="TRAINER.LPPP"):
 
     train_epoch: int = at_least(1, 300)
     selection: str = chosen("val", "last")
+
+
+@dataclass(frozen=True)
+class TwoSFSSettings(Settings, path="TRAINER.TWOSFS"):
+    """2SFS's settings: the steps per shot, and the share of them that the first stage has (1: there is no second).
+
+    ``n_iters``: 0 trains for OPTIM.MAX_EPOCH epochs instead.
+    """
+
+    n_iters: int = at_least(0, 300)
+    n_iters_frac: float = share(0.6)
+    prec: str = field(default="amp", kw_only=True)
