@@ -21,6 +21,7 @@ from common.names import suggest
 from dassl.config import get_cfg_default
 from runs import bounds
 from runs.options import coerce, command_line, refuse_two_values
+from runs.protocols import check_name
 from trainers.shared.config_files import read_yaml, with_bases
 from trainers.shared.images import follow_checkpoint
 
@@ -35,6 +36,8 @@ INCIDENTAL = frozenset(
         "VERBOSE",
         "DATALOADER.CACHE_GB",
         "DATALOADER.CHECK_IMAGES",
+        "FEATURES.FOLDER",
+        "FEATURES.MAX_GB",
         "INPUT.MAX_MEGAPIXELS",
         "TRAIN.LOGGER",
         "TRAIN.PRINT_FREQ",
@@ -42,6 +45,7 @@ INCIDENTAL = frozenset(
         "TEST.COMPUTE_CMAT",
         "TEST.PER_CLASS_RESULT",
         "TEST.SAVE_PREDICTIONS",
+        "TEST.SAVE_SCORES",
     }
 )
 
@@ -88,6 +92,8 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
     bounds.check(dict(flatten(cfg)))
     if cfg.OFFICIAL_STREAM and trainers.is_foreign(cfg.TRAINER.NAME):
         raise ValueError(f"--official-stream: {cfg.TRAINER.NAME} draws what it draws, so leave it out")
+    if cfg.FEATURES.ONCE and trainers.is_foreign(cfg.TRAINER.NAME):
+        raise ValueError(f"FEATURES.ONCE: {cfg.TRAINER.NAME} is not one of this project's methods, so leave it out")
     if cfg.OFFICIAL_STREAM is None:
         cfg.OFFICIAL_STREAM = trainers.draws_as_public_code(cfg) and cfg.SEED >= 0 and not args.eval_only
     cfg.freeze()
@@ -124,10 +130,10 @@ def get(cfg: CfgNode, key: str) -> Any:
     return node
 
 
-def flatten(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield all leaves of a configuration as (dotted key, value)."""
+def flatten(cfg: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield all leaves of a configuration, or of the mapping in its file, as (dotted key, value)."""
     for key, value in cfg.items():
-        if isinstance(value, CfgNode):
+        if isinstance(value, dict):
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
@@ -138,8 +144,7 @@ def merge(
 ) -> None:
     """Merge a nested mapping into `cfg` in place, strictly.
 
-    Raises:
-        ValueError: unknown key (with the nearest valid one) or wrong type; `source` is named.
+    Raises ValueError: unknown key (with the nearest valid one) or wrong type; `source` is named.
     """
     root = cfg if root is None else root
     for key, value in tree.items():
@@ -205,8 +210,7 @@ def _unknown(key: str, cfg: CfgNode, source: str | Path) -> ValueError:
 def _check_name(what: str, name: str, known: Iterable[str], argument: str) -> None:
     if not name:
         raise ValueError(f"no {what} given: use {argument}")
-    if name not in known:
-        raise ValueError(f"unknown {what} {name}; {suggest(name, known)}")
+    check_name(what, name, known)
 
 
 def _overrides(path: Path, dataset: str, known: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from clip.draws import Draw
@@ -25,7 +24,7 @@ from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .shared.base import CLIPTrainer
-from .shared.cosine import at_least_float32, l2_normalize
+from .shared.cosine import frozen_features, l2_normalize
 from .shared.features import template_features
 from .shared.method import Method
 from .shared.official_stream import a_clip, one_linear
@@ -61,12 +60,7 @@ class CLIPAdapterModel(Method):
 
     def image_features(self, images: Tensor) -> Tensor:
         """Return the unit features ``[B, d]`` of r A(f) + (1 - r) f."""
-        return self.adapted(self.features(images))
-
-    def features(self, images: Tensor) -> Tensor:
-        """Return f ``[B, d]`` of the frozen tower, not normalised; nothing is kept for a backward pass."""
-        with torch.no_grad():
-            return at_least_float32(self.clip_model.encode_image(images))
+        return self.adapted(frozen_features(self.clip_model, images))
 
     def adapted(self, features: Tensor) -> Tensor:
         """Return the unit features of r A(f) + (1 - r) f for f ``[B, d]``."""
@@ -83,6 +77,7 @@ class CLIPAdapter(CLIPTrainer):
     """Trainer of CLIP-Adapter; its official registry name is ``CLIP_Adapter``."""
 
     registered_name = "clip_adapter"
+    on_frozen_features = True
     shape_settings = ("REDUCTION",)
 
     @classmethod

@@ -137,6 +137,7 @@ class TaskRes(CLIPTrainer):
     """Trainer of TaskRes."""
 
     registered_name = "prompt_learner"
+    on_frozen_features = True
     shape_settings = ("RESIDUAL_SCALE", "ENHANCED_BASE")
 
     @classmethod

@@ -40,6 +40,8 @@ class ZeroshotModel(Method):
 class ZeroshotCLIP(CLIPTrainer):
     """CLIP with the data set's template."""
 
+    on_frozen_features = True
+
     @classmethod
     def precision_of(cls, cfg: Any) -> str:
         """Return fp16 on CUDA, fp32 elsewhere."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,15 +22,21 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 
 from . import engine, official_stream
 from .backbone import check_input, load_clip, unknowns, weights_id
+from .cached_features import CachedFeatures
+from .cosine import frozen_features
 from .method import Method
 from .saving import SavingTrainer
 from .templates import check_texts, same_prompts
 
 CPU_PASS = 32  # images scored at a time
+FEW = 2**18  # learned values; in steps over features with so few, threads wait for each other more than they work
 
 
 class CLIPTrainer(SavingTrainer):
     """Base of all trainers. A subclass has a ``registered_name`` and a ``build_method``."""
+
+    # Whether all that the method takes of an image is ``cosine.frozen_features``: then FEATURES.ONCE is open to it.
+    on_frozen_features = False
 
     def check_cfg(self, cfg: Any) -> None:
         """Raise ValueError naming the key whose value is not allowed, or as ``engine.check`` does."""
@@ -38,6 +45,13 @@ class CLIPTrainer(SavingTrainer):
         if cfg.TASK not in ("B2N", "CD", "FS"):
             raise ValueError(f"TASK is {cfg.TASK!r}: choose B2N (base to new), CD (cross-dataset) or FS (few-shot)")
         check_texts(cfg, settings)
+        if cfg.FEATURES.ONCE and not self.on_frozen_features:
+            raise ValueError(
+                f"FEATURES.ONCE: {cfg.TRAINER.NAME} works within CLIP's towers, so their features are not enough: "
+                "leave it out (docs/features.md lists the methods that can)"
+            )
+        if cfg.FEATURES.VIEWS > 1 and not cfg.FEATURES.ONCE:
+            raise ValueError(f"FEATURES.VIEWS {cfg.FEATURES.VIEWS} needs FEATURES.ONCE True")
         if cfg.OFFICIAL_STREAM and cfg.SEED < 0:
             raise ValueError("--official-stream (OFFICIAL_STREAM) needs a seed: add --seed 1")
 
@@ -88,6 +102,8 @@ class CLIPTrainer(SavingTrainer):
         for kind, line in unknowns(cfg.MODEL.BACKBONE.NAME, checkpoint).items():
             self.note(kind, line)
         check_input(cfg.INPUT, cfg.MODEL.BACKBONE.NAME, checkpoint, clip_model.visual.input_resolution)
+        if cfg.FEATURES.ONCE:
+            self.use_cached_features(clip_model)
         with self.autocast():
             self.model = self.build_method(cfg, clip_model, list(self.dm.dataset.classnames)).to(self.device)
             self.prepare_method()
@@ -103,6 +119,23 @@ class CLIPTrainer(SavingTrainer):
         print(f"Learned parameters: {learned:,}")
         self.build_optim()
         self.register_model(self.registered_name, self.model, self.optim, self.sched)
+
+    def use_cached_features(self, clip_model: CLIP) -> None:
+        """Let the loaders give features of the frozen image tower, computed once, instead of pixels."""
+
+        usual = torch.get_num_threads()
+
+        def encode(images: Tensor) -> Tensor:
+            with self.autocast(), threads(usual):
+                return in_passes(partial(frozen_features, clip_model), images.to(self.device))
+
+        tower = {"weights": self.weights, "precision": self.precision}
+        tested: Any = self.dm.test_loader.dataset
+        source = CachedFeatures(self.cfg, tower, encode, tested.transform)
+        for owner in (self, self.dm):
+            for name in ("train_loader_x", "val_loader", "test_loader"):
+                if (loader := getattr(owner, name)) is not None:
+                    setattr(owner, name, source.over(loader, train=name == "train_loader_x"))
 
     def start_as_public_code(self) -> None:
         """Do as OFFICIAL_STREAM says. Raises ``official_stream.Unknown`` where it insists on what cannot be had."""
@@ -132,6 +165,13 @@ class CLIPTrainer(SavingTrainer):
         """Set ``optim`` and ``sched``."""
         self.optim = build_optimizer(self.model, self.cfg.OPTIM)
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
+
+    def run_epoch(self) -> None:
+        """Train on all batches once; on features and a CPU with one thread, where little is learned."""
+        learned = sum(p.numel() for p in self.model.parameters())
+        alone = self.cfg.FEATURES.ONCE and self.device.type == "cpu" and learned <= FEW
+        with threads(1 if alone else torch.get_num_threads()):
+            super().run_epoch()
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """Return the autocast region of this run's steps and evaluations."""
@@ -195,6 +235,17 @@ class CLIPTrainer(SavingTrainer):
         """Return scores ``[B, C]`` of a batch of images, within ``test``."""
         with self.autocast():
             return in_passes(lambda part: self.model.scores(part, self.class_features), images)
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch compute with so many threads within the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def in_passes(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

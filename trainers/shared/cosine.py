@@ -23,10 +23,21 @@ def l2_normalize(features: Tensor) -> Tensor:
     return F.normalize(at_least_float32(features), dim=-1)
 
 
-def clip_image_features(clip_model: CLIP, images: Tensor) -> Tensor:
-    """Return unit features ``[B, d]`` of the frozen image tower, which keeps nothing for a backward pass."""
+def frozen_features(clip_model: CLIP, images: Tensor) -> Tensor:
+    """Return features ``[B, d]`` of the frozen image tower, at least float32, not normalised, without a gradient.
+
+    ``images`` are pixels ``[B, 3, H, W]``, or such features ``[B, d]``, which are returned as they are
+    (``cached_features``).
+    """
+    if images.dim() == 2:
+        return images
     with torch.no_grad():
-        return l2_normalize(clip_model.encode_image(images))
+        return at_least_float32(clip_model.encode_image(images))
+
+
+def clip_image_features(clip_model: CLIP, images: Tensor) -> Tensor:
+    """Return unit features ``[B, d]`` of the frozen image tower, for images as ``frozen_features`` takes them."""
+    return l2_normalize(frozen_features(clip_model, images))
 
 
 def cosine_distance(a: Tensor, b: Tensor) -> Tensor:

@@ -20,7 +20,8 @@ from dassl.data.datasets import build_dataset
 
 from . import engine
 from .base import CLIPTrainer
-from .cosine import at_least_float32, l2_normalize
+from .cached_features import FeatureSet
+from .cosine import frozen_features, l2_normalize
 from .templates import fill, prompt_tokens
 
 HELD_OUT = 4  # images per class, CoOp's largest few-shot validation set
@@ -47,7 +48,7 @@ def features_of_batches(clip_model: CLIP, batches: Iterable[Mapping[str, Any]]) 
     device = clip_model.positional_embedding.device
     values, labels = [], []
     for batch in tqdm(batches, disable=None):
-        values.append(at_least_float32(clip_model.encode_image(batch["img"].to(device, non_blocking=True))))
+        values.append(frozen_features(clip_model, batch["img"].to(device, non_blocking=True)))
         labels.append(batch["label"].to(device))
     return Features(torch.cat(values), torch.cat(labels))
 
@@ -57,20 +58,24 @@ def loader_of(
 ) -> DataLoader:
     """Return a loader over all of ``items``, the last batch included, transformed as by the loader ``like``.
 
-    Batches are those of training if images come shuffled, else those of testing. ``cached`` keeps decoded images in
-    memory, for lists that are read more than once, where the installed Dassl can.
+    Batches are those of training if images come shuffled, else those of testing, with features where ``like`` has
+    them. ``cached`` keeps decoded images in memory, for lists that are read more than once, where the installed Dassl
+    can.
     """
     node = cfg.DATALOADER
-    cache = {"cache_gb": node.CACHE_GB} if cached and engine.OURS else {}
-    return build_data_loader(
+    dataset: Any = like.dataset
+    of_features = isinstance(dataset, FeatureSet)
+    cache = {"cache_gb": node.CACHE_GB} if cached and engine.OURS and not of_features else {}
+    loader = build_data_loader(
         cfg,
         sampler_type="RandomSampler" if shuffle else "SequentialSampler",
         data_source=items,
         batch_size=node.TRAIN_X.BATCH_SIZE if shuffle else node.TEST.BATCH_SIZE,
-        tfm=like.dataset.transform,  # type: ignore[attr-defined]
+        tfm=dataset.transform,
         is_train=False,
         **cache,
     )
+    return dataset.source.over(loader, dataset.train) if of_features else loader
 
 
 def whole_dataset(cfg: Any) -> Any:

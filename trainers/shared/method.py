@@ -56,6 +56,10 @@ class Method(nn.Module):
         """Return class probabilities ``[B, C]`` of evaluation scores, at least float32."""
         return at_least_float32(scores).softmax(dim=-1)
 
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        """Return the logarithm of ``probabilities`` ``[B, C]``, finite."""
+        return at_least_float32(scores).log_softmax(dim=-1)
+
     def use_classes(self, seen: bool) -> None:
         """Say whether the classes to score are exactly those trained on, for methods that then score differently.
 

@@ -56,6 +56,7 @@ ADAM_EPS = 1e-4
 class _Cached(CLIPTrainer):
     """What both trainers share: text features, the cache, the images to choose alpha and beta on."""
 
+    on_frozen_features = True
     model_class: type[TipAdapterModel]
     weight_file = "keys_{}shots.pt"
 
@@ -155,6 +156,8 @@ class TipAdapter(_Cached, FittedTrainer):
         self.build_cache()
         if self.settings.search_hp:
             self.search(self.features_of(self.images_to_search_on()))
+            numbers = {"INIT_ALPHA": self.model.alpha.item(), "INIT_BETA": self.model.beta.item(), "SEARCH_HP": False}
+            self.chosen = {self.settings.key(name): value for name, value in numbers.items()}
 
 
 @TRAINER_REGISTRY.register()
