@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.names import suggest
 
-COMMANDS = ("prepare", "import-fewshot", "grid", "table", "compare", "report", "inspect", "predict", "export")
+COMMANDS = ("fit", "prepare", "import-fewshot", "grid", "table", "compare", "report", "inspect", "predict", "export")
 SCRIPT = "script"  # what the scripts call: nobody types it
 
 

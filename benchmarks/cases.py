@@ -9,7 +9,7 @@ import contextlib
 import random
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -87,16 +87,7 @@ def class_names(count: int) -> list[str]:
 
 def write_weights(path: Path, size: Size) -> None:
     """Random weights under OpenAI's names, float32."""
-    weights = toy.clip_weights(
-        0,
-        embed=size.embed,
-        res=size.res,
-        patch=size.patch,
-        vision=size.vision,
-        text=size.text,
-        vocabulary=size.vocabulary,
-    )
-    save_file(weights, path)
+    save_file(toy.clip_weights(0, **asdict(size)), path)
 
 
 def build(case: Case, side: str, weights: Path) -> Side:
@@ -155,13 +146,21 @@ class Step:
         self.compute = compiled(self.side.loss, self.images.device)
 
     def __call__(self) -> None:
+        self.backward()
+        self.update()
+
+    def backward(self) -> None:
+        """Run forward, loss and backward."""
         with autocast(self.precision, self.images.device):
             loss = self.compute(self.images, self.labels)
         self.optim.zero_grad()
         self.scaler.scale(loss).backward()
+        self.loss = loss.detach().clone()  # compiled, its memory is used again
+
+    def update(self) -> None:
+        """Update the learned tensors."""
         self.scaler.step(self.optim)
         self.scaler.update()
-        self.loss = loss.detach().clone()  # compiled, its memory is used again
 
     def gradients(self) -> Tensor:
         """All gradients of the last step, end to end."""

@@ -98,11 +98,14 @@ def write_json(path: Path | None, machine: Mapping[str, Any], rows: Sequence[Map
     files.write_json(path, {"command": sys.argv, "machine": machine, "rows": rows})
 
 
+def told(machine: Mapping[str, Any]) -> str:
+    """A machine, as ``measure.machine`` has it, in words."""
+    facts = [machine["accelerator"]] if machine["accelerator"] else []
+    return "; ".join([*facts, f"{machine['processor']}, {machine['threads']} threads", f"torch {machine['torch']}"])
+
+
 def print_tables(machine: Mapping[str, Any], *tables: str) -> None:
     """The machine's line, then the tables, on stdout."""
-    facts = [f"{machine['processor']}, {machine['threads']} threads", f"torch {machine['torch']}"]
-    if machine["accelerator"]:
-        facts.insert(0, machine["accelerator"])
-    print("; ".join(facts))
+    print(told(machine))
     for text in tables:
         print(f"\n{text}")

@@ -1,4 +1,4 @@
-"""Time, floating-point operations, and the machine's rate of matrix products."""
+"""Time, floating-point operations, launches, and the machine's rate of matrix products."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_backward_flop, sdpa_flop
 from tqdm import tqdm
 
 # Older versions of torch do not count the CPU's attention.
 flop_registry.setdefault(torch.ops.aten._scaled_dot_product_flash_attention_for_cpu, sdpa_flop)
 flop_registry.setdefault(torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward, sdpa_backward_flop)
+
+# Operations that start no kernel: they hand out memory or a view of it, or read a number. Other views are told apart.
+SILENT = {
+    *("_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"),
+    *("promote_types", "result_type", "_local_scalar_dense"),
+}
 
 
 def synchronize(device: str) -> None:
@@ -52,6 +59,48 @@ def count_flops(call: Callable[[], Any]) -> int:
     return counter.get_total_flops()
 
 
+class Launches(TorchDispatchMode):
+    """Count operations that launch a kernel on an accelerator, within a ``with`` statement.
+
+    Each counts once, though a few launch several kernels: ``count`` is a figure of the program, on any device.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        results = func._schema.returns
+        view = any(one.alias_info is not None and not one.alias_info.is_write for one in results)
+        self.count += not view and func.overloadpacket.__name__ not in SILENT
+        return func(*args, **(kwargs or {}))
+
+
+def count_kernels(call: Callable[[], Any], device: str) -> int | None:
+    """Return the number of kernels that ``call`` runs on a CUDA device by torch's profiler; None on another device."""
+    if torch.device(device).type != "cuda":
+        return None
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        call()
+        synchronize(device)
+    on_device = (event for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA)
+    return sum(not event.name.startswith(("Memcpy", "Memset")) for event in on_device)
+
+
+def issue_seconds(call: Callable[[], Any], repeats: int, device: str) -> float | None:
+    """Return the host's median seconds to issue ``call`` to an idle CUDA device; None on another device."""
+    if torch.device(device).type != "cuda":
+        return None
+    times = []
+    for _ in range(repeats):
+        synchronize(device)
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    synchronize(device)
+    return statistics.median(times)
+
+
 class MatrixProducts:
     """Products of the MLP's shape, ``[rows, 768] x [768, 3072]``, to measure the rate a step could reach.
 
@@ -80,8 +129,8 @@ def machine(device: str) -> dict[str, Any]:
     """What the numbers depend on."""
     cuda = torch.device(device).type == "cuda"
     return {
-        "processor": _processor(),
-        "bf16_instructions": _flags() & {"amx_bf16", "avx512_bf16"} != set(),
+        "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),
+        "bf16_instructions": bool({*_cpuinfo("flags").split()} & {"amx_bf16", "avx512_bf16"}),
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name(device) if cuda else None,
         "torch": torch.__version__,
@@ -90,15 +139,7 @@ def machine(device: str) -> dict[str, Any]:
     }
 
 
-def _cpuinfo(key: str) -> str | None:
+def _cpuinfo(key: str) -> str:
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), None)
-
-
-def _processor() -> str:
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
-
-
-def _flags() -> set[str]:
-    return set((_cpuinfo("flags") or "").split())
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

@@ -30,6 +30,8 @@ COLUMNS = {
     "plain_ms": ("plain ms/step", ",.0f"),
     "ours_ms": ("ours ms/step", ",.1f"),
     "faster": ("faster by", ".2f"),
+    "plain_launches": ("plain launches", ",d"),
+    "ours_launches": ("ours launches", ",d"),
     "ours_held": ("held MB", ",.0f"),
     "ours_extra": ("extra peak MB", ",.0f"),
     "evaluated": ("images/s at 100", ",.1f"),
@@ -112,7 +114,8 @@ def run(args: argparse.Namespace, size: Any = None) -> list[dict[str, Any]]:
             case = cases.Case(name, args.classes[0], args.batch[0], precision, plain, args.device)
             rows.append(measure(case, weights, args))
             common.write_json(args.json, about, rows)
-    common.print_tables(about, common.table(rows, COLUMNS))
+    columns = COLUMNS | (train_step.CUDA_COLUMNS if about["accelerator"] else {})
+    common.print_tables(about, common.table(rows, columns))
     return rows
 
 

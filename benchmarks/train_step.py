@@ -1,4 +1,4 @@
-"""Time and peak memory of a training step, against the plain reference of the tests.
+"""Time, launches and peak memory of a training step, against the plain reference of the tests.
 
     python benchmarks/train_step.py --targets
 
@@ -34,12 +34,20 @@ COLUMNS = {
     "ours_ms": ("ms/step ours", ",.1f"),
     "faster": ("faster by", ".2f"),
     "ms_per_image": ("ms/image ours", ",.2f"),
+    "plain_launches": ("launches plain", ",d"),
+    "ours_launches": ("launches ours", ",d"),
     "plain_extra": ("extra peak MB plain", ",.0f"),
     "ours_extra": ("extra peak MB ours", ",.0f"),
     "memory": ("ours/plain", ".3f"),
     "gflop": ("GFLOP ours", ",.1f"),
     "rate": ("products GFLOP/s", ",.0f"),
     "fraction": ("of that rate", ".1%"),
+}
+CUDA_COLUMNS = {
+    "plain_kernels": ("kernels plain", ",d"),
+    "ours_kernels": ("kernels ours", ",d"),
+    "plain_issue_ms": ("ms to issue plain", ",.1f"),
+    "ours_issue_ms": ("ms to issue ours", ",.1f"),
 }
 SWEEPS = {
     "classes": {"classes": [10, 50, 100, 250, 500, 1000, 2000, 5000, 10000, 20000], "batch": [4]},
@@ -118,7 +126,7 @@ def measure_case(case: Any, weights: Path, *, repeats: int, plain: bool, memory:
     import torch
 
     from benchmarks import cases
-    from benchmarks.measure import MatrixProducts, alternate, count_flops
+    from benchmarks.measure import MatrixProducts, alternate
     from benchmarks.memory import peak_of_step
 
     title = f"{case.method}, {case.classes} classes, batch {case.batch}, {case.precision}"
@@ -131,9 +139,10 @@ def measure_case(case: Any, weights: Path, *, repeats: int, plain: bool, memory:
     short = [side for side, peak in peaks.items() if peak is None]
     steps = {side: cases.step_of(case, side, weights) for side in sides if side not in short}
     common.log(f"{title}: first steps")
-    flops = count_flops(steps["ours"]) if "ours" in steps else None
-    if "plain" in steps:
-        steps["plain"]()
+    row = asdict(case)
+    for side in ("plain", "ours"):
+        row |= {f"{side}_{key}": value for key, value in first_step(steps.get(side)).items()}
+    row["launches"] = common.ratio(row["ours_launches"], row["plain_launches"])
     difference = None
     if len(steps) == 2:
         difference = cases.check_same_step(steps["ours"], steps["plain"])
@@ -141,20 +150,43 @@ def measure_case(case: Any, weights: Path, *, repeats: int, plain: bool, memory:
         steps["ours"].compile()
     products = MatrixProducts(case.precision, case.device)
     seconds = alternate(steps | {"products": products}, repeats, case.device, title, warm_up)
-    row = asdict(case) | _numbers(case.batch, seconds, flops, products.flops / seconds["products"])
+    for side in ("plain", "ours"):
+        row |= {f"{side}_{key}": value for key, value in _on_cuda(steps.get(side), repeats, case.device).items()}
+    row |= _numbers(case.batch, seconds, row["ours_gflop"], products.flops / seconds["products"] / 1e9)
     return row | _memory(peaks) | {"loss_difference": difference, "short": short}
 
 
-def _numbers(batch: int, seconds: dict[str, float], flops: int | None, rate: float) -> dict[str, float | None]:
+def first_step(step: Any) -> dict[str, float | None]:
+    """Take a side's first step, if there is one. Return what its forward and backward pass count."""
+    from benchmarks.measure import Launches, count_flops
+
+    if step is None:
+        return {"gflop": None, "launches": None}
+    with Launches() as launches:
+        flops = count_flops(step.backward)
+    step.update()
+    return {"gflop": flops / 1e9, "launches": launches.count}
+
+
+def _on_cuda(step: Any, repeats: int, device: str) -> dict[str, float | None]:
+    from benchmarks.measure import count_kernels, issue_seconds
+
+    if step is None:
+        return {"kernels": None, "issue_ms": None}
+    seconds = issue_seconds(step.backward, repeats, device)
+    return {"kernels": count_kernels(step.backward, device), "issue_ms": seconds and seconds * 1e3}
+
+
+def _numbers(batch: int, seconds: dict[str, float], gflop: float | None, rate: float) -> dict[str, float | None]:
     ours, plain = seconds.get("ours"), seconds.get("plain")
     return {
         "ours_ms": ours and ours * 1e3,
         "plain_ms": plain and plain * 1e3,
         "faster": common.ratio(plain, ours),
         "ms_per_image": ours and ours * 1e3 / batch,
-        "gflop": flops and flops / 1e9,
-        "rate": rate / 1e9,
-        "fraction": common.ratio(flops, ours and ours * rate),
+        "gflop": gflop,
+        "rate": rate,
+        "fraction": common.ratio(gflop, ours and ours * rate),
     }
 
 
@@ -197,7 +229,7 @@ def _verdict(what: str, found: float | None, wanted: float, more: bool, form: st
 
 def report(args: argparse.Namespace, machine: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     """The table, what is missing in it, and the targets."""
-    common.print_tables(machine, common.table(rows, COLUMNS))
+    common.print_tables(machine, common.table(rows, COLUMNS | (CUDA_COLUMNS if machine["accelerator"] else {})))
     for row in rows:
         for side in row["short"]:
             print(f"\n{side} at {row['classes']} classes, batch {row['batch']}: this machine has too little memory")

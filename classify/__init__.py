@@ -1,4 +1,7 @@
-"""A finished run as a classifier of images: ``from classify import load_classifier``. Torch is loaded on first use."""
+"""A folder of images or a finished run as a classifier: ``from classify import fit, load_classifier``.
+
+Torch is loaded on first use.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .classifier import Classifier as Classifier
+    from .fitting.program import fit as fit
     from .load import load_classifier as load_classifier
     from .load import zero_shot as zero_shot
 
-__all__ = ["Classifier", "load_classifier", "zero_shot"]
+__all__ = ["Classifier", "fit", "load_classifier", "zero_shot"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,6 +21,10 @@ def __getattr__(name: str) -> Any:
         from .classifier import Classifier
 
         return Classifier
+    if name == "fit":
+        from .fitting.program import fit
+
+        return fit
     if name in __all__:
         from . import load
 

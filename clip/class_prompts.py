@@ -4,7 +4,8 @@ All prompts of a data set begin alike (BOT, the template's words before the clas
 of that *prefix* depend on no class, in any layer, so they are computed once; each class computes only its *suffix*
 (name, what follows, EOT) and attends to the prefix's keys and values, which are not copied for it. Suffixes lie end to
 end without padding, sorted by length: the attention among a class's own tokens takes classes of one length at a time,
-and pads only where lengths are so close that it hardly costs. Tokens after EOT cannot influence it and do not exist.
+and pads only where lengths are so close that it hardly costs. An accelerator takes all classes at once, padded, in one
+fused attention (``one_group``): there a step waits for launches. Tokens after EOT cannot influence it and do not exist.
 
 Shapes: B versions of the prompts (1 unless they depend on the image), C classes, P prefix tokens, T suffix tokens of
 all classes together, K key/value-only tokens, M = K + P, d width; a group has G classes of at most S suffix tokens.
@@ -13,16 +14,23 @@ Hidden states are flat: ``[B, P + T, d]``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .layers import Attention, ResidualAttentionBlock, causal_mask
 from .model import CLIP
 
 PADDING = 1.25  # of a group's tokens, at most: fewer groups are fewer kernels
+
+
+def one_group(device: torch.device) -> bool:
+    """Return whether all classes make one padded group, whose attention is fused."""
+    return device.type != "cpu"
 
 
 class ClassPrompts:
@@ -52,7 +60,9 @@ class ClassPrompts:
         self.sorted_eot = ends - 1
         self.eot = self.sorted_eot[self.rank]
         self.starts = self.eot + 1 - lengths
-        self.groups = [_Group(part, device) for part in _close_lengths(lengths[order].tolist())]
+        self.fused = one_group(device)
+        parts = _close_lengths(lengths[order].tolist(), math.inf if self.fused else PADDING)
+        self.groups = [_Group(part, device) for part in parts]
         steps = torch.arange(int(lengths.max()), device=device)
         own = steps < lengths[order, None]
         where = self.prefix + steps.expand_as(own)
@@ -140,7 +150,7 @@ class ClassPrompts:
             q = block.attn.queries(block.ln_1(x)).expand(-1, self.classes, -1, -1)
             shared, own = kv.split([kv.shape[1] - self.suffix_tokens, self.suffix_tokens], dim=1)
             parts = zip(self.groups, q.split(classes, dim=1), own.split(tokens, dim=1), strict=True)
-            mixed = [_attend(block.attn, q, g.pad(kv), shared, g.own) for g, q, kv in parts]
+            mixed = [self._attend(block.attn, q, g.pad(kv), shared, g.own) for g, q, kv in parts]
             x = block.finish(x, torch.cat(mixed, dim=1))
         return x[0].index_select(0, self.rank)
 
@@ -148,14 +158,18 @@ class ClassPrompts:
         """Attend from suffix tokens ``[B, T, d]`` to what is shared and their class's own; parts of ``[B, T, d]``."""
         sizes = [group.tokens for group in self.groups]
         parts = zip(self.groups, q.split(sizes, dim=1), kv.split(sizes, dim=1), strict=True)
-        return [g.unpad(_attend(attn, g.pad(q), g.pad(kv), shared, g.causal)) for g, q, kv in parts]
+        return [g.unpad(self._attend(attn, g.pad(q), g.pad(kv), shared, g.causal)) for g, q, kv in parts]
 
     def _eot_attention(self, attn: Attention, q: Tensor, kv: Tensor, shared: Tensor) -> Tensor:
         """Attend with one query per class, sorted, ``[B, C, d]``, to what is shared and the class's own."""
         tokens, classes = [g.tokens for g in self.groups], [g.classes for g in self.groups]
         parts = zip(self.groups, q.split(classes, dim=1), kv.split(tokens, dim=1), strict=True)
-        mixed = [_attend(attn, q[:, :, None], g.pad(kv), shared, g.own).squeeze(2) for g, q, kv in parts]
+        mixed = [self._attend(attn, q[:, :, None], g.pad(kv), shared, g.own).squeeze(2) for g, q, kv in parts]
         return torch.cat(mixed, dim=1)
+
+    def _attend(self, attn: Attention, q: Tensor, kv: Tensor, shared: Tensor, mask: Tensor | None) -> Tensor:
+        attend = _attend_fused if self.fused else _attend
+        return attend(attn, q, kv, shared, mask)
 
     def _prefix_mask(self, prefix: int, extra: int, extra_at: int) -> Tensor:
         """Return ``[P, K + P]``: causal, with the K extra tokens seen from token ``extra_at`` on."""
@@ -211,13 +225,24 @@ def _attend(attn: Attention, q: Tensor, kv: Tensor, shared: Tensor, mask: Tensor
     return mixed.permute(0, 2, 3, 1, 4).flatten(3)
 
 
-def _close_lengths(lengths: list[int]) -> list[list[int]]:
-    """Split descending suffix lengths where padding to the first would make a part over ``PADDING`` times as long."""
+def _attend_fused(attn: Attention, q: Tensor, kv: Tensor, shared: Tensor, mask: Tensor | None) -> Tensor:
+    """Attend as ``_attend`` does, in one operation over a copy of what is shared for each class."""
+    versions, groups, rows = q.shape[:3]
+    seen = torch.cat([shared[:, None].expand(-1, groups, -1, -1), kv], dim=2).flatten(0, 1)
+    if mask is not None:
+        mask = F.pad(mask, (shared.shape[1], 0), value=True)  # [S, M + S] or [G, 1, M + S]
+        if mask.dim() == 3:
+            mask = mask[:, None].repeat(versions, 1, 1, 1)
+    return attn.mix(q.flatten(0, 1), seen, mask).unflatten(0, (versions, groups))
+
+
+def _close_lengths(lengths: list[int], padding: float) -> list[list[int]]:
+    """Split descending suffix lengths where padding to the first would make a part over ``padding`` times as long."""
     parts: list[list[int]] = []
     for _, run in groupby(lengths):
         equal = list(run)
         joined = parts[-1] + equal if parts else []
-        if joined and len(joined) * joined[0] <= PADDING * sum(joined):
+        if joined and len(joined) * joined[0] <= padding * sum(joined):
             parts[-1] = joined
         else:
             parts.append(equal)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .foreign import ADVICE
-from .shape import OPENAI_IMAGES, Computation, Preprocess
+from .shape import OPENAI_IMAGES, Architecture, Computation, Preprocess
 
 PREFIX = "hf:"
 CONFIG = "config.json"
@@ -43,20 +43,6 @@ _FIXED: dict[str, tuple[Any, ...]] = {
     "vision_config.num_channels": (3,),
 }
 _INTERPOLATION = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
-
-
-@dataclass(frozen=True)
-class Model:
-    """What a model's ``config.json`` and ``preprocessor_config.json`` say.
-
-    ``shape`` are arguments of ``CLIP`` that its weights must fit; ``side`` is that of its images in pixels, and
-    ``preprocess`` None where no file says how they are made.
-    """
-
-    computation: Computation
-    shape: Mapping[str, Any]
-    side: int
-    preprocess: Preprocess | None
 
 
 @dataclass(frozen=True)
@@ -87,7 +73,7 @@ class Location:
                 )
         raise ValueError(f"{self.name} holds neither {' nor '.join(WEIGHTS)}: {ADVICE}")
 
-    def model(self) -> Model:
+    def model(self) -> Architecture:
         """Read the configuration files; of the hub's, they alone are downloaded.
 
         Raises ValueError for a model that is not computed as CLIP is, or files that say nothing.
@@ -105,8 +91,8 @@ class Location:
             vision_head_width=vision["hidden_size"] // vision["num_attention_heads"],
             text_head_width=text["hidden_size"] // text["num_attention_heads"],
         )
-        side = vision["image_size"]
-        return Model(computation, _shape(content.get("projection_dim", 512), text, vision), side, self._images(side))
+        side, shape = vision["image_size"], _shape(content.get("projection_dim", 512), text, vision)
+        return Architecture(self.name, computation, shape, side, self._images(side))
 
     def _images(self, side: int) -> Preprocess | None:
         file, content = "preprocessor_config.json", self._json("preprocessor_config.json")

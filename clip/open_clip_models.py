@@ -9,13 +9,13 @@ from __future__ import annotations
 import http.client
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from common.names import closest
 
-from .shape import Computation, Preprocess
+from .shape import Architecture, Computation, Preprocess
 
 PREFIX = "open_clip:"
 
@@ -36,19 +36,6 @@ FIXED = {
     "text_cfg.context_length": 77,
     "text_cfg.vocab_size": 49408,
 }
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What open_clip's configuration says of a model.
-
-    ``shape`` are arguments of ``CLIP`` that its weights must fit, ``side`` is that of its images in pixels.
-    """
-
-    name: str
-    computation: Computation
-    shape: Mapping[str, Any]
-    side: int
 
 
 def architecture(name: str) -> Architecture:

@@ -83,15 +83,7 @@ class AttentionPool2d(nn.Module):
 
 
 class ModifiedResNet(nn.Module):
-    """CLIP's ResNet.
-
-    Args:
-        layers: depths of the four stages.
-        output_dim: width of the joint space.
-        heads: heads of the attention pool; its width is 32 w.
-        input_resolution: side of the square images, a multiple of 32.
-        width: w.
-    """
+    """CLIP's ResNet over images of a side that is a multiple of 32; its attention pool has width 32 w."""
 
     def __init__(
         self, layers: Sequence[int], output_dim: int, heads: int, input_resolution: int = 224, width: int = 64

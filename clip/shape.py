@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -36,6 +37,21 @@ class Preprocess:
 
 OPENAI = Computation()
 OPENAI_IMAGES = Preprocess()
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a model's configuration says.
+
+    ``shape`` are arguments of ``CLIP`` that its weights must fit; ``side`` is that of its images in pixels, and
+    ``preprocess`` None where no file says how they are made.
+    """
+
+    name: str
+    computation: Computation
+    shape: Mapping[str, Any]
+    side: int
+    preprocess: Preprocess | None = None
 
 
 def infer_shape(state_dict: Mapping[str, Tensor], computation: Computation = OPENAI) -> dict:

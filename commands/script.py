@@ -11,7 +11,7 @@ from pathlib import Path
 from common import commandline
 from runs import scripts
 from runs.environment import PROJECT
-from runs.protocols import STEPS, method_names
+from runs.protocols import SHOTS, STEPS, choose_config, method_names
 
 METHODS, SEEDS = "MMRL ZeroshotCLIP", "1 2 3"  # that are compared where none are named
 
@@ -39,8 +39,7 @@ def step(path: Path, words: Sequence[str]) -> int:
 
     run = scripts.run_of(path, words, os.environ)
     scripts.make_data_folder([run.dataset], os.environ)
-    sys.argv = ["train.py", *run.arguments(*scripts.folders(os.environ))]
-    return execute.main()
+    return execute.main(run.arguments(*scripts.folders(os.environ)))
 
 
 def compare(path: Path, words: Sequence[str]) -> int:
@@ -51,10 +50,9 @@ def compare(path: Path, words: Sequence[str]) -> int:
     given, options = scripts.read_words(path, words)
     dataset = given["DATASET"]
     methods, seeds = given.get("METHODS", METHODS).split(), given.get("SEEDS", SEEDS).split()
-    scripts.check_dataset(dataset)
     methods = method_names(second_names=False) if methods == ["all"] else methods
     for method in methods:
-        scripts.choose_config("base2new", dataset, method, scripts.SHOTS)  # a wrong name is said before anything runs
+        choose_config("base2new", dataset, method, SHOTS)  # a wrong name is said before anything runs
     failed = []
     for method in methods:
         for seed in seeds:

@@ -9,8 +9,10 @@ import hashlib
 import json
 import os
 import socket
+import struct
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
@@ -24,6 +26,10 @@ except ImportError:  # Windows has none: there, two processes on one run are the
     fcntl = None  # type: ignore[assignment]
 
 BLOCK = 1 << 20
+# What Pillow's decoders raise over a damaged file, and over one that is no image.
+BROKEN_IMAGE = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error, zlib.error),
+)
 
 
 class RunBusy(OSError):
@@ -138,8 +144,7 @@ def check_zip(path: str | os.PathLike[str]) -> None:
 def lock(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on the file `path`, which goes when the lock does (or when the process dies).
 
-    Raises:
-        RunBusy: another process holds it; names that process.
+    Raises RunBusy: another process holds it; names that process.
     """
     if fcntl is None:
         yield

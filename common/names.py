@@ -9,11 +9,7 @@ from collections.abc import Iterable, Mapping
 def closest(name: str, known: Iterable[str] | Mapping[str, str], count: int = 1, cutoff: float = 0.6) -> list[str]:
     """Return up to `count` of the known names that are most like `name`, the nearest first. Case does not count.
 
-    Args:
-        name: what was asked for.
-        known: the names that there are; a mapping gives what to return for each of them.
-        count: how many to return at most.
-        cutoff: the least likeness, from 0 to 1 (`difflib.SequenceMatcher.ratio`).
+    A mapping gives what to return for each name; `cutoff` is the least `difflib.SequenceMatcher.ratio`.
     """
     called = known if isinstance(known, Mapping) else {choice: choice for choice in known}
     by_lower = {call.lower(): said for call, said in called.items()}

@@ -38,8 +38,7 @@ def is_text(name: str) -> bool:
 def check_folder(path: str) -> None:
     """See that a folder to write into is called by text: not every library that writes can do with less.
 
-    Raises:
-        ValueError: its name is not UTF-8.
+    Raises ValueError: its name is not UTF-8.
     """
     if not is_text(path):
         raise ValueError(f"cannot write into {path}: its name is not UTF-8; choose another folder")
@@ -56,10 +55,7 @@ def read_users_text(path: str) -> str:
     """Read a text file of the user's; lines end in ``\\n``.
 
     UTF-8 or UTF-16, with a byte order mark or without. What is neither is read as Windows-1252, and that is said in a
-    line with the first such text, unless it cannot be right.
-
-    Raises:
-        ValueError: it is no text, or in another encoding.
+    line with the first such text, unless it cannot be right. Raises ValueError: it is no text, or in another encoding.
     """
     with open(path, "rb") as file:
         data = file.read()

@@ -81,8 +81,7 @@ def known_names() -> dict[str, str]:
 def find_name(name: str) -> str:
     """Return the registry name of a dataset called by that or by its configuration's name, in any case.
 
-    Raises:
-        ValueError: there is none; the nearest is named.
+    Raises ValueError: there is none; the nearest is named.
     """
     known = known_names()
     if name.lower() in known:

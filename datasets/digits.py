@@ -27,7 +27,6 @@ class Digits(WrittenLoader):
 
     @classmethod
     def write_images(cls, folder: str) -> None:
-        """Write all images; see the function of this name."""
         write_images(folder)
 
 

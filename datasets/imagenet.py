@@ -114,8 +114,7 @@ def read_classnames(path: str) -> dict[str, str]:
 def write_classnames(path: str, wnids: list[str]) -> None:
     """Write the published file: sorted WordNet ids beside open_clip's list of the same 1000 names.
 
-    Raises:
-        FileNotFoundError: ``wnids`` are not all of ImageNet's, so that names cannot be told.
+    Raises FileNotFoundError: ``wnids`` are not all of ImageNet's, so that names cannot be told.
     """
     from open_clip import IMAGENET_CLASSNAMES
 

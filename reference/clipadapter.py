@@ -32,7 +32,6 @@ class PlainCLIPAdapter(Plain):
         return F.normalize(self.ratio * adapted + (1 - self.ratio) * f, dim=-1)
 
     def class_features(self, learned: Learned) -> Tensor:
-        """``[C, d]``, frozen CLIP's."""
         return self.clip.text_feature(self.tokens)
 
 
@@ -45,7 +44,6 @@ class Golden(WithImages):
     """Image features, adapted and as frozen CLIP has them."""
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         raw = self.model.features(self.images)
         return super().before() | {"image_features_clip": l2_normalize(raw), "image_features_clip_raw": raw}
 

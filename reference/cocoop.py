@@ -29,7 +29,6 @@ class PlainCoCoOp(coop.PlainCoOp):
         """There are none before there is an image."""
 
     def scores(self, learned: Learned, images: Tensor, class_features: None, seen: bool = True) -> Tensor:
-        """``[B, C]``."""
         features = self.image_features(learned, images)
         return torch.stack([self.scale * f @ self.image_text_features(learned, f).t() for f in features])
 
@@ -52,7 +51,6 @@ class Golden(coop.Golden):
     """CoOp's arrays, the meta-net's, and text features of each image."""
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         model, found = self.model, super().before()
         f = found["image_features"]
         found |= {"meta_hidden_pre": model.meta_net.linear1(f), "meta_out": model.meta_net(f)}

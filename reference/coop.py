@@ -17,7 +17,7 @@ from reference import Reference
 from trainers.shared.context import Context, initial_vectors
 from trainers.shared.cosine import clip_image_features
 
-from .shared.clip import causal
+from .shared.clip import PlainCLIP, causal
 from .shared.numbers import Numbers
 from .shared.official import BASE, COOP, TEXT, Command, Official, around
 from .shared.plain import Learned, Plain, Weights, name_lengths, token_ids
@@ -35,31 +35,49 @@ class PlainCoOp(Plain):
     def __init__(self, weights: Weights, tokens: Tensor, names: list[int], position: str = "end"):
         super().__init__(weights)
         self.tokens, self.names, self.position = tokens, names, position
+        self.embedded = weights["token_embedding.weight"][tokens]
 
     def class_features(self, learned: Learned) -> Any:
-        """w ``[C, d]``."""
         return self.text_features(learned["ctx"])
 
     def text_features(self, ctx: Tensor) -> Tensor:
         """w ``[C, d]`` of one context."""
-        embedded = self.clip.weights["token_embedding.weight"][self.tokens]
-        x = torch.stack([self.row(c, embedded[c], ctx if ctx.dim() == 2 else ctx[c]) for c in range(len(embedded))])
-        x = x + self.clip.weights["positional_embedding"]
-        mask = causal(x.shape[1], x)
-        for block in self.clip.text_blocks:
-            x = block(x, mask)
-        return self.clip.read_text(x, self.tokens.argmax(dim=-1))
+        x = prompts(self.embedded, self.names, ctx.expand(len(self.tokens), -1, -1), self.position)
+        return encode(self.clip, x, self.tokens.argmax(dim=-1))
 
-    def row(self, c: int, embedded: Tensor, ctx: Tensor) -> Tensor:
-        """The embeddings ``[77, d_t]`` of class c."""
-        m = len(ctx)
-        start, name, rest = embedded.split([1 + m, self.names[c], 76 - m - self.names[c]])
-        order = {
-            "end": [start[:1], ctx, name, rest],
-            "middle": [start[:1], ctx[: m // 2], name, ctx[m // 2 :], rest],
-            "front": [start[:1], name, ctx, rest],
-        }
-        return torch.cat(order[self.position])
+
+def prompts(words: Tensor, lengths: list[int], ctx: Tensor, position: str) -> Tensor:
+    """Return embeddings [C, 77, d_t] of prompts with contexts [C, M, d_t]: of all at once, if the names stand behind.
+
+    ``words`` [C, 77, d_t] are those of "SOS, M placeholders, name, rest", ``lengths`` the names' numbers of tokens.
+    """
+    m = ctx.shape[1]
+    if position == "end":
+        return torch.cat([words[:, :1], ctx, words[:, 1 + m :]], dim=1)
+    before, rows = 0 if position == "front" else m // 2, []
+    for row, length, own in zip(words, lengths, ctx, strict=True):
+        start, name, rest = row.split([1 + m, length, 76 - m - length])
+        rows.append(torch.cat([start[:1], own[:before], name, own[before:], rest]))
+    return torch.stack(rows)
+
+
+def encode(clip: PlainCLIP, x: Tensor, eot: Tensor) -> Tensor:
+    """Return unit features [C, d] of embeddings [C, 77, d_t], read at EOT."""
+    x = x + clip.weights["positional_embedding"]
+    mask = causal(x.shape[1], x)
+    for block in clip.text_blocks:
+        x = block(x, mask)
+    return clip.read_text(x, eot)
+
+
+class PlainBesideCLIP(PlainCoOp):
+    """CoOp beside a second CLIP; ``fixed`` ``[C, d]`` are that one's features of ``template_tokens`` ``[C, 77]``."""
+
+    def __init__(self, *prompts: Any, template_tokens: Tensor):
+        super().__init__(*prompts)
+        self.teacher = PlainCLIP(self.clip.weights)
+        with torch.no_grad():
+            self.fixed = self.teacher.text_feature(template_tokens)
 
 
 def context_of(cfg: Any) -> Context:
@@ -67,15 +85,14 @@ def context_of(cfg: Any) -> Context:
     return trainers.load(cfg.TRAINER.NAME).context_of(cfg)
 
 
-def prompts_of(weights: Weights, names: list[str], context: Context) -> tuple[Tensor, list[int]]:
-    """Return token ids [C, 77] of the prompts with a context, and the names' lengths in tokens."""
-    return token_ids(weights, f"{context.text} {{}}.", names), name_lengths(names)
+def prompts_of(weights: Weights, names: list[str], context: Context) -> tuple[Tensor, list[int], str]:
+    """Return token ids [C, 77] of the prompts with a context, the names' lengths in tokens, and their place."""
+    return token_ids(weights, f"{context.text} {{}}.", names), name_lengths(names), context.position
 
 
 def plain(weights: Weights, names: list[str], cfg: Any) -> PlainCoOp:
     """Build the equations."""
-    context = context_of(cfg)
-    return PlainCoOp(weights, *prompts_of(weights, names, context), context.position)
+    return PlainCoOp(weights, *prompts_of(weights, names, context_of(cfg)))
 
 
 def draw(pick: Any, vision: int, text: int) -> dict[str, Any]:
@@ -93,7 +110,6 @@ class Golden(Numbers):
     """The initial context, image features, and the cross-entropy."""
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         model, found = self.model, super().before()
         start = initial_vectors(model.clip_model, model.prompts.context, len(self.setting["classes"]))
         found |= {f"init/{self.prefix}ctx": start, "image_features": clip_image_features(model.clip_model, self.images)}

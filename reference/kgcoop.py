@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -14,27 +13,16 @@ from trainers.shared.cosine import cosine_distance
 from trainers.shared.templates import template_of
 
 from . import coop
-from .shared.clip import PlainCLIP
 from .shared.official import COOP, TEXT, Command, Official, around, linear
 from .shared.plain import Learned, Weights, token_ids
 
 
-class PlainKgCoOp(coop.PlainCoOp):
-    """CoOp and W (1 - mean cos(w_c, z_c)); z_c is a second CLIP's feature of ``template_tokens`` ``[C, 77]``."""
+class PlainKgCoOp(coop.PlainBesideCLIP):
+    """CoOp and W (1 - mean cos(w_c, z_c)); z_c is the second CLIP's feature."""
 
-    def __init__(
-        self,
-        weights: Weights,
-        tokens: Tensor,
-        names: list[int],
-        template_tokens: Tensor,
-        weight: float,
-        position: str = "end",
-    ):
-        super().__init__(weights, tokens, names, position)
+    def __init__(self, *prompts: Any, template_tokens: Tensor, weight: float):
+        super().__init__(*prompts, template_tokens=template_tokens)
         self.weight = weight
-        with torch.no_grad():
-            self.fixed = PlainCLIP(weights).text_feature(template_tokens)
 
     def loss(self, learned: Learned, images: Tensor, labels: Tensor) -> Tensor:
         """The text side is computed once for both terms, as in the official code."""
@@ -45,9 +33,9 @@ class PlainKgCoOp(coop.PlainCoOp):
 
 def plain(weights: Weights, names: list[str], cfg: Any) -> PlainKgCoOp:
     """Build the equations."""
-    template, context = token_ids(weights, template_of(cfg, TEMPLATES), names), coop.context_of(cfg)
-    prompts = coop.prompts_of(weights, names, context)
-    return PlainKgCoOp(weights, *prompts, template, cfg.TRAINER.COOP.W, context.position)
+    template, prompts = template_of(cfg, TEMPLATES), coop.prompts_of(weights, names, coop.context_of(cfg))
+    tokens = token_ids(weights, template, names)
+    return PlainKgCoOp(weights, *prompts, template_tokens=tokens, weight=cfg.TRAINER.COOP.W)
 
 
 def draw(pick: Any, vision: int, text: int) -> dict[str, Any]:
@@ -66,7 +54,6 @@ class Golden(coop.Golden):
     """CoOp's arrays, frozen CLIP's features and the distance to them."""
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         model, found = self.model, super().before()
         score = cosine_distance(found["text_features"], model.text_features_clip)
         return found | {"text_features_clip": model.text_features_clip, "loss/score": score}

@@ -157,7 +157,6 @@ class Golden(Numbers):
     """Features, terms, gradients of the first part, and both ways to train on one batch with scores after it."""
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         model = self.model
         terms, logits = model.terms(self.images, self.labels)
         (f, f_0), (w, w_0) = model.image_features(self.images), model.class_features()

@@ -20,19 +20,21 @@ from .shared.plain import Learned, Plain, Weights, token_ids
 
 
 class PlainMMA(Plain):
-    """Loss and scores from the learned tensors by name; the gradients they get are the loss's divided by ``s``."""
+    """Loss and scores from the learned tensors by name, whose gradients are the loss's divided by ``s``."""
 
     def __init__(self, weights: Weights, tokens: Tensor, start: int, end: int, s: float):
         super().__init__(weights)
         self.tokens, self.layers, self.s = tokens, range(start, end + 1), s
 
     def path(self, learned: Learned, tower: str, layer: int, block: Any, x: Tensor) -> Tensor:
-        """s Up(ReLU(Shared(ReLU(Down(LN1(x))))))."""
+        """s Up(ReLU(Shared(ReLU(Down(LN1(x)))))); between its ends gradients are divided by s."""
         own = f"{tower}_adapter.{layer}"
-        hidden = block.ln_1(x)
+        hidden = _Rescaled.apply(block.ln_1(x), self.s)
         for name in (f"{own}.down.0", f"shared_adapter.{layer}.0"):
             hidden = F.relu(F.linear(hidden, learned[f"{name}.weight"], learned[f"{name}.bias"]))
-        return self.s * F.linear(hidden, learned[f"{own}.up.weight"], learned[f"{own}.up.bias"])
+        return self.s * _Rescaled.apply(
+            F.linear(hidden, learned[f"{own}.up.weight"], learned[f"{own}.up.bias"]), 1 / self.s
+        )
 
     def layer(self, learned: Learned, tower: str, layer: int, block: Any, x: Tensor, mask: Any = None) -> Tensor:
         """Block plus path."""
@@ -53,17 +55,18 @@ class PlainMMA(Plain):
         x = self.clip.norm("visual.ln_post", x[:, 0])
         return F.normalize(x @ self.clip.weights["visual.proj"], dim=-1)
 
-    def loss(self, learned: Learned, images: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy."""
-        rescaled = {name: _rescaled(value, 1 / self.s) for name, value in learned.items()}
-        return F.cross_entropy(self.logits(rescaled, images), labels)
 
+class _Rescaled(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by a factor."""
 
-def _rescaled(value: Tensor, factor: float) -> Tensor:
-    copy = value.clone()
-    if copy.requires_grad:
-        copy.register_hook(lambda grad: factor * grad)
-    return copy
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return ctx.factor * grads[0], None
 
 
 def prompt_of(cfg: Any) -> str:
@@ -94,7 +97,6 @@ class Golden(WithImages):
     """Features of both towers, with the adapters and without."""
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         clip_model = self.model.clip_model
         prompts = fill(prompt_of(self.cfg), self.setting["classes"])
         frozen = {"text_features_clip": clip_text_features(clip_model, prompts)}

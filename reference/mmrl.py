@@ -40,6 +40,8 @@ class PlainMMRL(Plain):
         super().__init__(weights, **how)
         self.zero_shot, self.fusion = PlainCLIP(weights, **how), fusion
         self.tokens, self.alpha, self.reg_weight = tokens, alpha, reg_weight
+        with torch.no_grad():
+            self.w_0 = self.zero_shot.text_feature(tokens)
         self.first = {"v": first, "t": first if text_first is None else text_first}
         self.variant, self.regularizer = variant, regularizer
         if variant == "wo_V":
@@ -61,40 +63,53 @@ class PlainMMRL(Plain):
             source = learned[f"{learner}.compound_rep_tokens"]
         return F.linear(source, learned[f"{name}.weight"], learned[f"{name}.bias"])
 
+    def mix(self, rep: Tensor, outputs: Tensor) -> Tensor:
+        """The tokens before a layer after J: its own, whatever the layer before made of those before them."""
+        return rep
+
+    def projection(self, learned: Learned) -> Tensor:
+        """P_v^r ``[d_v, d]``."""
+        return learned["image_encoder.proj_rep"]
+
+    def put(self, learned: Learned, modality: str, layer: int, x: Tensor) -> Tensor:
+        """The input of a layer: tokens enter before layer J, and others take their place before later ones."""
+        first = self.first[modality]
+        if layer < first:
+            return x
+        rep = self.rep_tokens(learned, modality, layer).expand(len(x), -1, -1)
+        if layer == first:
+            return torch.cat([x[:, :1], rep, x[:, 1:]], dim=1)
+        count = rep.shape[1]
+        return torch.cat([x[:, :1], self.mix(rep, x[:, 1 : 1 + count]), x[:, 1 + count :]], dim=1)
+
     def features(self, learned: Learned, images: Tensor) -> dict[str, Any]:
         """f_c, f_r ``[B, d]``, w ``[C, d]`` and the frozen f_0, w_0; f_r is None without image tokens."""
         with torch.no_grad():
-            f_0, w_0 = self.zero_shot.image_feature(images), self.zero_shot.text_feature(self.tokens)
+            f_0 = self.zero_shot.image_feature(images)
         f_c, f_r = self.image_features(learned, images)
-        return {"f_c": f_c, "f_r": f_r, "w": self.class_features(learned), "f_0": f_0, "w_0": w_0}
+        return {"f_c": f_c, "f_r": f_r, "w": self.class_features(learned), "f_0": f_0, "w_0": self.w_0}
 
     def image_features(self, learned: Learned, images: Tensor) -> tuple[Tensor, Any]:
         """f_c and f_r ``[B, d]``, None without image tokens."""
         x = self.clip.embed_images(images)
-        count = 0
+        own = x.shape[1]
         for layer, block in enumerate(self.clip.image_blocks, start=1):
-            if layer >= self.first["v"]:
-                rep = self.rep_tokens(learned, "v", layer).expand(len(x), -1, -1)
-                x = torch.cat([x[:, :1], rep, x[:, 1 + count :]], dim=1)
-                count = rep.shape[1]
-            x = block(x)
+            x = block(self.put(learned, "v", layer, x))
+        count = x.shape[1] - own
         x = self.clip.norm("visual.ln_post", x)
         f_c = x[:, 0] @ self.clip.weights["visual.proj"]
         if count == 0:
             return F.normalize(f_c, dim=-1), None
-        f_r = x[:, 1 : 1 + count].mean(dim=1) @ learned["image_encoder.proj_rep"]
+        f_r = x[:, 1 : 1 + count].mean(dim=1) @ self.projection(learned)
         return F.normalize(f_c, dim=-1), F.normalize(f_r, dim=-1)
 
     def class_features(self, learned: Learned) -> Tensor:
         x = self.clip.embed_text(self.tokens)
-        count = 0
+        own = x.shape[1]
         for layer, block in enumerate(self.clip.text_blocks, start=1):
-            if layer >= self.first["t"]:
-                rep = self.rep_tokens(learned, "t", layer).expand(len(x), -1, -1)
-                x = torch.cat([x[:, :1], rep, x[:, 1 + count :]], dim=1)
-                count = rep.shape[1]
+            x = self.put(learned, "t", layer, x)
             x = block(x, causal(x.shape[1], x))
-        return self.clip.read_text(x, self.tokens.argmax(dim=-1) + count)
+        return self.clip.read_text(x, self.tokens.argmax(dim=-1) + x.shape[1] - own)
 
     def loss(self, learned: Learned, images: Tensor, labels: Tensor) -> Tensor:
         """alpha L_ce^c + (1 - alpha) L_ce^r + lambda (L_cos^v + L_cos^t); L_ce^c alone where there is no f_r."""
@@ -106,9 +121,11 @@ class PlainMMRL(Plain):
 
     def away(self, features: Tensor, frozen: Tensor) -> Tensor:
         """L_cos, or the mean absolute or squared difference of all values."""
-        difference = features - frozen
-        means = {"l1": difference.abs().mean(), "mse": difference.square().mean()}
-        return means.get(self.regularizer, 1 - F.cosine_similarity(features, frozen).mean())
+        if self.regularizer == "l1":
+            return (features - frozen).abs().mean()
+        if self.regularizer == "mse":
+            return (features - frozen).square().mean()
+        return 1 - F.cosine_similarity(features, frozen).mean()
 
     def scores(self, learned: Learned, images: Tensor, class_features: Tensor, seen: bool = True) -> Tensor:
         """``[B, C]``: seen classes with both features (where there are two), others with the class feature."""
@@ -156,7 +173,6 @@ class Golden(Numbers):
     """Features and scores of both kinds, adapted and frozen."""
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         out = self.model(self.images)
         return out._asdict() | {"logits_fusion": self.model.fuse(out.logits, out.logits_rep)}
 

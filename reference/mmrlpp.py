@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,7 +11,6 @@ from reference import Reference
 from trainers.shared.templates import template_of
 
 from . import mmrl
-from .shared.clip import causal
 from .shared.official import BASE, JOINT, TEXT, VISION, Command, Shapes
 from .shared.plain import Learned, Weights, token_ids
 
@@ -31,36 +29,13 @@ class PlainMMRLpp(mmrl.PlainMMRL):
         weight = learned[f"{name}.weight"] + learned[f"{own}.A"] @ learned[f"{own}.B"]
         return F.linear(learned["representation_learner.compound_rep_tokens"], weight, learned[f"{own}.bias"])
 
-    def put(self, learned: Learned, modality: str, layer: int, x: Tensor) -> Tensor:
-        """The input of a layer: tokens enter before layer J, and are mixed with their outputs before later ones."""
-        first = self.first[modality]
-        if layer < first:
-            return x
-        rep = self.rep_tokens(learned, modality, layer).expand(len(x), -1, -1)
-        if layer == first:
-            return torch.cat([x[:, :1], rep, x[:, 1:]], dim=1)
-        count = rep.shape[1]
-        mixed = self.beta * rep + (1 - self.beta) * x[:, 1 : 1 + count]
-        return torch.cat([x[:, :1], mixed, x[:, 1 + count :]], dim=1)
+    def mix(self, rep: Tensor, outputs: Tensor) -> Tensor:
+        """beta R_i + (1 - beta) (what the layer before made of them)."""
+        return self.beta * rep + (1 - self.beta) * outputs
 
-    def image_features(self, learned: Learned, images: Tensor) -> tuple[Tensor, Tensor]:
-        x, weights = self.clip.embed_images(images), self.clip.weights
-        for layer, block in enumerate(self.clip.image_blocks, start=1):
-            x = block(self.put(learned, "v", layer, x))
-        x = self.clip.norm("visual.ln_post", x)
-        count = len(learned["representation_learner.compound_rep_tokens"])
-        f_c = x[:, 0] @ weights["visual.proj"]
-        projection = weights["visual.proj"] + learned["image_encoder.A"] @ learned["image_encoder.B"]
-        f_r = x[:, 1 : 1 + count].mean(dim=1) @ projection
-        return F.normalize(f_c, dim=-1), F.normalize(f_r, dim=-1)
-
-    def class_features(self, learned: Learned) -> Tensor:
-        x = self.clip.embed_text(self.tokens)
-        for layer, block in enumerate(self.clip.text_blocks, start=1):
-            x = self.put(learned, "t", layer, x)
-            x = block(x, causal(x.shape[1], x))
-        count = len(learned["representation_learner.compound_rep_tokens"])
-        return self.clip.read_text(x, self.tokens.argmax(dim=-1) + count)
+    def projection(self, learned: Learned) -> Tensor:
+        """CLIP's own projection plus A B."""
+        return self.clip.weights["visual.proj"] + learned["image_encoder.A"] @ learned["image_encoder.B"]
 
 
 def plain(weights: Weights, names: list[str], cfg: Any) -> PlainMMRLpp:

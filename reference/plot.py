@@ -32,33 +32,29 @@ class PlainPLOT(Plain):
     ):
         super().__init__(weights)
         self.tokens, self.trade_off = tokens, trade_off
+        self.words = weights["token_embedding.weight"][tokens.flatten(0, 1)]
         self.eps, self.max_iter, self.thresh = eps, max_iter, thresh
 
     def views(self, learned: Learned, images: Tensor) -> Tensor:
         """``[M, B, d]``, not normalised."""
-        weights = self.clip.weights
-        found = []
-        for tokens in learned["prompt_learner.ctx_vision"]:
-            behind = self.clip.norm("visual.ln_pre", tokens).expand(len(images), -1, -1)
-            x = torch.cat([self.clip.embed_images(images), behind], dim=1)
-            for block in self.clip.image_blocks:
-                x = block(x)
-            found.append(self.clip.norm("visual.ln_post", x[:, 0]) @ weights["visual.proj"])
-        return torch.stack(found)
+        behind = self.clip.norm("visual.ln_pre", learned["prompt_learner.ctx_vision"])
+        x = self.clip.embed_images(images).repeat(len(behind), 1, 1)
+        x = torch.cat([x, behind.repeat_interleave(len(images), dim=0)], dim=1)
+        for block in self.clip.image_blocks:
+            x = block(x)
+        last = self.clip.norm("visual.ln_post", x[:, 0]) @ self.clip.weights["visual.proj"]
+        return last.unflatten(0, (len(behind), -1))
 
     def class_features(self, learned: Learned) -> Tensor:
         """``[N, C, d]``, not normalised; the context replaces what stands behind SOS, as far as it reaches."""
-        weights = self.clip.weights
-        found = []
-        for tokens, ctx in zip(self.tokens, learned["prompt_learner.ctx"], strict=True):
-            words = weights["token_embedding.weight"][tokens]
-            middle = ctx.expand(len(tokens), -1, -1)
-            x = torch.cat([words[:, :1], middle, words[:, 1 + len(ctx) :]], dim=1) + weights["positional_embedding"]
-            for block in self.clip.text_blocks:
-                x = block(x, causal(x.shape[1], x))
-            last = self.clip.norm("ln_final", x[torch.arange(len(x)), tokens.argmax(dim=-1)])
-            found.append(last @ weights["text_projection"])
-        return torch.stack(found)
+        weights, ctx = self.clip.weights, learned["prompt_learner.ctx"]
+        words, tokens = self.words, self.tokens.flatten(0, 1)
+        middle = ctx.repeat_interleave(self.tokens.shape[1], dim=0)
+        x = torch.cat([words[:, :1], middle, words[:, 1 + ctx.shape[1] :]], dim=1) + weights["positional_embedding"]
+        for block in self.clip.text_blocks:
+            x = block(x, causal(x.shape[1], x))
+        last = self.clip.norm("ln_final", x[torch.arange(len(x)), tokens.argmax(dim=-1)]) @ weights["text_projection"]
+        return last.unflatten(0, (len(ctx), -1))
 
     def plan(self, cosines: Tensor) -> Tensor:
         """T ``[B, C, M, N]`` with diag(r) K diag(c)."""
@@ -74,7 +70,6 @@ class PlainPLOT(Plain):
         return torch.diag_embed(r) @ kernel @ torch.diag_embed(c)
 
     def scores(self, learned: Learned, images: Tensor, class_features: Tensor, seen: bool = True) -> Tensor:
-        """``[B, C]``."""
         views, texts = self.views(learned, images), class_features
         f, w = F.normalize(views, dim=-1), F.normalize(texts, dim=-1)
         cosines = torch.einsum("mbd,ncd->bcmn", f, w)
@@ -109,7 +104,6 @@ class Golden(Numbers):
     """Features of views and prompts, and the transport plans."""
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         image, text = self.model.image(self.images), self.model.class_features()
         return {
             "logits": self.model.logits(image, text),

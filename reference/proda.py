@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from reference import Reference
 from trainers.shared.context import placeholders
 
-from .shared.clip import causal
+from .coop import encode, prompts
 from .shared.official import BASE, TEXT, Command, Official, around
 from .shared.plain import Learned, Plain, Weights, name_lengths, token_ids
 
@@ -33,33 +34,17 @@ class PlainProDA(Plain):
         super().__init__(weights)
         self.tokens, self.lengths, self.nameless, self.apart = tokens, lengths, nameless, apart
         self.at_once = at_once
+        embeddings = weights["token_embedding.weight"]
+        self.words, self.nameless_words = embeddings[tokens], embeddings[nameless]
 
-    def sequence(self, row: Tensor, length: int, ctx: Tensor, position: str) -> Tensor:
-        """Embeddings ``[77, d_t]`` of one prompt of one class, without positions."""
-        words, n = self.clip.weights["token_embedding.weight"][row], len(ctx)
-        sos, name, rest = words[:1], words[1 + n : 1 + n + length], words[1 + n + length :]
-        half = n // 2
-        parts = {
-            "end": [sos, ctx, name, rest],
-            "middle": [sos, ctx[:half], name, ctx[half:], rest],
-            "front": [sos, name, ctx, rest],
-        }
-        return torch.cat(parts[position])
-
-    def encode(self, x: Tensor, eot: Tensor) -> Tensor:
-        """Unit features of embeddings ``[C, 77, d_t]``."""
-        x = x + self.clip.weights["positional_embedding"]
-        mask = causal(x.shape[1], x)
-        for block in self.clip.text_blocks:
-            x = block(x, mask)
-        return self.clip.read_text(x, eot)
-
-    def text(self, ctx: Tensor, k: int) -> Tensor:
-        """Unit features ``[C, d]`` of the k-th prompt."""
-        quarter = len(ctx) // 4
-        position = "front" if k < quarter else "middle" if k < 2 * quarter else "end"
-        rows = [self.sequence(*pair, ctx[k], position) for pair in zip(self.tokens, self.lengths, strict=True)]
-        return self.encode(torch.stack(rows), self.tokens.argmax(dim=-1))
+    def text(self, ctx: Tensor, which: Sequence[int]) -> Tensor:
+        """Unit features ``[k, C, d]`` of some prompts, by number."""
+        quarter, classes = len(ctx) // 4, len(self.tokens)
+        places = ["front" if k < quarter else "middle" if k < 2 * quarter else "end" for k in which]
+        contexts = (ctx[k].expand(classes, -1, -1) for k in which)
+        rows = [prompts(self.words, self.lengths, *pair) for pair in zip(contexts, places, strict=True)]
+        w = encode(self.clip, torch.cat(rows), self.tokens.argmax(dim=-1).repeat(len(rows)))
+        return w.unflatten(0, (len(rows), classes))
 
     def training_scores(self, learned: Learned, images: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
         """The logits ``[B, C]`` of the bound with the step's prompts."""
@@ -70,16 +55,13 @@ class PlainProDA(Plain):
         ctx = learned["ctx"]
         which = spread(len(ctx), self.at_once)
         f = self.clip.image_feature(images).detach()
-        w = torch.stack([self.text(ctx, k) for k in which])
+        w = self.text(ctx, which)
         mean = w.mean(dim=0)
         deviation = w - mean
         covariance = torch.einsum("kid,kjd->ijd", deviation, deviation) / (len(which) + 1)
-        own = torch.stack([covariance[i, i] for i in range(len(mean))])
-        logits = []
-        for image, label in zip(f, labels.tolist(), strict=True):
-            sigma = ((own[label] + own - 2 * covariance[label]) * image**2).sum(dim=-1)
-            logits.append(self.scale * mean @ image + 0.5 * self.scale**2 * sigma)
-        return torch.stack(logits)
+        own = covariance.diagonal().t()  # [C, d]
+        sigma = ((own[labels][:, None] + own - 2 * covariance[labels]) * f.square()[:, None]).sum(dim=-1)
+        return self.scale * f @ mean.t() + 0.5 * self.scale**2 * sigma
 
     def loss(self, learned: Learned, images: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of the bound, and the weighted mean of the cosines of all prompts."""
@@ -87,15 +69,15 @@ class PlainProDA(Plain):
 
     def cosines(self, ctx: Tensor) -> Tensor:
         """The mean of |cos(h_k, h_l)| over k != l, h without a class name."""
-        x = torch.stack([self.sequence(self.nameless[0], 0, vectors, "end") for vectors in ctx])
-        h = self.encode(x, self.nameless.argmax(dim=-1).expand(len(ctx)))
-        pairs = [h[k] @ h[j] for k in range(len(ctx)) for j in range(len(ctx)) if k != j]
-        return torch.stack(pairs).abs().mean() if pairs else h.new_zeros(())
+        count = len(ctx)
+        x = prompts(self.nameless_words.expand(count, -1, -1), [0] * count, ctx, "end")
+        h = encode(self.clip, x, self.nameless.argmax(dim=-1).expand(count))
+        return (h @ h.t()).fill_diagonal_(0).abs().sum() / max(1, count * (count - 1))
 
     def class_features(self, learned: Learned) -> Tensor:
         """``[C, d]``: the mean of all prompts, not normalised."""
         ctx = learned["ctx"]
-        return torch.stack([self.text(ctx, k) for k in range(len(ctx))]).mean(dim=0)
+        return self.text(ctx, range(len(ctx))).mean(dim=0)
 
 
 def spread(count: int, at_once: int) -> list[int]:

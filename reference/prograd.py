@@ -15,29 +15,17 @@ from trainers.shared.cosine import cosine_logits
 from trainers.shared.templates import template_of
 
 from . import coop
-from .shared.clip import PlainCLIP
 from .shared.official import COOP, TEXT, Command, Official, around
 from .shared.plain import Learned, Weights, token_ids
 from .shared.recipe import arrays_of
 
 
-class PlainProGrad(coop.PlainCoOp):
-    """CoOp whose gradient loses its part against that of the distance to a second CLIP's predictions."""
+class PlainProGrad(coop.PlainBesideCLIP):
+    """CoOp whose gradient loses its part against that of the distance to the second CLIP's predictions."""
 
-    def __init__(
-        self,
-        weights: Weights,
-        tokens: Tensor,
-        names: list[int],
-        template_tokens: Tensor,
-        temperature: float = 1.0,
-        strength: float = 1.0,
-        position: str = "end",
-    ):
-        super().__init__(weights, tokens, names, position)
-        self.teacher, self.temperature, self.strength = PlainCLIP(weights), temperature, strength
-        with torch.no_grad():
-            self.fixed = self.teacher.text_feature(template_tokens)
+    def __init__(self, *prompts: Any, template_tokens: Tensor, temperature: float, strength: float):
+        super().__init__(*prompts, template_tokens=template_tokens)
+        self.temperature, self.strength = temperature, strength
 
     def losses(self, learned: Learned, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy and T^2 mean(-sum softmax(t / T) log softmax(s / T))."""
@@ -65,9 +53,9 @@ class PlainProGrad(coop.PlainCoOp):
 
 def plain(weights: Weights, names: list[str], cfg: Any) -> PlainProGrad:
     """Build the equations."""
-    template, context = token_ids(weights, template_of(cfg, TEMPLATES), names), coop.context_of(cfg)
-    prompts = coop.prompts_of(weights, names, context)
-    return PlainProGrad(weights, *prompts, template, cfg.LOSS.T, cfg.LOSS.LAMBDA, context.position)
+    template, prompts = template_of(cfg, TEMPLATES), coop.prompts_of(weights, names, coop.context_of(cfg))
+    tokens, (t, strength) = token_ids(weights, template, names), (cfg.LOSS.T, cfg.LOSS.LAMBDA)
+    return PlainProGrad(weights, *prompts, template_tokens=tokens, temperature=t, strength=strength)
 
 
 def draw(pick: Any, vision: int, text: int) -> dict[str, Any]:
@@ -88,7 +76,6 @@ class Golden(coop.Golden):
     """CoOp's arrays, those of the teacher, and both gradients before each step."""
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         model, found = self.model, super().before()
         of_clip = cosine_logits(model.clip_model, found["image_features"], model.text_features_clip)
         return found | {"text_features_clip": model.text_features_clip, "logits_clip": of_clip}
@@ -115,6 +102,11 @@ class Golden(coop.Golden):
             self.seen |= {f"grad_xe/{self.prefix}ctx": g_a, f"grad_kl/{self.prefix}ctx": g_b}
 
 
+def off_clips_words(model: Any) -> None:
+    """Move the context off the template's words: there the distance to CLIP has no slope, only rounding."""
+    model.ctx.data.add_(0.01 * torch.randn_like(model.ctx))
+
+
 COMMAND = f"{COOP.format(16, '', 4)} LOSS.NAME prograd LOSS.LAMBDA 0.8"
 
 ProGrad = Reference(
@@ -122,6 +114,7 @@ ProGrad = Reference(
     draw=draw,
     bench={"TRAINER.COOP.CTX_INIT": True},
     toy={"TRAINER.COOP.N_CTX": 6},
+    ready=off_clips_words,
     numbers=Golden,
     bounds=coop.BOUNDS,
     checkpoints=(Official("vit_b16_ep100", "prompt_learner", 100, {"ctx": (16, TEXT)}, around(16)),),

@@ -102,7 +102,6 @@ class Golden(WithImages):
     """Features, those of frozen CLIP and of the teacher, the loss's terms, and the average, each step an epoch."""
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         model = self.model
         terms, _ = model.terms(self.images, self.labels)
         f_0, w_0 = ImageStart(model.clip_model.visual, self.images).frozen_feature(), l2_normalize(model.teacher())

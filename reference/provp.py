@@ -45,7 +45,6 @@ class PlainProVP(Plain):
         return F.normalize(last @ self.clip.weights["visual.proj"], dim=-1)
 
     def class_features(self, learned: Learned) -> Tensor:
-        """w ``[C, d]``, frozen."""
         return self.w
 
     def loss(self, learned: Learned, images: Tensor, labels: Tensor) -> Tensor:
@@ -68,7 +67,6 @@ class Golden(WithImages):
     """Features, those of frozen CLIP, the loss's terms, and gradients by layer."""
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         model = self.model
         terms, _ = model.terms(self.images, self.labels)
         f_0 = ImageStart(model.clip_model.visual, self.images).frozen_feature()

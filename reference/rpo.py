@@ -24,6 +24,10 @@ class PlainRPO(Plain):
     def __init__(self, weights: Weights, tokens: Tensor):
         super().__init__(weights)
         self.tokens, self.ends = tokens, tokens.argmax(dim=-1) + 1
+        x = self.clip.embed_text(tokens)
+        hidden = torch.arange(x.shape[1], device=x.device) >= self.ends[:, None]  # [C, 77]
+        masks = causal(x.shape[1], x) + torch.zeros_like(x[..., 0]).masked_fill(hidden, float("-inf"))[:, None]
+        self.masks = masks.repeat_interleave(x.shape[2] // 64, dim=0)  # one for each head
 
     def class_features(self, learned: Learned) -> Tensor:
         """``[C, K, d]``: the prompts stand behind EOT, in the place of padding."""
@@ -31,11 +35,8 @@ class PlainRPO(Plain):
         places = self.ends[:, None] + torch.arange(len(prompts), device=self.tokens.device)
         rows = torch.arange(len(self.tokens), device=self.tokens.device)[:, None]
         x = self.clip.embed_text(self.tokens).index_put((rows, places), prompts.expand(len(self.tokens), -1, -1))
-        hidden = torch.arange(x.shape[1], device=x.device) >= self.ends[:, None]  # [C, 77]
-        masks = causal(x.shape[1], x) + torch.zeros_like(x[..., 0]).masked_fill(hidden, float("-inf"))[:, None]
-        masks = masks.repeat_interleave(x.shape[2] // 64, dim=0)  # one for each head
         for block in self.clip.text_blocks:
-            x = block(x, masks)
+            x = block(x, self.masks)
         x = self.clip.norm("ln_final", x[rows, places])
         return F.normalize(x @ self.clip.weights["text_projection"], dim=-1)
 

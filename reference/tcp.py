@@ -29,6 +29,7 @@ class PlainTCP(Plain):
     def __init__(self, weights: Weights, tokens: Tensor, prior: Tensor, replace_at: int):
         super().__init__(weights)
         self.tokens, self.replace_at = tokens, replace_at
+        self.embedded = weights["token_embedding.weight"][tokens]
         with torch.no_grad():
             self.prior = PlainCLIP(weights).text_feature(prior)
 
@@ -39,8 +40,8 @@ class PlainTCP(Plain):
         return x.reshape(len(x), 4, -1)
 
     def class_features(self, learned: Learned) -> Tensor:
-        embedded = self.clip.weights["token_embedding.weight"][self.tokens]
-        x = put(embedded, learned["ctx"].expand(len(embedded), -1, -1)) + self.clip.weights["positional_embedding"]
+        ctx = learned["ctx"].expand(len(self.tokens), -1, -1)
+        x = put(self.embedded, ctx) + self.clip.weights["positional_embedding"]
         mask = causal(x.shape[1], x)
         for i, block in enumerate(self.clip.text_blocks):
             if i == self.replace_at:
@@ -75,7 +76,6 @@ class Golden(Numbers):
         return dict(zip(("teacher_template", "prompts"), templates_of(cfg), strict=True))
 
     def before(self) -> dict[str, Tensor]:
-        """What the model gives before training."""
         model, found = self.model, super().before()
         tokens = model.class_tokens()
         found |= {"class_tokens_head": tokens[..., :32], "class_tokens_norm": tokens.norm(dim=-1)}

@@ -42,7 +42,6 @@ class PlainTipAdapter(Plain):
             self.text = F.normalize(each.mean(dim=0), dim=-1)
 
     def class_features(self, learned: Learned) -> Tensor:
-        """W ``[C, d]``, frozen."""
         return self.text
 
     def scores(self, learned: Learned, images: Tensor, class_features: Tensor, seen: bool = True) -> Tensor:
@@ -187,7 +186,6 @@ class GoldenF(Golden):
         ]
 
     def plain_loss(self, plain: Any, learned: Learned) -> Tensor:
-        """Return the first step's loss by the method's equations."""
         images, labels = self.batches()[0]
         return F.cross_entropy(plain.with_cache(learned["weight"], self.model.cache_labels, images), labels)
 

@@ -27,7 +27,6 @@ class PlainZSCLIP(Plain):
         self.text = F.normalize(sum(map(self.clip.text_feature, templates), torch.zeros(())) / len(templates), dim=-1)
 
     def class_features(self, learned: Learned) -> Tensor:
-        """w ``[C, d]``."""
         return self.text
 
 

@@ -13,12 +13,13 @@ Exit status: 0 done, 1 error, 2 wrong arguments, 75 stopped by SIGTERM and to be
 from __future__ import annotations
 
 import argparse
+import sys
 
 from common import commandline
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line of `train.py` (default: `sys.argv`); the arguments are CoOp's."""
+    """Read the command line of `train.py` (default: `sys.argv`); the arguments are CoOp's, `words` holds them all."""
     parser = commandline.parser(__doc__, prog="train.py")
     add = parser.add_argument
     add("--root", default="", metavar="DIR", help="folder of all datasets")
@@ -51,6 +52,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--no-train", action="store_true", help="build data and model, and stop: nothing is trained or recorded")
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="any setting, last on the line: OPTIM.LR 0.002 ...")
     args = parser.parse_args(argv)
+    args.words = sys.argv[1:] if argv is None else list(argv)
     if args.model_dir and not args.eval_only:
         parser.error("--model-dir needs --eval-only; to go on with a run's training, use --resume")
     if args.load_epoch is not None and not args.model_dir:

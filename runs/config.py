@@ -21,6 +21,7 @@ from common.names import suggest
 from dassl.config import get_cfg_default
 from runs import bounds
 from runs.options import coerce, command_line, refuse_two_values
+from runs.protocols import check_name
 from trainers.shared.config_files import read_yaml, with_bases
 from trainers.shared.images import follow_checkpoint
 
@@ -44,6 +45,7 @@ INCIDENTAL = frozenset(
         "TEST.COMPUTE_CMAT",
         "TEST.PER_CLASS_RESULT",
         "TEST.SAVE_PREDICTIONS",
+        "TEST.SAVE_SCORES",
     }
 )
 
@@ -128,10 +130,10 @@ def get(cfg: CfgNode, key: str) -> Any:
     return node
 
 
-def flatten(cfg: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield all leaves of a configuration as (dotted key, value)."""
+def flatten(cfg: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield all leaves of a configuration, or of the mapping in its file, as (dotted key, value)."""
     for key, value in cfg.items():
-        if isinstance(value, CfgNode):
+        if isinstance(value, dict):
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
@@ -142,8 +144,7 @@ def merge(
 ) -> None:
     """Merge a nested mapping into `cfg` in place, strictly.
 
-    Raises:
-        ValueError: unknown key (with the nearest valid one) or wrong type; `source` is named.
+    Raises ValueError: unknown key (with the nearest valid one) or wrong type; `source` is named.
     """
     root = cfg if root is None else root
     for key, value in tree.items():
@@ -209,8 +210,7 @@ def _unknown(key: str, cfg: CfgNode, source: str | Path) -> ValueError:
 def _check_name(what: str, name: str, known: Iterable[str], argument: str) -> None:
     if not name:
         raise ValueError(f"no {what} given: use {argument}")
-    if name not in known:
-        raise ValueError(f"unknown {what} {name}; {suggest(name, known)}")
+    check_name(what, name, known)
 
 
 def _overrides(path: Path, dataset: str, known: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
-def main() -> int:
-    """Carry out the run that the command line (`sys.argv`) describes, and return its exit status."""
-    args = parse_args()
+def main(argv: list[str] | None = None) -> int:
+    """Carry out the run that a command line (default: `sys.argv`) describes, and return its exit status."""
+    args = parse_args(argv)
     return commandline.run(lambda: carry_out(args))
 
 
@@ -40,8 +40,7 @@ def carry_out(args: argparse.Namespace) -> int:
 def run(args: argparse.Namespace) -> int:
     """Carry out a run in its folder, with its record, and return its exit status.
 
-    Raises:
-        ValueError, OSError: bad input, in one line; `runs.record.ConfigDiffers` for a folder of another run.
+    Raises ValueError, OSError: bad input, in one line; `runs.record.ConfigDiffers` for a folder of another run.
     """
     from runs import engine, record
     from runs.config import build_cfg
@@ -80,7 +79,7 @@ def attempt(this: Any, state: str, cfg: CfgNode, args: argparse.Namespace) -> in
     if state in ("running", "preempted", "failed"):
         how = "going on from what it saved" if engine.OURS else "starting again"
         print(f"An earlier attempt is unfinished ({state}): {how}")
-    print(f"Arguments: {shlex.join(sys.argv[1:])}")
+    print(f"Arguments: {shlex.join(args.words)}")
     made_by = {"version": environment.project_version(), "commit": commit}
     built: list[Any] = []
     try:
@@ -126,10 +125,12 @@ def train_and_test(
     `made_by` is what checkpoints say of this program; `this` is the run, on whose record the data are put.
     """
     from runs import data, engine
-    from runs.results import test_results
+    from runs.results import keep_scores, test_results
 
     trainer = build(cfg, args.deterministic)
     trainer.made_by = made_by
+    if cfg.TEST.SAVE_SCORES:
+        keep_scores(trainer)
     engine.ready(trainer)
     built.append(trainer)
     if not rehearsal(args):

@@ -38,13 +38,9 @@ def recorded_cfg(folder: Path) -> CfgNode:
 
 
 def finished_record(folder: str | Path, epoch: int | None = None) -> dict[str, Any] | None:
-    """Return the record of the finished run in `folder`, or None where there is no record.
+    """Return the record of the run in `folder`, finished unless an `epoch` of it is asked for; None without a record.
 
-    Args:
-        epoch: the epoch whose checkpoint is asked for; with one, the run need not be finished.
-
-    Raises:
-        ValueError: the record is damaged, `config.yaml` is not what the run wrote, or the run is not finished.
+    Raises ValueError: the record is damaged, `config.yaml` is not what the run wrote, or the run is not finished.
     """
     content = record.read(folder)
     if content is None:

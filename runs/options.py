@@ -28,8 +28,7 @@ PATHS = ("DATASET.ROOT", "OUTPUT_DIR", "RESUME")
 def command_line(args: argparse.Namespace) -> list[tuple[str, Any, str]]:
     """Return (dotted key, value, how it is written) of all that `args` (train.py's arguments) set.
 
-    Raises:
-        ValueError: an option has no value, or an argument stands after the options.
+    Raises ValueError: an option has no value, or an argument stands after the options.
     """
     given = []
     for name, key in NAMED.items():
@@ -43,8 +42,7 @@ def command_line(args: argparse.Namespace) -> list[tuple[str, Any, str]]:
 def pairs(words: Iterable[str]) -> list[tuple[str, str]]:
     """Read options, `KEY VALUE` or `KEY=VALUE`, as (key, value) pairs; `--` counts for nothing.
 
-    Raises:
-        ValueError: a key has no value, or an argument stands in the place of a key.
+    Raises ValueError: a key has no value, or an argument stands in the place of a key.
     """
     found, rest = [], (word for word in words if word != "--")
     for word in rest:
@@ -65,12 +63,9 @@ def pairs(words: Iterable[str]) -> list[tuple[str, str]]:
 def refuse_two_values(
     given: Iterable[tuple[str, Any, str]], defaults: Mapping[str, Any], names: Mapping[str, str]
 ) -> None:
-    """Raise ValueError naming both ways where the command line gives a key two values.
+    """Raise ValueError naming both ways where the command line (`command_line`) gives a key two values.
 
-    Args:
-        given: as `command_line` returns it.
-        defaults: the known keys with a value of their type.
-        names: second names of trainers.
+    `defaults` has the known keys with a value of their type, `names` the second names of trainers.
     """
     first: dict[str, tuple[Any, str]] = {}
     for key, value, written in given:

@@ -15,8 +15,7 @@ from runs.open import finished_record
 def plan(cfg: CfgNode, args: argparse.Namespace, seen: dict[str, Any] | None = None) -> record.Run:
     """Return the run that `args` (of `train.py`) describe; `seen` is what several runs share of their data.
 
-    Raises:
-        FileNotFoundError, ValueError: as `identify` does.
+    Raises FileNotFoundError, ValueError: as `identify` does.
     """
     identity, defaults = identify(cfg, args), config.identity_defaults(cfg)
     return record.Run(cfg.OUTPUT_DIR, identity, describe(cfg, args), defaults, data.DataCheck(cfg, seen))

@@ -150,11 +150,6 @@ def method_names(second_names: bool = True) -> list[str]:
     return sorted(path.name for path in folders if second_names or not path.is_symlink())
 
 
-def config_names(method: str) -> list[str]:
-    """Return the names of a method's configurations."""
-    return sorted(path.stem for path in (CONFIGS / "trainers" / method).glob("*.yaml") if path.stem != "datasets")
-
-
 def default_config(protocol: str, dataset: str, method: str, shots: int) -> str:
     """Return a method's default configuration for a protocol, trained on `dataset` with `shots` images of each class.
 
@@ -172,15 +167,15 @@ def choose_config(protocol: str, dataset: str, method: str, shots: int, cfg: str
     """Return `cfg` if it is given, else the method's default.
 
     Raises:
-        ValueError: the method has no such configuration, or no default.
+        ValueError: an unknown data set, method or configuration, with the nearest names, or a method without a default.
     """
-    known = config_names(method)
+    check_name("dataset", dataset, dataset_names())
+    check_name("method", method, method_names())
+    known = sorted({path.stem for path in (CONFIGS / "trainers" / method).glob("*.yaml")} - {"datasets"})
     cfg = cfg or default_config(protocol, dataset, method, shots)
     if not cfg:
-        raise ValueError(
-            f"{method} has no default for {protocol} on {dataset} with {shots} shots: "
-            f"give --cfg, one of {', '.join(known)}"
-        )
+        told = f"{method} has no default for {protocol} on {dataset} with {shots} shots"
+        raise ValueError(f"{told}: choose a configuration of {', '.join(known)}")
     if cfg not in known:
         raise ValueError(f"{method} has no configuration {cfg}; {suggest(cfg, known)}")
     return cfg

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from common.files import write_json, write_text
-from runs.config import RESOLVED, read_yaml
+from runs.config import RESOLVED, flatten, read_yaml
 from runs.engine import cpu_seconds
 
 RECORD = "record.json"
@@ -192,8 +192,8 @@ class Run:
     def _written_config(self) -> dict[str, Any]:
         """The identity as far as `config.yaml` tells it: what is left to go by when the record is gone."""
         path = self.directory / RESOLVED
-        leaves = _leaves(read_yaml(path)) if path.is_file() else []
-        return {key: value for key, value in leaves if key in self.identity}
+        tree = read_yaml(path) if path.is_file() else {}
+        return {key: value for key, value in flatten(tree) if key in self.identity}
 
     def _refuse(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         changed = differences(old, new, self.defaults)
@@ -203,13 +203,6 @@ class Run:
                 f"{self.directory} holds a run of another configuration: {'; '.join(changed[:8])}{more}; "
                 "choose another output folder, or remove this one"
             )
-
-
-def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    flat: list[tuple[str, Any]] = []
-    for key, value in tree.items():
-        flat += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
-    return flat
 
 
 def _now() -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from common.files import write_bytes
 from runs.engine import OURS, macro_f1
 from runs.environment import device_name, peak_memory
+from trainers.shared.lists import lists_of
 
 PREDICTIONS = "predictions.npz"
 
@@ -50,19 +51,48 @@ def times(tally: Any, started: float, now: float) -> dict[str, Any]:
     }
 
 
+def keep_scores(trainer: Any) -> None:
+    """Let a trainer's evaluator, of whatever Dassl, keep what it is given since its last reset, `[B, C]` by batch.
+
+    In its attribute `scores` are log-probabilities, of a trainer that is not one of the methods the scores themselves.
+    """
+    evaluator, kept = trainer.evaluator, getattr(trainer.model, "log_probabilities", lambda scores: scores)
+    process, reset = evaluator.process, evaluator.reset
+
+    def process_and_keep(mo: Any, gt: Any) -> None:
+        evaluator.scores.append(kept(mo).float().cpu().numpy())
+        process(mo, gt)
+
+    def reset_both() -> None:
+        evaluator.scores = []
+        reset()
+
+    evaluator.process, evaluator.reset = process_and_keep, reset_both
+
+
 def save_predictions(trainer: Any, directory: Path) -> dict[str, str]:
     """Write `true` and `predicted` labels `[N]` of the last test, in its order, and `classes` `[C]` by label.
 
-    Returns the file's name, for the record.
+    With TEST.SAVE_SCORES also `scores` `[N, C]` (float32), whose softmax are the probabilities, and the images' `paths`
+    `[N]`, relative to the folder of the data set. Returns the file's name, for the record.
     """
     import numpy as np
 
     content = io.BytesIO()
+    scores: dict[str, Any] = {}
+    if (kept := getattr(trainer.evaluator, "scores", None)) is not None:
+        lists = lists_of(trainer.dm.dataset)
+        tested = lists.val if trainer.cfg.TEST.SPLIT == "val" and lists.val else lists.test
+        scores = {
+            "scores": np.concatenate(kept),
+            "paths": np.asarray([entry.path for entry in tested]),
+        }
     np.savez_compressed(
         content,
         true=np.asarray(trainer.evaluator._y_true, dtype=np.int32),
         predicted=np.asarray(trainer.evaluator._y_pred, dtype=np.int32),
         classes=np.asarray([name for _, name in sorted(trainer.lab2cname.items())]),
+        **scores,
     )
     write_bytes(directory / PREDICTIONS, content.getvalue())
     return {"predictions": PREDICTIONS}
@@ -84,7 +114,8 @@ def test_results(trainer: Any) -> dict[str, Any]:
 
     Returns:
         accuracy and macro_f1 in percent, unrounded (macro_f1 over the classes that occur, as Dassl has it);
-        total and correct; per class its name, total and correct; the trainer's notes by kind, if it made any.
+        total and correct; per class its name, total and correct; the settings that the trainer chose on validation
+        images, if it did; its notes by kind, if it made any.
 
     Raises:
         ValueError: nothing was tested.
@@ -104,5 +135,6 @@ def test_results(trainer: Any) -> dict[str, Any]:
             {"class": name, "total": totals[label], "correct": hits[label]}
             for label, name in sorted(trainer.lab2cname.items())
         ],
+        **({"chosen": chosen} if (chosen := getattr(trainer, "chosen", {})) else {}),
         **({"notes": dict(notes)} if (notes := getattr(trainer, "notes", {})) else {}),
     }

@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from itertools import takewhile
 from pathlib import Path
 
+import datasets
 from runs.protocols import (
     PROTOCOLS,
     SHOTS,
     SOURCE,
     STEPS,
     Run,
-    config_names,
+    check_name,
+    choose_config,
     dataset_names,
-    default_config,
-    method_names,
     protocol_of_step,
 )
 
-WRITTEN = ("digits", "drawn_*")  # data sets that write themselves
 METHOD = "MMRL"
 
 
@@ -47,8 +45,7 @@ def explanation(script: Path, environment: Mapping[str, str]) -> str:
 def read_words(script: Path, words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Return the arguments of a script by name, and the words after `--`.
 
-    Raises:
-        ValueError: an argument is missing or too much, or the options name a data set.
+    Raises ValueError: an argument is missing or too much, or the options name a data set.
     """
     found = re.search(rf"^# +bash \S*{re.escape(script.name)} (.+?) (?=\[--)", script.read_text("utf-8"), re.MULTILINE)
     assert found is not None, f"{script} does not say how it is called"
@@ -68,8 +65,7 @@ def read_words(script: Path, words: Sequence[str]) -> tuple[dict[str, str], list
 def run_of(script: Path, words: Sequence[str], environment: Mapping[str, str]) -> Run:
     """Return the run that a script, called as a step of a protocol is, stands for.
 
-    Raises:
-        ValueError: wrong words, or an unknown data set, trainer or configuration.
+    Raises ValueError: wrong words, or an unknown data set, trainer or configuration.
     """
     given, options = read_words(script, words)
     protocol, step = protocol_of_step(script.stem), STEPS[script.stem]
@@ -82,41 +78,18 @@ def run_of(script: Path, words: Sequence[str], environment: Mapping[str, str]) -
     method = given.get("TRAINER") or METHOD
     cfg = choose_config(protocol, source, method, int(shots), given.get("CFG", ""))
     dataset = given.get("DATASET", source)
-    check_dataset(dataset)
+    check_name("dataset", dataset, dataset_names())
     trained = Run(PROTOCOLS[protocol][0], source, method, cfg, int(shots), int(seed), options=tuple(options))
     if not step.tests:
         return trained
     return Run(script.stem, dataset, method, cfg, int(shots), int(seed), options=tuple(options), model=trained)
 
 
-def choose_config(protocol: str, source: str, method: str, shots: int, cfg: str = "") -> str:
-    """Return `cfg` if it is given, else the method's default; all names are checked.
-
-    Raises:
-        ValueError: an unknown data set, trainer or configuration; lists those that there are.
-    """
-    check_dataset(source)
-    if method not in method_names():
-        raise ValueError(f"unknown trainer {method}; known: {' '.join(method_names())}")
-    known = " ".join(config_names(method))
-    cfg = cfg or default_config(protocol, source, method, shots)
-    if not cfg:
-        raise ValueError(f"{method} has no default for {protocol} on {source} with {shots} shots: give one of {known}")
-    if cfg not in known.split():
-        raise ValueError(f"{method} has no configuration {cfg}; known: {known}")
-    return cfg
-
-
-def check_dataset(name: str) -> None:
-    """Raise ValueError, listing those that there are, unless a data set has a configuration."""
-    if name not in dataset_names():
-        raise ValueError(f"unknown dataset {name}; known: {' '.join(dataset_names())}")
-
-
-def make_data_folder(datasets: Iterable[str], environment: Mapping[str, str]) -> None:
+def make_data_folder(names: Iterable[str], environment: Mapping[str, str]) -> None:
     """Make the default folder of all data sets for those that write themselves.
 
     A folder that the user names must exist, so that a slip of the pen makes none.
     """
-    if not environment.get("DATA") and any(fnmatchcase(name, kind) for name in datasets for kind in WRITTEN):
+    kinds = datasets.known_names()
+    if not environment.get("DATA") and any(kinds.get(name) in datasets.WRITTEN for name in names):
         Path(folders(environment)[0]).mkdir(parents=True, exist_ok=True)

@@ -14,10 +14,6 @@ def choose_threads(backbone: str, device: Any) -> None:
     """Set the number of threads for a model on a device: one for a small model on the CPU, else one per processor.
 
     Models of few and narrow layers are slower with threads, and ten times slower with threads on a busy machine.
-
-    Args:
-        backbone: as in MODEL.BACKBONE.NAME.
-        device: a `torch.device`.
     """
     limit_threads(1 if device.type == "cpu" and is_small(backbone) else None)
 

@@ -29,7 +29,6 @@ def words(data: Path, run: Path, *options: str, method: str = "MMRL", dataset: s
 def call(arguments: list[str]) -> int:
     """Carry out train.py and return its exit status."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["train.py", *arguments])
         patch.setattr(sys, "stdout", sys.stdout)  # undone at the end: the run's log takes these over
         patch.setattr(sys, "stderr", sys.stderr)
-        return train.main()
+        return train.main(arguments)

@@ -341,12 +341,12 @@ def ended(main, words):
         return end.code
 
 def train_on(words):
-    sys.argv = ["train.py", *words]
-    return train.main()
+    return train.main(words)
 
 statuses = [mmrl.main([])] + [ended(mmrl.main, [name, flag]) for name in mmrl.COMMANDS for flag in ("-h", "--wrong")]
 wrong = ["prepare Nope", "grid xd --datasets nope", "predict nope --backbone b --classes a", "report nowhere"]
 wrong += ["inspect nowhere", "export --model-dir nowhere --out x", "predict README.md --model-dir nowhere"]
+wrong += ["fit nowhere"]
 statuses += [ended(mmrl.main, line.split()) for line in wrong]
 digits = ["--dataset-config-file", "configs/datasets/digits.yaml"]
 trained = [["-h"], ["--seed", "one"], ["--trainer", "MMLR", *digits], ["--trainer", "MMRL"]]
@@ -357,6 +357,6 @@ sys.exit(f"{'torch' in sys.modules} {statuses}")
 
 def test_help_and_wrong_words_do_not_wait_for_torch():
     done = subprocess.run([sys.executable, "-c", QUICK], cwd=ROOT, capture_output=True, text=True)
-    statuses = [2, *([0, 2] * len(mmrl.COMMANDS)), *(7 * [1]), 0, 2, 1, 1]
+    statuses = [2, *([0, 2] * len(mmrl.COMMANDS)), *(8 * [1]), 0, 2, 1, 1]
     assert done.stderr.splitlines()[-1] == f"False {statuses}", done.stderr
     assert "--load-epoch" in done.stdout and "--classes-file" in done.stdout

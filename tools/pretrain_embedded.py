@@ -12,10 +12,10 @@ Shapes: B images, C classes, P concepts (a class, or several under one name), d 
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from clip.clip import tokenize
 from clip.model import CLIP
+from common import commandline
 from tools.render import CLASSES, GLYPHS, Pool, build_pool
 
 WIDTH, LAYERS, EMBED_DIM, PATCH, CONTEXT = 128, 6, 128, 8, 77
@@ -157,17 +158,10 @@ class Stage:
             print(f"{self.name} {step + 1}/{self.steps} {told}", flush=True)
 
 
-def encode_images(model: CLIP, images: Tensor) -> Tensor:
-    """Unit features ``[B, d]`` in float32."""
+def unit(encode: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """Unit features ``[B, d]`` of images or ``[P, d]`` of texts by a tower of the model, in float32."""
     with torch.autocast("cpu", torch.bfloat16):
-        features = model.encode_image(images)
-    return F.normalize(features.float(), dim=1)
-
-
-def encode_texts(model: CLIP, tokens: Tensor) -> Tensor:
-    """Unit features ``[P, d]`` in float32."""
-    with torch.autocast("cpu", torch.bfloat16):
-        features = model.encode_text(tokens)
+        features = encode(inputs)
     return F.normalize(features.float(), dim=1)
 
 
@@ -177,7 +171,7 @@ def train_images(model: CLIP, pool: Pool, steps: Steps) -> None:
     stage = Stage("image", [*model.visual.parameters(), *head.parameters()], steps.image, 2e-3)
     for step in range(steps.image):
         images, labels = pool.sample(steps.batch, strength=min(1, 0.1 + 1.5 * step / steps.image))
-        logits = head(encode_images(model, images) * math.sqrt(EMBED_DIM))
+        logits = head(unit(model.encode_image, images) * math.sqrt(EMBED_DIM))
         accuracy = (logits.argmax(1) == labels).float().mean()
         stage.update(step, F.cross_entropy(logits, labels, label_smoothing=0.05), accuracy)
 
@@ -188,7 +182,7 @@ def concept_means(model: CLIP, pool: Pool, captions: Captions, batches: int) -> 
     sums = torch.zeros(len(CLASSES), EMBED_DIM)
     for _ in range(batches):
         images, labels = pool.sample(256)
-        sums.index_add_(0, labels, encode_images(model, images))
+        sums.index_add_(0, labels, unit(model.encode_image, images))
     return F.normalize(captions.shows.t() @ F.normalize(sums, dim=1), dim=1)
 
 
@@ -199,7 +193,7 @@ def train_texts(model: CLIP, pool: Pool, captions: Captions, steps: Steps) -> No
     stage = Stage("text", parameters, steps.text, 1e-3)
     target = torch.arange(len(means))
     for step in range(steps.text):
-        cosines = encode_texts(model, captions.sample()) @ means.t()
+        cosines = unit(model.encode_text, captions.sample()) @ means.t()
         loss = F.cross_entropy(SCALE / 4 * cosines, target) + (1 - cosines.diagonal()).mean()
         stage.update(step, loss, (cosines.argmax(1) == target).float().mean())
 
@@ -218,7 +212,7 @@ def train_both(model: CLIP, pool: Pool, captions: Captions, steps: Steps) -> Non
     stage = Stage("joint", [p for p in model.parameters() if p.requires_grad], steps.joint, 5e-4)
     for step in range(steps.joint):
         images, labels = pool.sample(steps.batch)
-        logits = SCALE * encode_images(model, images) @ encode_texts(model, captions.sample()).t()
+        logits = SCALE * unit(model.encode_image, images) @ unit(model.encode_text, captions.sample()).t()
         shows = captions.shows[labels]
         accuracy = (shows.gather(1, logits.argmax(1, keepdim=True)) > 0).float().mean()
         stage.update(step, contrastive_loss(logits, shows), accuracy)
@@ -251,7 +245,7 @@ def save(tensors: dict[str, Tensor], out: Path, seed: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Pre-train the embedded CLIP on rendered characters and symbols.")
+    parser = commandline.parser(__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the safetensors file to write")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()

@@ -15,13 +15,14 @@ import torch
 import torch.nn.functional as F
 from matplotlib import get_data_path
 from matplotlib.ft2font import FT2Font
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ImageFont
 from torch import Tensor
+
+from clip.shape import OPENAI_IMAGES
+from datasets.drawn.drawing import centred
 
 SIDE = 32  # of a finished image
 DRAWN = 48  # of a glyph in the pool
-MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's
-STD = (0.26862954, 0.26130258, 0.27577711)
 
 # Symbol fonts without plain characters, and one whose glyphs are boxes with code points.
 _UNUSED_FONTS = ("LastResort", "Display", "STIXNonUni", "STIXSiz", "cmsy", "cmex")
@@ -123,16 +124,7 @@ def _variants(chars: str) -> str:
 
 def draw(font_file: str, char: str, height: int = 36) -> np.ndarray:
     """A character, white on black, centred, its longer side ``height`` pixels: ``[48, 48]`` uint8."""
-    font = ImageFont.truetype(font_file, 96)
-    left, top, right, bottom = font.getbbox(char)
-    large = Image.new("L", (math.ceil(right - left), math.ceil(bottom - top)))
-    ImageDraw.Draw(large).text((-left, -top), char, fill=255, font=font)
-    scale = height / max(large.size)
-    width, tall = (max(1, round(n * scale)) for n in large.size)
-    small = large.resize((width, tall), Image.Resampling.BOX)
-    canvas = Image.new("L", (DRAWN, DRAWN))
-    canvas.paste(small, ((DRAWN - small.width) // 2, (DRAWN - small.height) // 2))
-    return np.array(canvas)
+    return np.array(centred(ImageFont.truetype(font_file, 96), char, height, DRAWN))
 
 
 def style(glyphs: Tensor, strength: float = 1.0) -> Tensor:
@@ -201,4 +193,5 @@ def _colour(ink: Tensor, strength: float) -> Tensor:
 
 
 def _normalise(image: Tensor) -> Tensor:
-    return (image - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    mean, std = torch.tensor(OPENAI_IMAGES.mean), torch.tensor(OPENAI_IMAGES.std)
+    return (image - mean.view(3, 1, 1)) / std.view(3, 1, 1)

@@ -29,6 +29,7 @@ import torch  # noqa: E402
 
 import reference  # noqa: E402
 import trainers  # noqa: E402
+from benchmarks.common import told  # noqa: E402
 from tools import probing  # noqa: E402
 from tools.golden import method_of  # noqa: E402
 
@@ -81,12 +82,10 @@ class Times:
         if not self.rows:
             return f"Times (ms/image, plain, faster by): not measured yet; {MEASURE} does it."
         one = next(iter(self.rows.values()))
-        facts = [f"{self.machine['processor']}, {self.machine['threads']} threads", f"torch {self.machine['torch']}"]
-        facts = [self.machine["accelerator"], *facts] if self.machine["accelerator"] else facts
         size = f"{one['classes']} classes, batch {one['batch']}, {one['precision']}"
         return (
-            f"Times: ms per training image of ours and of the plain reference, ViT-B/16, {size}, on {'; '.join(facts)} "
-            f"(`{shlex.join(['python', *self.command])}`). A dash: not measured."
+            f"Times: ms per training image of ours and of the plain reference, ViT-B/16, {size}, on "
+            f"{told(self.machine)} (`{shlex.join(['python', *self.command])}`). A dash: not measured."
         )
 
 
@@ -115,17 +114,8 @@ def timed(row: Mapping[str, Any] | None) -> list[str]:
 
 def full_table(found: Mapping[str, probing.Found], measured: Times) -> str:
     """Of docs/methods.md, with what was measured and the reasons for what does not work below it."""
-    heads = [
-        "method",
-        "learned",
-        "protocols",
-        "precision",
-        "image tower",
-        "towers of unequal depth",
-        "equations",
-        "golden",
-    ]
-    heads += ["ms/image", "plain", "faster by"]
+    heads = ["method", "learned", "protocols", "precision", "image tower", "towers of unequal depth", "equations"]
+    heads += ["golden", "ms/image", "plain", "faster by"]
     rows, proven = [], proofs()
     for method, one in found.items():
         deeper = one.towers["deeper image tower"]

@@ -84,6 +84,7 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
     cfg.DATASET.FOLDER = ""
     cfg.DATASET.TABLE = ""
     cfg.DATASET.CLASSNAMES = ""
+    cfg.DATASET.ALL_TRAIN = False  # train on all of them but those for validation; none are left to test on
     # Features of the frozen image tower computed once, as VIEWS fixed views of an image (docs/features.md).
     cfg.FEATURES = CfgNode({"ONCE": False, "VIEWS": 1, "FOLDER": "", "MAX_GB": 10.0})
     cfg.LOSS = CfgNode(settings.ProGradLoss.defaults())

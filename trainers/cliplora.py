@@ -159,8 +159,8 @@ class CLIPLoRAModel(Method):
         if not self.adapted:
             key = settings.key("POSITION")
             raise ValueError(f"{key} {settings.position} has no layer in these towers: set it to all")
-        tokens = prompt_tokens(prompts).to(clip_model.positional_embedding.device)
-        self.layout, self.apart = ClassPrompts(tokens), ClassPrompts(tokens, prefix=0)
+        self.tokens = prompt_tokens(prompts).to(clip_model.positional_embedding.device)
+        self.layout, self.apart = ClassPrompts(self.tokens), ClassPrompts(self.tokens, prefix=0)
         self.frozen_text = clip_text_features(clip_model, prompts) if settings.encoder == "vision" else None
 
     def _blocks(self, tower: str) -> list[Any]:

@@ -36,13 +36,7 @@ TOKENS_AT_ONCE = 1 << 15  # in evaluation, over all images' versions of the prom
 
 
 class CoCoOpModel(Method):
-    """The vectors ``ctx`` ``[M, d_t]`` and the network ``meta_net``, d to d / 16 to d_t.
-
-    Args:
-        clip_model: frozen CLIP.
-        classnames: C names.
-        context: what is learned; the name stands at the end.
-    """
+    """The vectors ``ctx`` ``[M, d_t]``, before the name, and the network ``meta_net``, d to d / 16 to d_t."""
 
     def __init__(self, clip_model: CLIP, classnames: list[str], context: Context):
         super().__init__(clip_model)
@@ -54,7 +48,6 @@ class CoCoOpModel(Method):
         self.meta_net = nn.Sequential(layers)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean cross-entropy, and the logits ``[B, C]``."""
         logits = self.logits(clip_image_features(self.clip_model, images))
         return F.cross_entropy(logits, labels), logits
 
@@ -77,7 +70,6 @@ class CoCoOpModel(Method):
         return torch.cat([self.logits(f) for f in features.split(at_once)])
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Return True for the embeddings around the context, which official checkpoints hold."""
         return is_class_buffer(key)
 
 
@@ -95,7 +87,6 @@ class CoCoOp(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> CoCoOpModel:
-        """Return the model over these classes."""
         return CoCoOpModel(clip_model, classnames, cls.context_of(cfg))
 
     @classmethod

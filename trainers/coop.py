@@ -34,13 +34,7 @@ OTHER_CLASSES = (
 
 
 class CoOpModel(Method):
-    """The learned vectors ``ctx`` ``[M, d_t]``, or ``[C, M, d_t]`` with CSC.
-
-    Args:
-        clip_model: frozen CLIP.
-        classnames: C names.
-        context: what is learned, and where.
-    """
+    """The learned vectors ``ctx`` ``[M, d_t]``, or ``[C, M, d_t]`` with CSC; ``context`` says where they stand."""
 
     def __init__(self, clip_model: CLIP, classnames: list[str], context: Context):
         super().__init__(clip_model)
@@ -49,7 +43,6 @@ class CoOpModel(Method):
         self.ctx = nn.Parameter(initial_vectors(clip_model, context, len(classnames)))
 
     def class_features(self) -> Tensor:
-        """Return w ``[C, d]``, of unit length."""
         return self.prompts.features(self.ctx)[0]
 
     def use_classes(self, seen: bool) -> None:
@@ -63,7 +56,6 @@ class CoOpModel(Method):
             raise ValueError(OTHER_CLASSES)
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Return True for the embeddings around the context, which official checkpoints hold."""
         return is_class_buffer(key)
 
 
@@ -98,7 +90,6 @@ class CoOp(ContextTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> CoOpModel:
-        """Return the model over these classes."""
         return CoOpModel(clip_model, classnames, cls.context_of(cfg))
 
     @classmethod

@@ -34,14 +34,9 @@ _UNUSED = ("bias_vectors", "meta_net.linear1.weight", "meta_net.linear1.bias")
 
 
 class KgCoOpModel(CoOpModel):
-    """CoOp's vectors and the distance to the frozen class features ``text_features_clip`` ``[C, d]``.
+    """CoOp's vectors and the distance, weighed by ``weight`` (W), to ``text_features_clip`` ``[C, d]``.
 
-    Args:
-        clip_model: frozen CLIP.
-        classnames: C names.
-        context: what is learned, and where.
-        template: of the prompts of frozen CLIP.
-        weight: W.
+    These are frozen CLIP's class features for prompts of ``template``.
     """
 
     def __init__(self, clip_model: CLIP, classnames: list[str], context: Context, template: str, weight: float):
@@ -66,7 +61,6 @@ class KgCoOp(ContextTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> KgCoOpModel:
-        """Return the model over these classes."""
         context, weight = cls.context_of(cfg), cls.settings_of(cfg).w
         return KgCoOpModel(clip_model, classnames, context, template_of(cfg, TEMPLATES), weight)
 

@@ -94,14 +94,18 @@ class LinearProbeModel(Method):
                 value.data = value.new_zeros(tensors[name].shape)
 
 
+def regression(c: float) -> LogisticRegression:
+    """Return the classifier with this C, not fitted."""
+    return LogisticRegression(solver="lbfgs", max_iter=MAX_ITERATIONS, C=c)
+
+
 def search(train: Arrays, val: Arrays, steps: int) -> LogisticRegression:
     """Return the classifier that the search for C ends with."""
     fitted: dict[float, tuple[LogisticRegression, float]] = {}  # fits start at zero: equal C, equal result
 
     def fit(c: float) -> tuple[LogisticRegression, float]:
         if c not in fitted:
-            classifier = LogisticRegression(solver="lbfgs", max_iter=MAX_ITERATIONS, C=c)
-            classifier.fit(*train)
+            classifier = regression(c).fit(*train)
             fitted[c] = classifier, float(np.mean(classifier.predict(val[0]) == val[1]))
             print(f"C {c:.4g}: validation accuracy {100 * fitted[c][1]:.2f}%")
         return fitted[c]
@@ -163,9 +167,14 @@ class LinearProbe(FittedTrainer):
         return LinearProbeModel(clip_model, classnames)
 
     def fit(self) -> None:
-        """Search C and keep the head."""
+        """Fit with the C of the settings, or search it, and keep the head."""
+        if self.settings.c:
+            self.model.set_head(regression(self.settings.c).fit(*self._arrays(self.dm.dataset.train_x)))
+            return
         train, val = (self._arrays(items) for items in self.images())
-        self.model.set_head(search(train, val, self.settings.search_steps))
+        found = search(train, val, self.settings.search_steps)
+        self.model.set_head(found)
+        self.chosen = {self.settings.key("C"): float(found.C)}
 
     def images(self) -> tuple[list[Any], list[Any]]:
         """Return the images to fit to, and those that C is chosen on."""

@@ -25,7 +25,7 @@ from clip.draws import Draw, linear
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .settings import words_of_deep_text
+from .settings import MaPLeSettings, words_of_deep_text
 from .shared.base import CLIPTrainer
 from .shared.context import INIT_STD, is_class_buffer
 from .shared.deep_prompts import (
@@ -36,12 +36,9 @@ from .shared.deep_prompts import (
     initial_context,
     is_clip_tensor,
     normal_init,
-    prompts_of,
 )
 from .shared.method import Method
 from .shared.official_stream import a_clip, normal, one_linear, words_or
-
-NODE = "TRAINER.MAPLE"
 
 
 class PromptLearner(nn.Module):
@@ -69,37 +66,26 @@ class PromptLearner(nn.Module):
 
 
 class MaPLeModel(Method):
-    """Prompts of both towers.
-
-    Args:
-        clip_model: frozen CLIP with a ViT image tower.
-        classnames: C names; underscores are spaces.
-        n_ctx: K.
-        depth: J.
-        ctx_init: words before the class name; the first K are learned.
-    """
+    """Prompts of both towers, the text's before one class name each (underscores are spaces)."""
 
     changes_image_feature = True
 
-    def __init__(self, clip_model: CLIP, classnames: list[str], n_ctx: int, depth: int, ctx_init: str):
+    def __init__(self, clip_model: CLIP, classnames: list[str], settings: MaPLeSettings):
         super().__init__(clip_model)
-        visual = check_vit(clip_model, "MaPLe")
+        visual, n_ctx, depth = check_vit(clip_model, "MaPLe"), settings.n_ctx, settings.prompt_depth
         layers = min(visual.transformer.layers, clip_model.transformer.layers)
-        check_depth(depth, layers, f"{NODE}.PROMPT_DEPTH", "shallower")
-        words, ctx = initial_context(clip_model, ctx_init, n_ctx, f"{NODE}.N_CTX")
+        check_depth(depth, layers, settings.key("PROMPT_DEPTH"), "shallower")
+        words, ctx = initial_context(clip_model, settings.ctx_init, n_ctx, settings.key("N_CTX"))
         self.prompt_learner = PromptLearner(ctx, depth, visual.width)
-        self.text = DeepText(clip_model, prompts_of(words, classnames), n_ctx)
+        self.text = DeepText(clip_model, words, classnames, n_ctx)
 
     def class_features(self) -> Tensor:
-        """Return w ``[C, d]``, of unit length."""
         return self.text.features(self.prompt_learner.text())
 
     def image_features(self, images: Tensor) -> Tensor:
-        """Return f ``[B, d]``, of unit length."""
         return ImageStart(self.clip_model.visual, images).feature(self.prompt_learner.vision())
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Return True for tensors of CLIP, and for embeddings of the classes trained on."""
         return is_class_buffer(key) or is_clip_tensor(key, self.clip_model)
 
 
@@ -112,9 +98,7 @@ class MaPLe(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MaPLeModel:
-        """Return the model over these classes. Raises ValueError naming a key that is out of range."""
-        settings = cls.settings_of(cfg)
-        return MaPLeModel(clip_model, classnames, settings.n_ctx, settings.prompt_depth, settings.ctx_init)
+        return MaPLeModel(clip_model, classnames, cls.settings_of(cfg))
 
     @classmethod
     def official_draws(cls, cfg: Any, model: Any) -> Iterable[Draw]:

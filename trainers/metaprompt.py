@@ -46,7 +46,6 @@ from .shared.deep_prompts import (
     check_depth,
     check_vit,
     normal_init,
-    prompts_of,
     register_parameter_at,
 )
 from .shared.method import IMAGE_FEATURE, Method
@@ -63,13 +62,7 @@ FOOD = "a photo of a {}, a type of food"  # CoOp's has no article
 class MetaPromptModel(Method):
     """The tokens ``prompt_learner.ctx`` ``[J, K, d_t]`` and ``vision_prompt_learner.ctx`` ``[J, K, d_v]``.
 
-    Args:
-        clip_model: frozen CLIP with a ViT image tower.
-        classnames: C names.
-        templates: of the frozen class features.
-        n_ctx: K of the text tower.
-        n_pro: K of the image tower.
-        layers: J.
+    K is ``n_ctx`` for texts and ``n_pro`` for images, J ``layers``; ``templates`` are of the frozen class features.
     """
 
     def __init__(
@@ -81,7 +74,7 @@ class MetaPromptModel(Method):
         check_depth(layers, shallower, f"{NODE}.LAYERS", "shallower")
         register_parameter_at(self, TEXT, normal_init(layers, n_ctx, clip_model.transformer.width))
         register_parameter_at(self, VISION, normal_init(layers, n_pro, visual.width))
-        self.text = DeepText(clip_model, prompts_of(placeholders(n_ctx), classnames), n_ctx)
+        self.text = DeepText(clip_model, placeholders(n_ctx), classnames, n_ctx)
         texts = ([template.format(name) for name in classnames] for template in templates)
         each = [clip_text_features(clip_model, prompts) for prompts in texts]
         self.text_features_clip = l2_normalize(torch.stack(each).mean(dim=0))
@@ -130,11 +123,9 @@ class MetaPromptModel(Method):
         return torch.stack(self.logits_of(*self.image_features(images), *class_features)).mean(dim=0)
 
     def named_image_features(self, images: Tensor) -> dict[str, Tensor]:
-        """Return F."""
         return {IMAGE_FEATURE: l2_normalize(self.image_features(images)[0])}
 
     def one_feature_per_class(self, class_features: tuple[Tensor, Tensor]) -> Tensor:
-        """Return T."""
         return l2_normalize(class_features[0])
 
     def ignores_checkpoint_key(self, key: str) -> bool:
@@ -200,7 +191,6 @@ class Meta_B2N(CLIPTrainer):  # noqa: N801 (the official name)
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MetaPromptModel:
-        """Return the model over these classes. Raises ValueError naming a key that is out of range."""
         settings = cls.settings_of(cfg)
         numbers = settings.n_ctx, settings.n_pro, settings.layers
         return MetaPromptModel(clip_model, classnames, cls.templates(cfg), *numbers)

@@ -74,13 +74,7 @@ class _Rescaled(torch.autograd.Function):
 
 
 class MMAModel(Method):
-    """The adapters of both towers and what they share; ``text_adapter.5`` is that of the text tower's fifth layer.
-
-    Args:
-        clip_model: frozen CLIP with a ViT image tower.
-        prompts: one filled-in prompt per class.
-        settings: where the adapters lie, r and s.
-    """
+    """The adapters of both towers and what they share; ``text_adapter.5`` is that of the text tower's fifth layer."""
 
     changes_image_feature = True
 
@@ -106,7 +100,6 @@ class MMAModel(Method):
         return text, visual, _drawn({str(layer): nn.Sequential(nn.Linear(dim, dim)) for layer in layers})
 
     def class_features(self) -> Tensor:
-        """Return w ``[C, d]``, of unit length."""
         x = self.text_states
         eot = x.shape[1] - self.prompts.suffix_tokens + self.prompts.eot
         for i, block in enumerate(self.text_upper):
@@ -117,7 +110,6 @@ class MMAModel(Method):
         return l2_normalize(self.clip_model.text_to_joint_space(x[0]))
 
     def image_features(self, images: Tensor) -> Tensor:
-        """Return f ``[B, d]``, of unit length."""
         visual = self.clip_model.visual
         with torch.no_grad():
             x = visual.embed(images)
@@ -132,7 +124,6 @@ class MMAModel(Method):
         return l2_normalize(visual.to_joint_space(x[:, 0]))
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Return True for the prompts of the classes trained on, which official checkpoints hold."""
         return key in _CLASS_BUFFERS
 
     def _adapt(self, adapters: nn.ModuleDict, i: int, block: ResidualAttentionBlock, x: Tensor) -> Tensor | None:
@@ -173,7 +164,6 @@ class MultiModalAdapter(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MMAModel:
-        """Return the model over these classes."""
         settings = cls.settings_of(cfg)
         prompts = fill(f"{settings.text_ctx_init.replace('_', ' ')} {{}}.", classnames)
         return MMAModel(clip_model, prompts, settings)

@@ -160,7 +160,6 @@ class MMRLpp(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MMRLppModel:
-        """Return the model over these classes with the data set's template."""
         prompts = fill(template_of(cfg), classnames)
         return MMRLppModel(clip_model, prompts, cls.settings_of(cfg))
 

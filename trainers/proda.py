@@ -35,17 +35,9 @@ from .shared.method import Method
 
 
 class ProDAModel(Method):
-    """The contexts ``ctx`` ``[K, n, d_t]`` over frozen CLIP.
+    """The contexts ``ctx`` ``[K, n, d_t]`` over frozen CLIP; ``apart`` is the weight of their cosines.
 
-    Attribute ``chosen``: which prompts the next step uses, by number.
-
-    Args:
-        clip_model: frozen CLIP.
-        classnames: C names.
-        prompts: K.
-        n_ctx: n.
-        at_once: b.
-        apart: weight of the cosines.
+    Attribute ``chosen``: which ``at_once`` (b) prompts the next step uses, by number.
     """
 
     def __init__(
@@ -100,7 +92,6 @@ class ProDAModel(Method):
         return torch.stack(sums).sum(dim=0) / len(self.ctx)
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Return True for embeddings of the classes trained on, and of no class."""
         return is_class_buffer(key) or key.startswith("nc_token_")
 
 

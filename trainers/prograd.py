@@ -44,10 +44,7 @@ TEMPLATES = NAME_LAST_TEMPLATES
 class ProGradModel(CoOpModel):
     """CoOp's vectors and the predictions of zero-shot CLIP.
 
-    Args:
-        clip_model: frozen CLIP.
-        classnames: C names.
-        context: what is learned, and where.
+    Args beside CoOp's:
         template: of the prompts of zero-shot CLIP.
         temperature: T.
         strength: lambda.
@@ -121,7 +118,6 @@ class ProGrad(ContextTrainer):
     """Trainer of ProGrad; beside ``TRAINER.COOP`` it reads ``LOSS``."""
 
     def check_cfg(self, cfg: Any) -> None:
-        """Raise ValueError naming the key whose value is not allowed."""
         super().check_cfg(cfg)
         ProGradLoss.of(cfg.LOSS)
 
@@ -144,7 +140,6 @@ class ProGrad(ContextTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ProGradModel:
-        """Return the model over these classes."""
         context, template, loss = cls.context_of(cfg), template_of(cfg, TEMPLATES), ProGradLoss.of(cfg.LOSS)
         return ProGradModel(clip_model, classnames, context, template, loss.t, loss.lambda_)
 

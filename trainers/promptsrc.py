@@ -27,15 +27,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clip.class_prompts import ClassPrompts
 from clip.draws import Draw
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .settings import PromptSRCSettings, words_of_deep_text
 from .shared.base import CLIPTrainer
-from .shared.context import INIT_STD, is_class_buffer
-from .shared.cosine import at_least_float32, cosine_logits, l2_normalize
+from .shared.context import INIT_STD, is_class_buffer, text_outputs
+from .shared.cosine import cosine_logits, l2_normalize
 from .shared.deep_prompts import (
     DeepText,
     ImageStart,
@@ -44,46 +43,39 @@ from .shared.deep_prompts import (
     initial_context,
     is_clip_tensor,
     normal_init,
-    prompts_of,
     register_parameter_at,
 )
 from .shared.method import Method
 from .shared.official_stream import a_clip, normal, words_or
-from .shared.templates import fill, prompt_tokens
+from .shared.templates import fill
 
-NODE = "TRAINER.PROMPTSRC"
 FIRST_TEMPLATE = "a photo of a {}."
 TEACHER_TEMPLATES = 60
 
 
 class PromptSRCModel(Method):
-    """Prompts of both towers under their official names, and the frozen teacher.
-
-    Args:
-        clip_model: frozen CLIP with a ViT image tower.
-        classnames: C names; underscores are spaces.
-        settings: the method's numbers.
-    """
+    """Prompts of both towers under their official names, and the frozen teacher."""
 
     changes_image_feature = True
 
     def __init__(self, clip_model: CLIP, classnames: list[str], settings: PromptSRCSettings):
         super().__init__(clip_model)
         visual = check_vit(clip_model, "PromptSRC")
-        check_depth(settings.prompt_depth_vision, visual.transformer.layers, f"{NODE}.PROMPT_DEPTH_VISION", "image")
-        check_depth(settings.prompt_depth_text, clip_model.transformer.layers, f"{NODE}.PROMPT_DEPTH_TEXT", "text")
+        image, text = visual.transformer.layers, clip_model.transformer.layers
+        check_depth(settings.prompt_depth_vision, image, settings.key("PROMPT_DEPTH_VISION"), "image")
+        check_depth(settings.prompt_depth_text, text, settings.key("PROMPT_DEPTH_TEXT"), "text")
         self.settings, self.classnames = settings, classnames
-        words, ctx = initial_context(clip_model, settings.ctx_init, settings.n_ctx_text, f"{NODE}.N_CTX_TEXT")
+        words, ctx = initial_context(clip_model, settings.ctx_init, settings.n_ctx_text, settings.key("N_CTX_TEXT"))
         shallow = "transformer.resblocks.{}.VPT_shallow"
-        text, vision = ("text_encoder", settings.prompt_depth_text), ("image_encoder", settings.prompt_depth_vision)
-        deep = [[f"{tower}.{shallow.format(i)}" for i in range(1, depth)] for tower, depth in (text, vision)]
+        depths = {"text_encoder": settings.prompt_depth_text, "image_encoder": settings.prompt_depth_vision}
+        deep = [[f"{tower}.{shallow.format(i)}" for i in range(1, depth)] for tower, depth in depths.items()]
         self.text_names, self.vision_names = ["prompt_learner.ctx", *deep[0]], ["image_encoder.VPT", *deep[1]]
         register_parameter_at(self, self.text_names[0], ctx)
         for name in self.vision_names:
             register_parameter_at(self, name, normal_init(settings.n_ctx_vision, visual.width))
         for name in self.text_names[1:]:
             register_parameter_at(self, name, normal_init(settings.n_ctx_text, clip_model.transformer.width))
-        self.text = DeepText(clip_model, prompts_of(words, classnames), settings.n_ctx_text)
+        self.text = DeepText(clip_model, words, classnames, settings.n_ctx_text)
         self._teacher: Tensor | None = None
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,21 +101,17 @@ class PromptSRCModel(Method):
     def teacher(self) -> Tensor:
         """Return the mean of the templates' features by the frozen text tower, none normalised, ``[C, d]``."""
         if self._teacher is None:
-            with torch.no_grad():
-                each = [self._frozen_text(fill(template, self.classnames)) for template in teacher_templates()]
-                self._teacher = torch.stack(each).mean(dim=0)
+            each = [text_outputs(self.clip_model, fill(one, self.classnames)) for one in teacher_templates()]
+            self._teacher = torch.stack(each).mean(dim=0)
         return self._teacher
 
     def class_features(self) -> Tensor:
-        """Return g~ ``[C, d]``, of unit length."""
         return self.text.features(self._prompts(self.text_names))
 
     def image_features(self, images: Tensor) -> Tensor:
-        """Return f~ ``[B, d]``, of unit length."""
         return ImageStart(self.clip_model.visual, images).feature(self._prompts(self.vision_names))
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Return True for tensors of CLIP and of the teacher, and for embeddings of the classes trained on."""
         of_teacher = key.removeprefix("prompt_learner.ZS_image_encoder.")
         if of_teacher != key:
             return of_teacher in self.clip_model.visual.state_dict()
@@ -131,11 +119,6 @@ class PromptSRCModel(Method):
 
     def _prompts(self, names: list[str]) -> list[Tensor]:
         return [self.get_parameter(name) for name in names]
-
-    def _frozen_text(self, prompts: list[str]) -> Tensor:
-        layout = ClassPrompts(prompt_tokens(prompts).to(self.clip_model.positional_embedding.device))
-        out = layout.run(self.clip_model.transformer.resblocks, layout.embed(self.clip_model), last=True)
-        return at_least_float32(self.clip_model.text_to_joint_space(out[0]))
 
 
 def teacher_templates() -> list[str]:
@@ -162,7 +145,6 @@ class PromptSRC(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PromptSRCModel:
-        """Return the model over these classes. Raises ValueError naming a key that is out of range."""
         return PromptSRCModel(clip_model, classnames, cls.settings_of(cfg))
 
     @classmethod
@@ -194,10 +176,8 @@ class PromptSRC(CLIPTrainer):
         super().after_epoch()
 
     def extra_state(self) -> dict[str, Any]:
-        """Return the average so far."""
         return {"average": self.average}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on with an average."""
         for name, value in self.average.items():
             value.copy_(state["average"][name])

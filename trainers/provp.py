@@ -51,13 +51,9 @@ TEMPLATES = NAME_LAST_TEMPLATES
 
 
 class ProVPModel(Method):
-    """The tokens ``prompt_embeddings`` ``[L, P, d_v]``.
+    """The tokens ``prompt_embeddings`` ``[L, P, d_v]``, P = ``n_ctx``, beside one filled-in text per class.
 
-    Args:
-        clip_model: frozen CLIP with a ViT image tower.
-        prompts: one filled-in text per class.
-        n_ctx: P.
-        use_ref: whether the second term counts.
+    ``use_ref``: whether the second term counts.
     """
 
     changes_image_feature = True
@@ -72,7 +68,6 @@ class ProVPModel(Method):
         self.text_features = clip_text_features(clip_model, prompts)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum of the terms, and the logits ``[B, C]``."""
         terms, logits = self.terms(images, labels)
         return torch.stack(list(terms.values())).sum(), logits
 
@@ -90,11 +85,9 @@ class ProVPModel(Method):
         return terms, logits
 
     def class_features(self) -> Tensor:
-        """Return w ``[C, d]``, of unit length, frozen."""
         return self.text_features
 
     def image_features(self, images: Tensor) -> Tensor:
-        """Return f ``[B, d]``, of unit length."""
         return self._feature(ImageStart(self.clip_model.visual, images))
 
     def _feature(self, start: ImageStart) -> Tensor:
@@ -128,7 +121,6 @@ class ProVP(CLIPTrainer):
     shape_settings = ("N_CTX",)
 
     def check_cfg(self, cfg: Any) -> None:
-        """Raise ValueError naming the key whose value is not allowed."""
         super().check_cfg(cfg)
         if self.settings_of(cfg).select_on_test and cfg.TEST.FINAL_MODEL != "best_val":
             raise ValueError(

@@ -43,13 +43,7 @@ NOISE = 0.1
 
 
 class RPOModel(Method):
-    """The prompts ``text_prompt`` ``[K, d_t]`` and ``img_prompt`` ``[K, d_v]``.
-
-    Args:
-        clip_model: frozen CLIP with a ViT image tower.
-        prompts: one filled-in text per class.
-        pairs: K.
-    """
+    """K ``pairs`` of ``text_prompt`` ``[K, d_t]``, which read one filled-in text per class, and ``img_prompt``."""
 
     def __init__(self, clip_model: CLIP, prompts: list[str], pairs: int):
         super().__init__(clip_model)
@@ -118,7 +112,6 @@ class RPO(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> RPOModel:
-        """Return the model over these classes."""
         template = template_of(cfg) if cfg.DATASET.TEMPLATE else TEMPLATE
         return RPOModel(clip_model, [template.format(name) for name in classnames], cls.settings_of(cfg).k)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from .shared.settings import Node, Rules, Settings, at_least, checked, choice, chosen, share
+from .shared.settings import Node, Rules, Settings, at_least, checked, choice, chosen, only, share
 
 PHRASE = "a photo of a"
 MOST_WORDS = 4  # deep text prompts: with more tokens the official codes draw all and leave CTX_INIT aside
@@ -34,12 +34,10 @@ class VectorSettings(Settings, public_draws=True):
         return len(self.words.split()) or self.n_ctx
 
     def rules(self) -> Rules:
-        """Yield that there are vectors."""
         yield from super().rules()
         yield self.length >= 1, f"N_CTX must be at least 1, not {self.length}"
 
     def unread(self) -> str:
-        """Name N_CTX where words decide on the number of vectors, and N_CTX has another."""
         if self.n_ctx == self.length:
             return ""
         made = f"{self.key('CTX_INIT')} makes {self.length} vectors, of {self.words!r}"
@@ -67,7 +65,6 @@ class ContextSettings(VectorSettings, path="TRAINER.COOP"):
     w: float = 1.0
 
     def rules(self) -> Rules:
-        """Yield that vectors of the classes' own are drawn."""
         yield from super().rules()
         line = f"CSC True needs random vectors: set CSC False, or leave {self.key('CTX_INIT')} empty"
         yield not (self.csc and (self.words or self.ctx_init is True)), line
@@ -78,7 +75,6 @@ class CoOpSettings(ContextSettings):
     """CoOp's settings."""
 
     def rules(self) -> Rules:
-        """Yield that CTX_INIT are words."""
         words = self.ctx_init or ""
         line = f"CTX_INIT must be words, such as 'a photo of a', or '' for random vectors, not {words!r}"
         yield isinstance(words, str), line
@@ -95,7 +91,6 @@ class ProGradSettings(ContextSettings):
         return ""
 
     def rules(self) -> Rules:
-        """Yield that CTX_INIT is a switch."""
         switch = self.ctx_init or False
         yield isinstance(switch, bool), f"CTX_INIT must be True (start from words) or False (draw), not {switch!r}"
         yield from super().rules()
@@ -130,7 +125,6 @@ class TCPSettings(KgCoOpSettings):
     w: float = 1.0
 
     def rules(self) -> Rules:
-        """Yield the values that TCP has alone."""
         yield from super().rules()
         wanted = {"N_CTX": self.vectors, "CSC": False, "CLASS_TOKEN_POSITION": "end"}
         for key, value in wanted.items():
@@ -202,7 +196,6 @@ class MMRLppSettings(RepresentationSettings, path="TRAINER.MMRLpp", public_draws
     target_beta: tuple[Any, ...] = ()
 
     def rules(self) -> Rules:
-        """Yield what a target's beta must be."""
         yield from super().rules()
         for entry in self.target_beta:
             pair = isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[1], int | float)
@@ -239,16 +232,9 @@ class PLOTSettings(Settings, path="TRAINER.PLOTPP", public_draws=True):
     pretrain_dir: str = ""  # a finished first stage, instead of an own one
     # What official command lines set: the length of the context comes from the phrases, the rest has one value.
     n_ctx: int = 4
-    csc: bool = False
-    ctx_init: bool = True
-    class_token_position: str = "end"
-
-    def rules(self) -> Rules:
-        """Yield the values that the release has alone."""
-        yield from super().rules()
-        for key, value in {"CSC": False, "CLASS_TOKEN_POSITION": "end", "CTX_INIT": True}.items():
-            given = self.values()[key]
-            yield given == value, f"{key} must be {value}, not {given!r}: the release has no other way"
+    csc: bool = only(False)
+    ctx_init: bool = only(True)
+    class_token_position: str = only("end")
 
 
 @dataclass(frozen=True)
@@ -261,7 +247,6 @@ class ProDASettings(Settings, path="TRAINER.PRODA"):
     lambda_: float = at_least(0, 0.1)
 
     def rules(self) -> Rules:
-        """Yield that steps share the prompts evenly."""
         yield from super().rules()
         line = f"N_PROMPT must be a multiple of PROMPT_BS, not {self.n_prompt} for {self.prompt_bs}"
         yield self.n_prompt % self.prompt_bs == 0, line
@@ -275,6 +260,7 @@ def _positive_pair(pair: tuple[float, ...]) -> bool:
 class TipAdapterSettings(Settings, path="TRAINER.TIPADAPTER"):
     """The settings of Tip-Adapter and Tip-Adapter-F."""
 
+    needs_validation = True
     augment_epoch: int = at_least(1, 10)
     init_beta: float = 1.0  # per data set in configs/trainers/TipAdapter/datasets.yaml, as are the next two
     init_alpha: float = 1.17
@@ -286,8 +272,13 @@ class TipAdapterSettings(Settings, path="TRAINER.TIPADAPTER"):
 
 @dataclass(frozen=True)
 class LinearProbeSettings(Settings, path="TRAINER.LINEARPROBE"):
-    """Linear-probe CLIP's settings; SAMPLING run is the few-shot draw of all methods, official that of lpclip."""
+    """Linear-probe CLIP's settings; SAMPLING run is the few-shot draw of all methods, official that of lpclip.
 
+    C is the inverse strength of the regulariser; 0: it is searched on validation images.
+    """
+
+    needs_validation = True
+    c: float = at_least(0, 0.0)
     search_steps: int = at_least(0, 8)
     sampling: str = chosen("run", "official")
     selection: str = chosen("val", "test_as_published")
@@ -301,7 +292,6 @@ class RPOSettings(Settings, path="TRAINER.RPO", public_draws=True):
     ctx_init: str = ""
 
     def unread(self) -> str:
-        """Name CTX_INIT where it is given."""
         line = f"{self.key('CTX_INIT')} {self.ctx_init!r} has no effect: DATASET.TEMPLATE makes the prompts"
         return line if self.ctx_init else ""
 
@@ -318,7 +308,6 @@ class MMASettings(Settings, path="TRAINER.MMADAPTER", public_draws=True):
     prec: str = field(default="amp", kw_only=True)
 
     def rules(self) -> Rules:
-        """Yield the order of the layers."""
         yield from super().rules()
         start, end = self.adapter_start, self.adapter_end
         yield end >= start, f"ADAPTER_END is {end}, before ADAPTER_START {start}"
@@ -345,7 +334,6 @@ class MaPLeSettings(Settings, path="TRAINER.MAPLE", public_draws=True):
     prompt_depth: int = 9
 
     def unread(self) -> str:
-        """Name CTX_INIT where all tokens are drawn."""
         return _unread_words(self, self.ctx_init, "N_CTX", self.n_ctx)
 
 
@@ -364,7 +352,6 @@ class PromptSRCSettings(Settings, path="TRAINER.PROMPTSRC", public_draws=True):
     gpa_std: float = checked(1.0, lambda std: std > 0, "must be above 0, not {}")
 
     def unread(self) -> str:
-        """Name CTX_INIT where all tokens are drawn."""
         return _unread_words(self, self.ctx_init, "N_CTX_TEXT", self.n_ctx_text)
 
 

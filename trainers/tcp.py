@@ -93,11 +93,8 @@ class TCPPrompts(ContextPrompts):
 class TCPModel(Method):
     """The learned vectors ``ctx`` ``[4, d_t]`` and the network ``meta_net`` from T0 to the class-aware tokens.
 
-    Args:
-        clip_model: frozen CLIP.
-        prior_prompts: one per class, of frozen CLIP's feature T0.
-        prompts: one per class, whose first four words are learned.
-        words: what the vectors start from, or nothing to draw them.
+    Of each class there are two texts: ``prior_prompts`` gives T0, in ``prompts`` the first four words are learned,
+    starting from ``words`` if there are any.
     """
 
     def __init__(self, clip_model: CLIP, prior_prompts: list[str], prompts: list[str], words: str = ""):
@@ -118,11 +115,9 @@ class TCPModel(Method):
         return self.meta_net(self.text_features_clip).unflatten(1, (VECTORS, -1))
 
     def class_features(self) -> Tensor:
-        """Return w ``[C, d]``, of unit length."""
         return self.prompts.class_aware_features(self.ctx, self.class_tokens())
 
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Return True for the embeddings around the vectors, which official checkpoints hold."""
         return is_class_buffer(key)
 
 
@@ -139,7 +134,6 @@ class TCP(ContextTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> TCPModel:
-        """Return the model over these classes."""
         prior, learned = (fill(template, classnames) for template in templates_of(cfg))
         return TCPModel(clip_model, prior, learned, cls.settings_of(cfg).words)
 

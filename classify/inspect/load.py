@@ -62,6 +62,8 @@ def _build(cfg: Any) -> Any:
 def images_of(trainer: Any, split: str) -> list[Any]:
     """Return a split's images (test, val, train: those drawn for training). Raises ValueError without any."""
     dataset = trainer.dm.dataset
+    if split == "test" and trainer.cfg.DATASET.ALL_TRAIN:
+        raise ValueError("this model was trained on all images, and no others are known: choose --split train")
     items = {"test": dataset.test, "val": dataset.val, "train": dataset.train_x}[split]
     if not items:
         raise ValueError(f"{trainer.cfg.DATASET.NAME} has no {split} images in this run: choose another --split")

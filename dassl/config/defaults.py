@@ -153,6 +153,7 @@ _DEFAULTS: dict[str, Any] = {
         "PER_CLASS_RESULT": False,
         "COMPUTE_CMAT": False,
         "SAVE_PREDICTIONS": True,  # ours: true and predicted labels of the last test, in predictions.npz
+        "SAVE_SCORES": False,  # ours: the scores and the images' paths too
         "NO_TEST": False,
         "SPLIT": "test",
         "FINAL_MODEL": "last_step",

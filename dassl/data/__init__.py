@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dassl.lazy import names_from
-
-if TYPE_CHECKING:
-    from .data_manager import DataManager as DataManager
-    from .data_manager import DatasetWrapper as DatasetWrapper
 
 __all__ = ["DataManager", "DatasetWrapper"]
 

@@ -28,10 +28,8 @@ TAIL = 12  # bytes
 def check_images(paths: Iterable[str], reading: Reading) -> None:
     """Look at the header and the end of image files; shows a bar where that takes longer than a second.
 
-    Damage in between is not seen: it shows when an image is decoded.
-
-    Raises:
-        OSError: names the first file that cannot be read and how many there are; the first ones are printed.
+    Damage in between is not seen: it shows when an image is decoded. Raises OSError: names the first file that cannot
+    be read and how many there are; the first ones are printed.
     """
     files = list(dict.fromkeys(paths))
     parts = [files[start : start + AT_ONCE] for start in range(0, len(files), AT_ONCE)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -102,8 +103,8 @@ class DataManager:
         dataset_wrapper: Callable[..., Dataset] | None = None,
     ) -> None:
         self.dataset = build_dataset(cfg)
+        lists = (self.dataset.train_x, self.dataset.train_u, self.dataset.val, self.dataset.test)
         if cfg.DATALOADER.CHECK_IMAGES and reads_images(dataset_wrapper):
-            lists = (self.dataset.train_x, self.dataset.train_u, self.dataset.val, self.dataset.test)
             check_images((item.impath for items in lists for item in items or ()), Reading.of(cfg))
         self.tfm_train = self._transform(cfg, custom_tfm_train, is_train=True)
         self.tfm_test = self._transform(cfg, custom_tfm_test, is_train=False)
@@ -111,10 +112,11 @@ class DataManager:
 
         x = cfg.DATALOADER.TRAIN_X
         u = x if cfg.DATALOADER.TRAIN_U.SAME_AS_X else cfg.DATALOADER.TRAIN_U
-        self.train_loader_x = self._train_loader(cfg, x, self.dataset.train_x, cfg.DATALOADER.CACHE_GB)
-        self.train_loader_u = self._train_loader(cfg, u, self.dataset.train_u) if self.dataset.train_u else None
-        self.val_loader = self._test_loader(cfg, self.dataset.val) if self.dataset.val else None
-        self.test_loader = self._test_loader(cfg, self.dataset.test)
+        train_x, train_u, val, test = lists
+        self.train_loader_x = self._loader(cfg, x, train_x, is_train=True, cache_gb=cfg.DATALOADER.CACHE_GB)
+        self.train_loader_u = self._loader(cfg, u, train_u, is_train=True) if train_u else None
+        self.val_loader = self._loader(cfg, cfg.DATALOADER.TEST, val) if val else None
+        self.test_loader = self._loader(cfg, cfg.DATALOADER.TEST, test)
 
         self._num_classes: int = self.dataset.num_classes
         self._num_source_domains = len(cfg.DATASET.SOURCE_DOMAINS)
@@ -129,45 +131,23 @@ class DataManager:
         print(f"* Using custom transform for {'training' if is_train else 'testing'}")
         return custom
 
-    def _train_loader(self, cfg: Any, node: Any, source: Any, cache_gb: float = 0.0) -> DataLoader:
+    def _loader(self, cfg: Any, node: Any, source: Any, is_train: bool = False, cache_gb: float = 0.0) -> DataLoader:
+        groups = {"n_domain": node.N_DOMAIN, "n_ins": node.N_INS} if is_train else {}
         return build_data_loader(
             cfg,
             sampler_type=node.SAMPLER,
             data_source=source,
             batch_size=node.BATCH_SIZE,
-            n_domain=node.N_DOMAIN,
-            n_ins=node.N_INS,
-            tfm=self.tfm_train,
-            is_train=True,
+            tfm=self.tfm_train if is_train else self.tfm_test,
+            is_train=is_train,
             dataset_wrapper=self._wrapper,
             cache_gb=cache_gb,
+            **groups,
         )
 
-    def _test_loader(self, cfg: Any, source: Any) -> DataLoader:
-        return build_data_loader(
-            cfg,
-            sampler_type=cfg.DATALOADER.TEST.SAMPLER,
-            data_source=source,
-            batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
-            tfm=self.tfm_test,
-            is_train=False,
-            dataset_wrapper=self._wrapper,
-        )
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return self._num_classes
-
-    @property
-    def num_source_domains(self) -> int:
-        """Number of source domains in the configuration."""
-        return self._num_source_domains
-
-    @property
-    def lab2cname(self) -> dict[int, str]:
-        """Label -> class name."""
-        return self._lab2cname
+    num_classes = property(attrgetter("_num_classes"), doc="Number of classes.")
+    num_source_domains = property(attrgetter("_num_source_domains"), doc="Number of source domains.")
+    lab2cname = property(attrgetter("_lab2cname"), doc="Label -> class name.")
 
     def show_dataset_summary(self, cfg: Any) -> None:
         """Print the dataset's name and sizes."""

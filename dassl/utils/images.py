@@ -12,7 +12,6 @@ import os
 import re
 import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from typing import Any
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from common.files import BROKEN_IMAGE
+
 # ISO media files that Pillow opens only with help, by their brand.
 NEEDS = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"), "HEIC needs pillow-heif: pip install it"),
@@ -29,8 +30,6 @@ NEEDS = {
 }
 STORED, UPRIGHT = "stored", "upright"
 MAX_MEGAPIXELS = 178.95697  # Pillow's own limit, twice Image.MAX_IMAGE_PIXELS
-# What Pillow's decoders raise over a damaged file.
-BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error, zlib.error)
 # By the value of EXIF's orientation; those from 5 on exchange width and height.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -119,7 +118,7 @@ def opened(path: str | os.PathLike[str], reading: Reading = AS_STORED) -> Iterat
     except Image.DecompressionBombError as error:
         (pixels, *_) = map(int, re.findall(r"\d+", str(error)))
         raise OSError(f"cannot read image {path}: {_too_many(pixels, reading)}") from error
-    except BROKEN as error:
+    except BROKEN_IMAGE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise OSError(f"cannot read image {path}: {reason}") from error
 

@@ -6,8 +6,6 @@ import json
 import os
 import platform
 import random
-import sys
-import urllib.request
 import warnings
 from collections.abc import Iterable
 from difflib import SequenceMatcher
@@ -17,8 +15,6 @@ from typing import Any
 import numpy as np
 import PIL
 import torch
-
-from common.files import replacing
 
 from .images import read_image as read_image
 from .registry import nearest
@@ -89,16 +85,7 @@ def download_url(url: str, dst: str | os.PathLike[str]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     print(f'* url="{url}"')
     print(f'* destination="{dst}"')
-    with replacing(target) as partial:
-        urllib.request.urlretrieve(url, partial, _show_progress)
-    sys.stdout.write("\n")
-
-
-def _show_progress(blocks: int, block_size: int, total: int) -> None:
-    done = blocks * block_size
-    percent = f" ({min(100, done * 100 // total)}%)" if total > 0 else ""
-    sys.stdout.write(f"\r{done / 2**20:.1f} MB{percent}")
-    sys.stdout.flush()
+    torch.hub.download_url_to_file(url, str(target))
 
 
 def collect_env_info() -> str:

@@ -81,25 +81,25 @@ def draw(char: Char, look: Look, rng: np.random.RandomState) -> Image.Image:
 
 @cache
 def _plain(font: str, char: str) -> Image.Image:
-    """White on black, in the middle of the canvas.
-
-    Raises:
-        FileNotFoundError: matplotlib has no such font.
-    """
+    """White on black, in the middle of the canvas. Raises FileNotFoundError: matplotlib has no such font."""
     from matplotlib import get_data_path
 
     path = os.path.join(get_data_path(), "fonts", "ttf", f"{font}.ttf")
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path} not found: this matplotlib has other fonts, install 3.8 or newer")
-    loaded = ImageFont.truetype(path, CANVAS)
-    left, top, right, bottom = loaded.getbbox(char)
+    return centred(ImageFont.truetype(path, CANVAS), char, GLYPH, CANVAS)
+
+
+def centred(font: ImageFont.FreeTypeFont, char: str, longer: int, canvas: int) -> Image.Image:
+    """Draw a character white on black in the middle of a square, its longer side scaled to ``longer`` pixels."""
+    left, top, right, bottom = font.getbbox(char)
     large = Image.new("L", (math.ceil(right - left), math.ceil(bottom - top)))
-    ImageDraw.Draw(large).text((-left, -top), char, fill=255, font=loaded)
-    scale = GLYPH / max(large.size)
+    ImageDraw.Draw(large).text((-left, -top), char, fill=255, font=font)
+    scale = longer / max(large.size)
     width, height = (max(1, round(side * scale)) for side in large.size)
-    canvas = Image.new("L", (CANVAS, CANVAS))
-    canvas.paste(large.resize((width, height), Image.Resampling.BOX), ((CANVAS - width) // 2, (CANVAS - height) // 2))
-    return canvas
+    square = Image.new("L", (canvas, canvas))
+    square.paste(large.resize((width, height), Image.Resampling.BOX), ((canvas - width) // 2, (canvas - height) // 2))
+    return square
 
 
 @cache

@@ -6,6 +6,9 @@ Of the lists train, val and test these combinations are taken:
 - train and val: val is the test list, and there are no validation images
 - one unnamed list, or train alone: a fixed split (50/20/30% of each class, by a hash of the paths, see `own_split`)
 - test alone: for testing only, such as the target of a cross-dataset run
+
+With ``DATASET.ALL_TRAIN`` the training list is all images but those of val, and the test list is the training list: for
+a model whose accuracy is known from others, such as those of a cross-validation.
 """
 
 from __future__ import annotations
@@ -28,7 +31,10 @@ class OwnLoader(Loader):
 
     Args:
         cfg: reads ``DATASET.FOLDER`` (relative to the root, or absolute), ``DATASET.CLASSNAMES`` (a file, relative to
-            the folder or absolute) and what every loader reads.
+            the folder or absolute), ``DATASET.ALL_TRAIN`` and what every loader reads.
+
+    Attributes:
+        given: the lists as the user has them, by part, before they are combined.
 
     Raises:
         FileNotFoundError: the folder, a file or an image is missing.
@@ -47,6 +53,7 @@ class OwnLoader(Loader):
         if not os.path.isabs(folder):
             folder = os.path.join(find_root(cfg.DATASET.ROOT), folder)
         self.given_dir = self.dataset_dir = self.image_dir = os.path.normpath(folder)
+        self.all_train = cfg.DATASET.ALL_TRAIN
         self.names_file = cfg.DATASET.CLASSNAMES and self.inside(cfg.DATASET.CLASSNAMES)
 
     def prepare(self) -> None:
@@ -87,7 +94,8 @@ class OwnLoader(Loader):
         Raises:
             ValueError: another combination, one class only, or labels that do not fit together.
         """
-        splits, said = self._combine({part: items for part, items in parts.items() if items})
+        self.given = {part: items for part, items in parts.items() if items}
+        splits, said = self._combine(self.given)
         check_labels(splits, self.dataset_dir)
         names = {item.label: item.classname for item in splits.train}
         if len(names) < 2:
@@ -100,6 +108,8 @@ class OwnLoader(Loader):
 
     def _combine(self, given: dict[str, list[Item]]) -> tuple[Splits, str]:
         train, val, test = (given.get(part, []) for part in Splits._fields)
+        if self.all_train:
+            return Splits(train + test, val, train + test), "all for training: the test list is the training list"
         if train and test:
             return Splits(train, val, test), "split as given"
         if train and val:

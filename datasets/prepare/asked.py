@@ -21,15 +21,8 @@ WEIGHTS = "clip:"
 def prepare(names: Sequence[str], root: Path, archives: Sequence[Path], only_verify: bool, table: Table) -> int:
     """Fetch what is named into `root` unless it is only to be verified, verify it, and return the exit status.
 
-    Args:
-        names: datasets, and CLIP's weights as `clip:MODEL`.
-        root: the folder of all datasets.
-        archives: files that the user has fetched.
-        only_verify: whether nothing is fetched.
-        table: where data comes from.
-
-    Raises:
-        FileNotFoundError, ValueError: an unknown name, or an archive of nothing that is named.
+    Names are those of datasets, and `clip:MODEL` for CLIP's weights; `archives` are files that the user has fetched.
+    Raises FileNotFoundError or ValueError for an unknown name, or an archive of nothing that is named.
     """
     wanted = [look_up(name, table) for name in names]
     by_name = assign(archives, wanted)

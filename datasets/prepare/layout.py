@@ -69,8 +69,7 @@ def _move(found: Path, target: Path) -> None:
 def sort_validation(folder: Path) -> None:
     """Sort ImageNet's flat validation images into ``folder/val/{WordNet id}`` by the development kit beside them.
 
-    Raises:
-        ValueError: the kit or images are missing, or do not fit together.
+    Raises ValueError: the kit or images are missing, or do not fit together.
     """
     truth, meta = find(folder, ["ILSVRC2012_validation_ground_truth.txt"]), find(folder, ["meta.mat"])
     if truth is None or meta is None:

@@ -59,14 +59,12 @@ def lock(path: Path, name: str) -> Iterator[None]:
     """Keep other processes out; the system frees the lock of a process that dies."""
     waiting = FileLock(path)
     try:
-        waiting.acquire(timeout=0)
+        held = waiting.acquire(timeout=0)
     except Timeout:
         print(f"{name}: another process is at it, waiting ({path})", flush=True)
-        waiting.acquire()
-    try:
+        held = waiting.acquire()
+    with held:
         yield
-    finally:
-        waiting.release()
 
 
 class _Job:

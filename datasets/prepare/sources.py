@@ -104,8 +104,7 @@ class Table:
 def load(path: Path = TABLE) -> Table:
     """Read a table; ``imagenet_wnids.txt`` is expected beside it.
 
-    Raises:
-        ValueError: an unknown key, a missing one, or a hash of the wrong length; the message names the place.
+    Raises ValueError: an unknown key, a missing one, or a hash of the wrong length; the message names the place.
     """
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     prefixes = content["prefixes"]

@@ -62,8 +62,7 @@ class Loader(DatasetBase):
     def cut(self, subset: str) -> dict[str, list[Datum]]:
         """Return ``train_x``, ``val`` and ``test`` of these shots and this seed, cut to all, base or new classes.
 
-        Raises:
-            ValueError: a half has fewer than two classes.
+        Raises ValueError: a half has fewer than two classes.
         """
         try:
             splits = cut_classes(self.uncut, subset) if self.has_halves else self.uncut
@@ -212,7 +211,6 @@ class SplitLoader(Loader):
 
     @property
     def remedy(self) -> str:
-        """What else to do about a missing annotation file."""
         return f"put it there, or the published {os.path.basename(self.split_path)} into {self.dataset_dir}"
 
     @property

@@ -31,8 +31,7 @@ class Splits(NamedTuple):
 def class_folders(folder: str) -> list[str]:
     """Return the names of the sub-folders, hidden ones and the system's left out, sorted by code point.
 
-    Raises:
-        FileNotFoundError: no such folder, or no sub-folders in it.
+    Raises FileNotFoundError: no such folder, or no sub-folders in it.
     """
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder} not found: one folder of images per class is expected in it")
@@ -46,8 +45,7 @@ def class_folders(folder: str) -> list[str]:
 def class_files(folder: str) -> list[str]:
     """List a class folder without hidden and system files, sorted so that no draw depends on the file system.
 
-    Raises:
-        FileNotFoundError: the folder is missing or empty.
+    Raises FileNotFoundError: the folder is missing or empty.
     """
     names = sorted(name for name in folder_names(folder) if not is_system_name(name))
     if not names:
@@ -113,8 +111,7 @@ def look_up(table: Mapping[str, Any], key: str, place: str) -> Any:
 def read_mat(path: str, key: str) -> Any:
     """Read the variable ``key`` of a MATLAB file as a numpy array with its unit dimensions dropped.
 
-    Raises:
-        ValueError: not a MATLAB file, or no such variable in it.
+    Raises ValueError: not a MATLAB file, or no such variable in it.
     """
     from zlib import error as zlib_error
 
@@ -144,8 +141,7 @@ def read_json_object(path: str) -> dict[str, Any]:
 def read_split(path: str) -> Splits:
     """Read a split file: an object with lists ``train``, ``val``, ``test`` of ``[path, label, class name]``.
 
-    Raises:
-        ValueError: another form; the message names the list and the position in it.
+    Raises ValueError: another form; the message names the list and the position in it.
     """
     data = read_json_object(path)
     return Splits(*(_read_part(path, data, part) for part in Splits._fields))

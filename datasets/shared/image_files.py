@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import os
-import struct
 import warnings
-import zlib
 from functools import cache
 from importlib.util import find_spec
 
 from PIL import Image
 
+from common.files import BROKEN_IMAGE
+
 # Formats that Pillow registers but does not decode by itself: it writes them only, knows their header only, or calls
 # another program or the operating system to draw them.
 NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PALM", "PDF", "WMF"})
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
-# What Pillow raises over a file that is no image.
-NO_IMAGE = (
-    *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error),
-    zlib.error,
-)
 
 
 @cache
@@ -46,7 +41,7 @@ def is_image_file(path: str | os.PathLike[str]) -> bool:
                 return image.format not in NOT_DECODED
     except Image.DecompressionBombError:
         return True
-    except NO_IMAGE:
+    except BROKEN_IMAGE:
         return False
 
 

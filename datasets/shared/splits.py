@@ -33,13 +33,8 @@ def cut_each(
 ) -> Splits:
     """Cut each class in three: what is before its first boundary is train, before its second val, the rest test.
 
-    Args:
-        groups: the images of each class.
-        order: brings a class's images into the order that is cut.
-        boundaries: from a number of images to the places of the two boundaries.
-
-    Raises:
-        ValueError: a class too small to appear in all three.
+    ``order`` brings a class's images into the order that is cut, ``boundaries`` gives the two places for their number.
+    Raises ValueError for a class too small to appear in all three.
     """
     splits = Splits([], [], [])
     for items in groups:
@@ -67,8 +62,7 @@ def split_classes(groups: Iterable[list[Item]], rng: random.Random) -> Splits:
 def split_trainval(trainval: Iterable[Item], rng: random.Random) -> tuple[list[Item], list[Item]]:
     """Split an official trainval list as CoOp does: of each shuffled class 20% validation, the rest train.
 
-    Raises:
-        ValueError: a class too small to appear in both.
+    Raises ValueError: a class too small to appear in both.
     """
     train: list[Item] = []
     val: list[Item] = []
@@ -85,8 +79,7 @@ def split_trainval(trainval: Iterable[Item], rng: random.Random) -> tuple[list[I
 def check_labels(splits: Splits, source: str) -> None:
     """See that train labels run from 0 without gaps, others are among them, and each label has one name.
 
-    Raises:
-        ValueError: if not, or if train or test is empty.
+    Raises ValueError: if not, or if train or test is empty.
     """
     names: dict[int, str] = {}
     for part, items in zip(Splits._fields, splits, strict=True):
@@ -106,8 +99,7 @@ def check_labels(splits: Splits, source: str) -> None:
 def cut_classes(splits: Splits, subset: str) -> Splits:
     """Keep the first ceil(n/2) training labels (``base``), the rest (``new``) or all, relabelled from 0.
 
-    Raises:
-        ValueError: a half has one class only, on which every method scores 100%.
+    Raises ValueError: a half has one class only, on which every method scores 100%.
     """
     if subset == "all":
         return splits

@@ -49,8 +49,7 @@ class WrittenLoader(FolderLoader):
     def prepare(self) -> None:
         """Write the images if the folder is missing, and see that they are unchanged.
 
-        Raises:
-            ValueError: images and manifest do not agree, or they are of another version.
+        Raises ValueError: images and manifest do not agree, or they are of another version.
         """
         if not folder_names(self.dataset_dir):
             self.write_once(self.dataset_dir)

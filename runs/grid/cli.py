@@ -10,8 +10,6 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -63,7 +61,8 @@ def main(args: argparse.Namespace) -> int:
     if args.list or args.missing:
         print_states({run: states[run] for run in (undone if args.missing else runs)}, folders)
         return 1 if args.missing and undone else 0
-    prepare(folders, undone, named=bool(args.root or os.environ.get("DATA")))
+    if not args.root:
+        scripts.make_data_folder((run.dataset for run in undone), os.environ)
     report = Report(len(runs), len(runs) - len(undone), folders)
     with report.bar:
         status = carry_out(args, undone, folders, report)
@@ -127,12 +126,6 @@ def print_states(states: dict[Run, tuple[str, str]], folders: Folders) -> None:
     counts = Counter(state for state, _ in states.values())
     found = ", ".join(f"{counts[s]} {s}" for s in STATES if counts[s])
     print(f"{len(states)} runs in {folders.output}: {found or 'none'}")
-
-
-def prepare(folders: Folders, runs: Sequence[Run], named: bool) -> None:
-    """Make the folder of all datasets for data that writes itself; one that the user names must exist."""
-    if not named and any(run.cfg == "embedded" for run in runs):
-        Path(folders.root).mkdir(parents=True, exist_ok=True)
 
 
 def carry_out(args: argparse.Namespace, runs: list[Run], folders: Folders, report: Report) -> int:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import reference
-from benchmarks import cases, common, features, inference, measure, memory, methods, train_step
+from benchmarks import cases, common, features, inference, launches, measure, memory, methods, train_step
 from clip import tokenize
 from tests.often import some_often
 from trainers.shared.templates import TEMPLATES, fill
@@ -124,6 +124,26 @@ def test_flops_are_those_of_products_and_attention():
     assert measure.count_flops(products) == products.flops
 
 
+def test_launches_leave_out_what_starts_no_kernel():
+    x = torch.ones(2, requires_grad=True)
+    with measure.Launches() as found:
+        (x * x).sum().backward()
+    assert found.count == 2 + 4  # back: ones for the sum, a product for each factor, and their sum
+    y = torch.ones(3, 4)
+    with measure.Launches() as found:
+        (y @ y.t()).view(-1)[1:].add_(torch.empty(8).fill_(1)).sum().item()
+    assert found.count == 4
+
+
+def test_launches_are_those_of_any_width(tmp_path, capsys):
+    (row,) = launches.run(options(launches, *"--methods CLIPAdapter --classes 3 --batch 2".split()))
+    case, weights = dataclasses.replace(CASE, method="CLIPAdapter", classes=3), tmp_path / "wider.safetensors"
+    cases.write_weights(weights, cases.Size(embed=128, res=32, vision=(192, 12), text=(192, 12)))
+    plain, ours = (train_step.first_step(cases.step_of(case, side, weights))["launches"] for side in ("plain", "ours"))
+    assert (row["plain_launches"], row["ours_launches"], row["launches"]) == (plain, ours, ours / plain)
+    assert f"| CLIPAdapter | {plain} | {ours} |" in re.sub(" +", " ", capsys.readouterr().out)
+
+
 def test_memory_of_a_step_in_its_own_process(weights):
     """64 images more make a difference; their hidden states (5 tokens, 64 wide, 12 layers) are small against 100 MB."""
     case = dataclasses.replace(CASE, batch=64)
@@ -172,7 +192,8 @@ def test_train_step_prints_its_table_and_writes_json(products, capsys, tmp_path)
     assert dict(zip(head, both, strict=True))["classes"] == "3"
     assert float(dict(zip(head, both, strict=True))["faster by"]) == pytest.approx(rows[0]["faster"], abs=0.01)
     missing = {name for name, cell in zip(head, alone, strict=True) if cell == "-"}
-    assert missing == {"ms/step plain", "faster by", "extra peak MB plain", "extra peak MB ours", "ours/plain"}
+    of_plain = {"ms/step plain", "faster by", "launches plain", "extra peak MB plain", "ours/plain"}
+    assert missing == of_plain | {"extra peak MB ours"}
     written = json.loads(path.read_text())
     assert written["rows"] == rows and written["machine"]["torch"] == torch.__version__
     for row in rows:

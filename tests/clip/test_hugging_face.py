@@ -265,10 +265,7 @@ def test_weights_of_another_model_are_refused(folder):
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (
-            lambda path: (path / "config.json").unlink(),
-            "{} has no config.json, so it is not a Hugging Face model: ",
-        ),
+        (lambda path: (path / "config.json").unlink(), "{} has no config.json, so it is not a Hugging Face model: "),
         (lambda path: (path / "config.json").write_text("{"), "{}/config.json is not valid JSON (Expecting property"),
         (lambda path: (path / "config.json").write_text("[]"), "{}/config.json must hold a JSON object, not a list"),
         (
@@ -359,10 +356,7 @@ def test_of_the_hubs_models_only_the_configuration_is_needed_for_images(hub, tmp
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        (
-            "hf:someone/gone",
-            "hf:someone/gone: the hub has no such model, or it is private: look at the name, or",
-        ),
+        ("hf:someone/gone", "hf:someone/gone: the hub has no such model, or it is private: look at the name, or"),
         (
             "hf:someone/gated",
             "hf:someone/gated is given on request only: ask for it at https://huggingface.co/someone/gated, ",

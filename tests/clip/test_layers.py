@@ -149,6 +149,22 @@ def test_attention_pads_suffixes_of_close_lengths_only(lengths, padded):
     assert [(group.classes, group.longest) for group in prompts.groups] == padded
 
 
+def test_one_padded_group_gives_the_features_of_many(monkeypatch):
+    model = build_model(toy.clip_weights(2), torch.float32).double().requires_grad_(False)
+    ids = toy.prompt_ids([[1, 2, 3, 4, 5, 6], [3], [4, 5]], [10, 11], [20])
+    x = ClassPrompts(ids).embed(model) + 0.1 * torch.randn(2, 1, 64, dtype=torch.float64)
+    beside, readers = torch.randn(2, 2, 64, dtype=torch.float64), torch.randn(3, 64, dtype=torch.float64)
+    blocks, found = model.transformer.resblocks, []
+    for accelerator in (False, True):
+        monkeypatch.setattr("clip.class_prompts.one_group", lambda device, chosen=accelerator: chosen)
+        prompts = ClassPrompts(ids)
+        read = prompts.run_readers(blocks, readers, prompts.keys_values(blocks, x[:1]))
+        found.append((len(prompts.groups), prompts.run(blocks, x, [None, beside, None], last=True), read))
+    (many, *want), (one, *got) = found
+    assert many > one == 1
+    assert all(torch.allclose(a, b, rtol=0, atol=1e-9) for a, b in zip(got, want, strict=True))
+
+
 def test_versions_of_the_prompts_are_independent():
     """B > 1 (prompts that depend on the image) is B times B = 1."""
     model = build_model(toy.clip_weights(2), torch.float32).requires_grad_(False)

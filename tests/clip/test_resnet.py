@@ -17,14 +17,7 @@ def tower(layers=(1, 2, 1, 1), output_dim=6, heads=5, side=64, width=10):
 
 
 @settings(max_examples=20, deadline=None)
-@given(
-    st.integers(1, 3),
-    st.integers(1, 4),
-    st.integers(1, 3),
-    st.integers(1, 3),
-    st.integers(1, 9),
-    st.booleans(),
-)
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(1, 9), st.booleans())
 def test_attention_pool_is_multi_head_attention(batch, heads, per_head, side, output_dim, double):
     torch.manual_seed(0)
     width, dtype = heads * per_head, torch.float64 if double else torch.float32

@@ -16,13 +16,7 @@ import clip
 from clip import simple_tokenizer
 from clip.simple_tokenizer import SimpleTokenizer
 
-TEMPLATES = [
-    "{}",
-    "a photo of a {}.",
-    "a bad photo of THE {}!",
-    "  {}\t texture \n",
-    "{}, a type of pet's food",
-]
+TEMPLATES = ["{}", "a photo of a {}.", "a bad photo of THE {}!", "  {}\t texture \n", "{}, a type of pet's food"]
 NAMES = (
     """
 accordion|Boeing 737-800|Beef_Carpaccio|face_easy|2012 Ferrari FF Coupe|bolero-shrug|Crème Brûlée|jalapeño
@@ -36,15 +30,7 @@ aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa|<|startoftext|>|{}|X X X X X X X X
     .replace("\n", "|")
     .split("|")
 )
-LONG = [
-    "dog " * 100,
-    "🐶" * 80,
-    "word, " * 60 + "end",
-    "x" * 3000,
-    "é" * 400,
-    "a b c " * 25 + "d",
-    "1234567890" * 9,
-]
+LONG = ["dog " * 100, "🐶" * 80, "word, " * 60 + "end", "x" * 3000, "é" * 400, "a b c " * 25 + "d", "1234567890" * 9]
 TEXTS = [t.replace("{}", n) for t, n in itertools.product(TEMPLATES, NAMES)] + LONG + ["", " ", "\n"]
 THEIR_SPECIALS = ("start_of_text", "end_of_text", "startoftext", "endoftext")
 

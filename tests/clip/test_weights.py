@@ -310,8 +310,7 @@ def test_a_path_is_its_own_name(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "nearest"),
-    [("ViT-B-16", "ViT-B/16"), ("vit-l/14", "ViT-L/14"), ("RN5O", "RN50"), ("embeded", "embedded")],
+    ("name", "nearest"), [("ViT-B-16", "ViT-B/16"), ("vit-l/14", "ViT-L/14"), ("RN5O", "RN50"), ("embeded", "embedded")]
 )
 def test_unknown_name_gets_the_nearest(name, nearest):
     with pytest.raises(ValueError, match=f"did you mean '{nearest}'.*RN50x64.*embedded"):

@@ -32,11 +32,7 @@ def state_of(model: nn.Module, epoch: int = 3, **more):
 def test_layout_and_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = nn.DataParallel(nn.Linear(2, 1))
     save_checkpoint(state_of(model), tmp_path / "m", is_best=True)
-    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == [
-        "checkpoint",
-        "model-best.pth.tar",
-        "model.pth.tar-3",
-    ]
+    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["checkpoint", "model-best.pth.tar", "model.pth.tar-3"]
     assert (tmp_path / "m" / "checkpoint").read_text() == "model.pth.tar-3\n"
     loaded = load_checkpoint(tmp_path / "m" / "model.pth.tar-3")
     assert list(loaded) == ["state_dict", "epoch", "val_result"]
@@ -137,10 +133,7 @@ def test_checkpoints_of_the_public_dassl_load(main, tmp_path: Path) -> None:
 
 
 def test_pretrained_weights_load_where_they_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source, target = (
-        nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 5)),
-        nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 3)),
-    )
+    source, target = (nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 5)), nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 3)))
     torch.save({"state_dict": nn.DataParallel(source).state_dict()}, tmp_path / "w.pth")
     load_pretrained_weights(target, tmp_path / "w.pth")
     assert torch.equal(source[0].weight, target[0].weight)

@@ -60,11 +60,7 @@ def test_few_shot_sources() -> None:
 def test_dataset_facts(tmp_path: Path) -> None:
     train = [datum(tmp_path / "b", 1, "bee"), datum(tmp_path / "a", 0, "ant")]
     dataset = DatasetBase(train_x=train, test=train)
-    assert (dataset.num_classes, dataset.classnames, dataset.lab2cname) == (
-        2,
-        ["ant", "bee"],
-        {0: "ant", 1: "bee"},
-    )
+    assert (dataset.num_classes, dataset.classnames, dataset.lab2cname) == (2, ["ant", "bee"], {0: "ant", 1: "bee"})
     with pytest.raises(ValueError, match=r"no training image for label\(s\) \[0\]"):
         DatasetBase(train_x=train[:1])
     with pytest.raises(ValueError, match="no training image"):
@@ -212,12 +208,7 @@ def test_data_manager(cfg, capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert (dm.num_classes, dm.num_source_domains) == (3, 0)
     assert dm.lab2cname == {0: "red", 1: "green", 2: "blue"}
-    assert [len(x) for x in (dm.train_loader_x, dm.train_loader_u, dm.val_loader, dm.test_loader)] == [
-        2,
-        3,
-        1,
-        1,
-    ]
+    assert [len(x) for x in (dm.train_loader_x, dm.train_loader_u, dm.val_loader, dm.test_loader)] == [2, 3, 1, 1]
     batch = next(iter(dm.train_loader_x))
     assert batch["img"].shape == (5, 3, 8, 8)
     assert set(batch) == {"img", "label", "domain", "impath", "index"}

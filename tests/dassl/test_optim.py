@@ -46,13 +46,7 @@ def curve(epochs: int, **changes) -> list[float]:
 @given(st.integers(1, 60), st.sampled_from(["sgd", "adamw"]), st.floats(1e-4, 1.0))
 def test_cosine_after_constant_warmup(epochs: int, name: str, lr: float) -> None:
     got = curve(
-        epochs,
-        NAME=name,
-        LR=lr,
-        LR_SCHEDULER="cosine",
-        MAX_EPOCH=epochs,
-        WARMUP_EPOCH=1,
-        WARMUP_TYPE="constant",
+        epochs, NAME=name, LR=lr, LR_SCHEDULER="cosine", MAX_EPOCH=epochs, WARMUP_EPOCH=1, WARMUP_TYPE="constant"
     )
     expected = [1e-5] + [lr / 2 * (1 + math.cos(math.pi * (e - 1) / epochs)) for e in range(1, epochs)]
     assert got == pytest.approx(expected, rel=1e-9)

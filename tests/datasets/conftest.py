@@ -29,7 +29,9 @@ def build():
 
     def build_loader(root, name, shots=-1, seed=1, subset="all", **keys):
         cfg = get_cfg_default()
-        cfg.DATASET.update({"FOLDER": "", "TABLE": "", "CLASSNAMES": "", **{k: str(v) for k, v in keys.items()}})
+        cfg.DATASET.update(
+            {"FOLDER": "", "TABLE": "", "CLASSNAMES": "", "ALL_TRAIN": False} | {k: str(v) for k, v in keys.items()}
+        )
         cfg.DATASET.NAME = name
         cfg.DATASET.ROOT = str(root)
         cfg.DATASET.NUM_SHOTS = shots
@@ -58,15 +60,25 @@ def touch():
 
 
 @pytest.fixture(scope="session")
-def make_tree(shared):
+def drawn_root(shared):
+    """``drawn_root(name)``: a root, to read only, that has a drawn dataset; all workers have the same."""
+
+    def root_of(name):
+        loader = datasets.load(name)
+        return shared(f"root-{loader.folder}", lambda root: loader.write_once(str(root / loader.folder)))
+
+    return root_of
+
+
+@pytest.fixture(scope="session")
+def make_tree(drawn_root):
     """``make_tree(name, root)``: images and original annotations of a tiny dataset; a drawn one is drawn once."""
 
     def make(name, root):
         if not name.startswith("Drawn"):
             return TREES[name](Path(root))
-        loader = datasets.load(name)
-        drawn = shared(loader.folder, lambda root: loader.write_once(str(root / "drawn")))
-        shutil.copytree(drawn / "drawn", Path(root) / loader.folder, dirs_exist_ok=True)
+        folder = datasets.load(name).folder
+        shutil.copytree(drawn_root(name) / folder, Path(root) / folder, dirs_exist_ok=True)
 
     return make
 

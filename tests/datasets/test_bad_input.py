@@ -93,12 +93,7 @@ def test_root(build, tmp_path):
             "imagenet",
             "put folders train and val, each with one folder of images per WordNet id, there",
         ),
-        (
-            "ImageNetA",
-            "imagenet-adversarial/imagenet-a",
-            "imagenet_a",
-            "put its folders, one per WordNet id, there",
-        ),
+        ("ImageNetA", "imagenet-adversarial/imagenet-a", "imagenet_a", "put its folders, one per WordNet id, there"),
     ],
 )
 def test_missing_folder(name, folder, config, rest, refused):
@@ -148,10 +143,7 @@ SPLIT = "{root}/dtd/split_zhou_DescribableTextures.json"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (
-            '{"train": [\n["a", 0, "a"]',
-            "{split}, line 2: not valid JSON (Expecting ',' delimiter): fetch it again",
-        ),
+        ('{"train": [\n["a", 0, "a"]', "{split}, line 2: not valid JSON (Expecting ',' delimiter): fetch it again"),
         ("[]", "{split}: expected a JSON object, got list"),
         ({"train": [], "test": []}, "{split}: expected a list 'val' in it"),
         ({**TINY, "train": []}, "{split}: the train list is empty"),
@@ -168,14 +160,8 @@ SPLIT = "{root}/dtd/split_zhou_DescribableTextures.json"
             {**TINY, "train": [["a/image_0000.jpg", 0, "a"], ["b/image_0000.jpg", 2, "b"]]},
             "{split}: no train image has label 1, but labels run to 2",
         ),
-        (
-            {**TINY, "test": [["b/image_0001.jpg", 2, "c"]]},
-            "{split}: label 2 ('c') is in test but not in train",
-        ),
-        (
-            {**TINY, "test": [["b/image_0001.jpg", 1, "a"]]},
-            "{split}: label 1 is called both 'b' and 'a'",
-        ),
+        ({**TINY, "test": [["b/image_0001.jpg", 2, "c"]]}, "{split}: label 2 ('c') is in test but not in train"),
+        ({**TINY, "test": [["b/image_0001.jpg", 1, "a"]]}, "{split}: label 1 is called both 'b' and 'a'"),
     ],
 )
 def test_malformed_split(content, message, split_tree, refused):
@@ -229,27 +215,9 @@ def test_class_folders(refused, touch, tmp_path):
             "Abyssinian_100 0",
             "line 1: expected a class number from 1, got '0'",
         ),
-        (
-            "FGVCAircraft",
-            "fgvc_aircraft/images_variant_val.txt",
-            "F/A-18",
-            "F/A-19",
-            "line 2: unknown class 'F/A-19'",
-        ),
-        (
-            "SUN397",
-            "sun397/Testing_01.txt",
-            "/a/abbey/",
-            "/a/alley/",
-            "line 1: unknown class 'a/alley'",
-        ),
-        (
-            "UCF101",
-            "ucf101/ucfTrainTestlist/trainlist01.txt",
-            "YoYo/",
-            "Yoyo/",
-            "line 11: unknown class 'Yoyo'",
-        ),
+        ("FGVCAircraft", "fgvc_aircraft/images_variant_val.txt", "F/A-18", "F/A-19", "line 2: unknown class 'F/A-19'"),
+        ("SUN397", "sun397/Testing_01.txt", "/a/abbey/", "/a/alley/", "line 1: unknown class 'a/alley'"),
+        ("UCF101", "ucf101/ucfTrainTestlist/trainlist01.txt", "YoYo/", "Yoyo/", "line 11: unknown class 'Yoyo'"),
         (
             "ImageNet",
             "imagenet/classnames.txt",
@@ -366,8 +334,7 @@ def test_variant_without_classnames(make_tree, refused, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("folder", "target", "said"),
-    [("11", "n01440764", "11 is missing"), ("3", "0003", "0003 is none of them")],
+    ("folder", "target", "said"), [("11", "n01440764", "11 is missing"), ("3", "0003", "0003 is none of them")]
 )
 def test_v2_with_other_folders(folder, target, said, make_tree, refused, tmp_path):
     make_tree("ImageNetV2", tmp_path)

@@ -31,45 +31,43 @@ def pictures(data):
     return np.stack([np.asarray(image) for image in opened])
 
 
-def test_a_second_draw_is_the_same_and_moves_no_generator(build, make_tree, tmp_path):
-    make_tree("DrawnGreek", tmp_path / "first")
+def test_a_second_draw_is_the_same_and_moves_no_generator(build, drawn_root, tmp_path):
+    first = drawn_root("DrawnGreek")
     states = random.getstate(), np.random.get_state()[1].tolist()
-    build(tmp_path / "first", "DrawnGreek")
-    (tmp_path / "second").mkdir()
-    loader = build(tmp_path / "second", "DrawnGreek", seed=3)
+    build(first, "DrawnGreek")
+    loader = build(tmp_path, "DrawnGreek", seed=3)
     assert states == (random.getstate(), np.random.get_state()[1].tolist())
-    files = sorted(path.relative_to(tmp_path / "second") for path in (tmp_path / "second").rglob("*.*"))
+    files = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.*"))
     assert len(files) == 1080 + 2 and loader.num_classes == 12
-    assert all((tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes() for file in files)
+    assert all((first / file).read_bytes() == (tmp_path / file).read_bytes() for file in files)
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_the_reference_pixels(name, build, make_tree, tmp_path, capsys):
+def test_the_reference_pixels(name, build, drawn_root, capsys):
     """On other versions the pictures may differ, and the loader says so."""
-    make_tree(name, tmp_path)
+    root = drawn_root(name)
     capsys.readouterr()
-    loader = build(tmp_path, name)
-    manifest = json.loads((tmp_path / loader.folder / "manifest.json").read_text())
+    loader = build(root, name)
+    manifest = json.loads((root / loader.folder / "manifest.json").read_text())
     same = manifest["pixels"] == loader.pixels
     assert same or manifest["drawn_by"] != DRAWN_BY, "other pictures: raise VERSION, and measure the numbers anew"
     assert (f"note: {name}: drawn by {manifest['drawn_by']}, with other grey values" in capsys.readouterr().out) != same
 
 
-def test_other_grey_values_are_said(build, make_tree, tmp_path, capsys, monkeypatch):
-    make_tree("DrawnLettersA", tmp_path)
+def test_other_grey_values_are_said(build, drawn_root, capsys, monkeypatch):
     monkeypatch.setattr(datasets.load("DrawnLettersA"), "pixels", "other")
-    build(tmp_path, "DrawnLettersA")
+    build(drawn_root("DrawnLettersA"), "DrawnLettersA")
     assert "with other grey values than the project's numbers were measured on" in capsys.readouterr().out
 
 
-def test_another_version_is_refused(build, make_tree, tmp_path, monkeypatch):
-    make_tree("DrawnSymbols", tmp_path)
+def test_another_version_is_refused(build, drawn_root, monkeypatch):
+    root = drawn_root("DrawnSymbols")
     monkeypatch.setattr(drawn, "VERSION", 2)
     with pytest.raises(ValueError) as error:
-        build(tmp_path, "DrawnSymbols")
+        build(root, "DrawnSymbols")
     assert str(error.value) == (
         "DrawnSymbols: its pictures are of version 1, and this is version 2: delete"
-        f" {tmp_path}/drawn_symbols, it will be written again"
+        f" {root}/drawn_symbols, it will be written again"
     )
 
 
@@ -92,9 +90,8 @@ def test_a_changed_folder_is_refused(damage, build, make_tree, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["DrawnLetters", "DrawnGreek", "DrawnSymbols"])
-def test_no_test_picture_is_trained_on_and_every_class_has_its_share(name, build, make_tree, tmp_path):
-    make_tree(name, tmp_path)
-    loader = build(tmp_path, name)
+def test_no_test_picture_is_trained_on_and_every_class_has_its_share(name, build, drawn_root):
+    loader = build(drawn_root(name), name)
     seen = [picture.tobytes() for data in (loader.train_x, loader.val, loader.test) for picture in pictures(data)]
     assert len(set(seen)) == len(seen) == 1080
     for data, each in ((loader.train_x, 32), (loader.val, 8), (loader.test, 50)):
@@ -102,10 +99,8 @@ def test_no_test_picture_is_trained_on_and_every_class_has_its_share(name, build
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_variant_has_the_sources_classes_and_pictures_of_its_own(name, build, make_tree, tmp_path):
-    make_tree("DrawnLetters", tmp_path)
-    make_tree(name, tmp_path)
-    source, variant = build(tmp_path, "DrawnLetters"), build(tmp_path, name)
+def test_a_variant_has_the_sources_classes_and_pictures_of_its_own(name, build, drawn_root):
+    source, variant = (build(drawn_root(one), one) for one in ("DrawnLetters", name))
     assert variant.classnames == source.classnames
     assert not np.array_equal(pictures(variant.test[:50]), pictures(source.train_x[:32] + source.test[:18]))
     if name in ("DrawnLettersV2", "DrawnLettersR"):
@@ -188,9 +183,8 @@ def model():
 
 
 @pytest.mark.parametrize("name", ZERO_SHOT)
-def test_the_embedded_clip_knows_something_of_it_but_not_all(name, model, build, make_tree, tmp_path):
-    make_tree(name, tmp_path)
-    loader = build(tmp_path, name)
+def test_the_embedded_clip_knows_something_of_it_but_not_all(name, model, build, drawn_root):
+    loader = build(drawn_root(name), name)
     mean, std = (torch.tensor(v) for v in ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)))
     images = (torch.from_numpy(pictures(loader.test)) / 255 - mean) / std
     with torch.no_grad():

@@ -216,10 +216,7 @@ def test_coops_pickle_is_told(textures):
     textures.path.with_suffix(".pkl").write_bytes(b"")
     _, said = textures()
     note = f"note: {textures.path.with_suffix('.pkl')} is CoOp's and not read"
-    assert said == [
-        f"{note}: python mmrl.py import-fewshot imports it",
-        f"{SAY}drawn and saved as {textures.path}",
-    ]
+    assert said == [f"{note}: python mmrl.py import-fewshot imports it", f"{SAY}drawn and saved as {textures.path}"]
 
 
 def test_imagenets_validation_images_are_not_listed(build, make_tree, tmp_path):

@@ -107,10 +107,7 @@ def test_an_import_of_the_seeds_own_draw_says_so(textures):
     drawn, _ = textures.run()
     textures.save({part: coops(rows) for part, rows in drawn.items()})
     assert textures.import_it()[0] == 0, "a draw that was saved gives way"
-    assert textures.run() == (
-        drawn,
-        [f"{SAY}{textures.path}, imported from CoOp: the same images as the seed draws"],
-    )
+    assert textures.run() == (drawn, [f"{SAY}{textures.path}, imported from CoOp: the same images as the seed draws"])
 
 
 def test_a_second_import(textures):
@@ -160,10 +157,7 @@ def test_one_bad_pickle_of_several_and_none_is_imported(textures):
             f"5 images are not in the train list of {{of}}: {ELSEWHERE}/banded/gone_0.jpg,"
             f" {ELSEWHERE}/banded/gone_1.jpg, {ELSEWHERE}/banded/gone_2.jpg and 2 more; nothing is imported",
         ),
-        (
-            lambda lists: lists["val"].append(lists["train"][0]),
-            "1 image is not in the val list of {of}: ",
-        ),
+        (lambda lists: lists["val"].append(lists["train"][0]), "1 image is not in the val list of {of}: "),
         (
             lambda lists: lists["train"].__setitem__(0, [lists["train"][0][0], 1, "braided"]),
             "1 image is of another label or class name of {of}: ",

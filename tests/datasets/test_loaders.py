@@ -31,11 +31,7 @@ EXPECTED = {
         (12, 3, 4),
         ["cars_test/00001.jpg", 2, "2012 Ram C/V Cargo Van Minivan"],
     ),
-    "OxfordFlowers": (
-        ["pink primrose", "hard-leaved pocket orchid", "canterbury bells"],
-        (17, 7, 10),
-        None,
-    ),
+    "OxfordFlowers": (["pink primrose", "hard-leaved pocket orchid", "canterbury bells"], (17, 7, 10), None),
     "Food101": (["apple_pie", "beef_tartare"], (10, 4, 6), None),
     "FGVCAircraft": (["707-320", "F/A-18", "DHC-8 100"], (9, 9, 9), ["0006010.jpg", 1, "F/A-18"]),
     "SUN397": (
@@ -58,11 +54,7 @@ EXPECTED = {
     ),
     "ImageNetA": (["goldfish", "missile"], (6, 0, 6), ["n01443537/image_0000.jpg", 0, "goldfish"]),
     "ImageNetR": (["tench", "missile"], (6, 0, 6), ["n04008634/image_0000.jpg", 1, "missile"]),
-    "Digits": (
-        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"],
-        (898, 359, 540),
-        None,
-    ),
+    "Digits": (["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"], (898, 359, 540), None),
     "DrawnLetters": (LETTERS, (384, 96, 600), ["capital_b/040.png", 1, "capital_b"]),
     "DrawnGreek": (
         [f"greek_{name}" for name in "alpha beta gamma delta theta lambda mu xi pi sigma phi omega".split()],

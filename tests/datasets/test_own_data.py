@@ -76,6 +76,15 @@ def test_other_combinations(given, sizes, said, mine):
     assert len(lists[0]) == trained and len(lists[2]) == sizes[2]
 
 
+@pytest.mark.parametrize(("given", "trained", "val"), [(["train"], 20, 0), (["train", "val", "test"], 40, 20)])
+def test_all_but_the_validation_images_train(given, trained, val, mine):
+    for part in given:
+        mine.images(part, ["a", "b"])
+    loader = mine.loader(ALL_TRAIN=True)
+    assert [len(items) for items in (loader.train_x, loader.val, loader.test)] == [trained, val, trained]
+    assert {part: len(items) for part, items in loader.given.items()} == dict.fromkeys(given, 20)
+
+
 def test_a_class_may_be_called_train(mine):
     mine.images("", ["train", "test", "tram"])
     lists, _ = mine.read()
@@ -144,11 +153,7 @@ def test_imagenets_file_of_names_serves(mine):
             FileNotFoundError,
             "ImageFolder: {mine} holds no class folders: sort your images into one folder per class",
         ),
-        (
-            lambda m: None,
-            FileNotFoundError,
-            "ImageFolder: DATASET.FOLDER {mine} not found: put your images there",
-        ),
+        (lambda m: None, FileNotFoundError, "ImageFolder: DATASET.FOLDER {mine} not found: put your images there"),
         (
             lambda m: (m.images("train", "b"), m.images("test", "ab"), (m.path / "train/a").mkdir()),
             FileNotFoundError,
@@ -169,11 +174,7 @@ def test_imagenets_file_of_names_serves(mine):
             ValueError,
             "ImageFolder: {mine} has one class only ('a'): at least 2 are needed",
         ),
-        (
-            lambda m: m.images("", "ab", 3),
-            ValueError,
-            "class 'a' has 3 images: train, val and test need at least 4",
-        ),
+        (lambda m: m.images("", "ab", 3), ValueError, "class 'a' has 3 images: train, val and test need at least 4"),
         (
             lambda m: (m.images("train", "ab"), m.images("test", "abc")),
             ValueError,
@@ -350,10 +351,7 @@ def test_tables_over_the_same_images_have_few_shot_files_of_their_own(mine):
             ["path,classname,split", "a/00.png,ant,seg_pred"],
             "{table}, line 2: unknown split 'seg_pred': use train, val or test",
         ),
-        (
-            ["path,classname", "../x.png,ant"],
-            "{table}, line 2: ../x.png lies outside DATASET.FOLDER {mine}",
-        ),
+        (["path,classname", "../x.png,ant"], "{table}, line 2: ../x.png lies outside DATASET.FOLDER {mine}"),
         (
             ["path,classname", "../mine-too/x.png,ant"],
             "{table}, line 2: ../mine-too/x.png lies outside DATASET.FOLDER {mine}",

@@ -45,9 +45,7 @@ def test_class_folders_that_are_one_to_clip(first, second, shown, mine):
 
 def test_a_name_of_nothing(mine):
     mine.images("", ["a", "_\u200b"])
-    mine.refused(
-        "ImageFolder: the class name ' \\u200b' ({mine}/_\u200b) holds nothing to read: choose another",
-    )
+    mine.refused("ImageFolder: the class name ' \\u200b' ({mine}/_\u200b) holds nothing to read: choose another")
 
 
 def test_names_of_a_file_that_are_one_to_clip(mine):

@@ -10,7 +10,7 @@ import yaml
 
 from commands import predict
 from common.text import unescape
-from datasets.digits import CLASSES, write_images
+from datasets.digits import CLASSES
 from datasets.shared import fewshot
 from tests import calls
 from tests.calls import CONFIGS
@@ -19,10 +19,10 @@ TEMPLATE = "a photo of the digit {}."
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory):
+def own(tmp_path_factory, digits_root):
     """Class folders with a file of names, so that base is zero to four, and a copied configuration."""
     root = tmp_path_factory.mktemp("own")
-    write_images(str(root / "data/digits of mine"))
+    shutil.copytree(digits_root / "digits/images", root / "data/digits of mine")
     (root / "data/digits of mine/classnames.txt").write_text("".join(f"{name} {name}\n" for name in CLASSES))
     node = yaml.safe_load((CONFIGS / "datasets/imagefolder.yaml").read_text())["DATASET"]
     node |= {"FOLDER": "digits of mine", "TEMPLATE": TEMPLATE}

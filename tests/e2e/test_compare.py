@@ -50,5 +50,5 @@ def test_a_failed_run_stops_nothing_and_is_named(compare, tmp_path):
 
 def test_a_wrong_name_is_said_before_anything_runs(compare, tmp_path):
     done = compare("digits", "ZeroshotCLIP MRML", "1")
-    assert done.returncode == 1 and done.stderr.startswith("error: unknown trainer MRML; known: ")
+    assert done.returncode == 1 and done.stderr.startswith("error: unknown method MRML; did you mean MMRL")
     assert not (tmp_path / "runs").exists()

@@ -24,9 +24,10 @@ TRAIN, TEST = "b2n/base2new_train.sh", "b2n/base2new_test.sh"
 class Place:
     """A user's folders of data and runs, and a shell in them."""
 
-    def __init__(self, folder: Path, python: str) -> None:
+    def __init__(self, folder: Path, python: str, digits: Path) -> None:
         self.data, self.output = folder / "data", folder / "output"
         self.data.mkdir()
+        (self.data / "digits").symlink_to(digits)
         self.environment = {
             **os.environ,
             "DATA": str(self.data),
@@ -61,8 +62,8 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, python) -> Place:
-    return Place(tmp_path_factory.mktemp("user"), python)
+def place(tmp_path_factory, python, digits_root) -> Place:
+    return Place(tmp_path_factory.mktemp("user"), python, digits_root / "digits")
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def test_an_option_against_the_scripts_own_arguments_is_refused(option, line, pl
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(trained, tmp_path):
     """SIGKILL after the first of two epochs; the resumed run learns bit for bit what an uninterrupted one does."""
-    killed = Place(tmp_path, sys.executable)
+    killed = Place(tmp_path, sys.executable, trained.data / "digits")
     options = [*SHORT, "TRAIN.PRINT_FREQ", "1"]
     folder = killed.folder("train_base")
     process = killed.start(TRAIN, "digits", "1", *options)
@@ -170,18 +171,18 @@ def test_few_shot_and_cross_dataset(trained):
 @pytest.mark.parametrize(
     ("script", "words", "line"),
     [
-        (TRAIN, ["digit", "1"], "error: unknown dataset digit; known: caltech101 digits drawn_greek"),
-        (TRAIN, ["digits", "1", "MMLR"], "error: unknown trainer MMLR; known: "),
+        (TRAIN, ["digit", "1"], "error: unknown dataset digit; did you mean digits"),
+        (TRAIN, ["digits", "1", "MMLR"], "error: unknown method MMLR; did you mean MMRL"),
         (
             TRAIN,
             ["digits", "1", "MMRL", "vit_b61"],
-            "error: MMRL has no configuration vit_b61; known: embedded vit_b16",
+            "error: MMRL has no configuration vit_b61; did you mean vit_b16",
         ),
         (TRAIN, ["digits", "one"], "error: SEED must be a whole number, not one"),
         (TRAIN, ["digits"], "error: SEED is missing; usage: "),
         (TRAIN, ["digits", "1", "MMRL", "embedded", "x"], "error: unexpected argument x; usage: "),
         ("fewshot/fewshot.sh", ["digits", "1", "0"], "error: SHOTS must be a positive number, not 0"),
-        ("xd/xd_test.sh", ["digitz", "1"], "error: unknown dataset digitz; known: "),
+        ("xd/xd_test.sh", ["digitz", "1"], "error: unknown dataset digitz; did you mean digits"),
     ],
 )
 def test_a_script_says_what_is_wrong_with_its_arguments(place, script, words, line):

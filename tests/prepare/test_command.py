@@ -24,10 +24,7 @@ REAL = sources.load()
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (
-            ["OxfordPet"],
-            "error: there is no dataset 'OxfordPet': did you mean OxfordPets? python mmrl.py prepare --l",
-        ),
+        (["OxfordPet"], "error: there is no dataset 'OxfordPet': did you mean OxfordPets? python mmrl.py prepare --l"),
         (["imagefolder"], "error: imagefolder is your own data: there is nothing to fetch or to compare it with"),
         (["clip:vit-b/16"], "error: there is no dataset 'clip:vit-b/16': did you mean clip:ViT-B/16? python"),
         (["Food101", "--archive", "no.zip"], "error: --archive no.zip: there is no such file"),

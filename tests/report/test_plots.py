@@ -55,10 +55,7 @@ def test_few_shot_curves_by_data_set_on_average_and_all(runs, tmp_path):
     assert list(plots) == [f"few_shot_vit_b_16_{name}" for name in ("average", "dtd", "eurosat", "all")]
     assert not plots["few_shot_vit_b_16_all"].on_page and len(plots["few_shot_vit_b_16_all"].figure.axes) == 3
     (axis,) = plots["few_shot_vit_b_16_dtd"].figure.axes
-    assert lines_of(axis) == {
-        "CoOp": [(1, 49), (2, 48), (4, 46)],
-        "MMRL": [(1, 52.5), (2, 53.5), (4, 55.5)],
-    }
+    assert lines_of(axis) == {"CoOp": [(1, 49), (2, 48), (4, 46)], "MMRL": [(1, 52.5), (2, 53.5), (4, 55.5)]}
     hollow = [line for line in axis.lines if line.get_markerfacecolor() == "white"]
     assert [float(y) for line in hollow for y in line.get_ydata()] == [49.0, 48.0, 46.0]  # CoOp lacks a seed
     (axis,) = plots["few_shot_vit_b_16_average"].figure.axes

@@ -11,6 +11,8 @@ import json
 import sys
 from pathlib import Path
 
+from yacs.config import CfgNode
+
 import train
 from runs import config
 
@@ -35,11 +37,16 @@ def name_of(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
+def resolve(method: str, stem: str, dataset: str, *options: str) -> CfgNode:
+    """Return the configuration of a method's file on a data set."""
+    words = ["--config-file", f"{TRAINERS}/{method}/{stem}.yaml", "--trainer", method]
+    words += ["--dataset-config-file", f"{ROOT}/configs/datasets/{dataset}.yaml"]
+    return config.build_cfg(train.parse_args([*words, *options]))
+
+
 def settings(name: str, dataset: str) -> dict[str, str]:
     """Return all settings of a run by key, as Python writes them, but for those of other methods."""
-    words = ["--config-file", f"{TRAINERS}/{name}.yaml", "--trainer", name.partition("/")[0], "--seed", "1"]
-    words += ["--dataset-config-file", f"{ROOT}/configs/datasets/{dataset}.yaml"]
-    cfg = config.build_cfg(train.parse_args(words))
+    cfg = resolve(*name.split("/"), dataset, "--seed", "1")
     own = config.own_keys(cfg, cfg.TRAINER.NAME)
     others = tuple(f"TRAINER.{key}." for key in cfg.TRAINER if key not in own)
     return {key: repr(value) for key, value in config.flatten(cfg) if not key.startswith(others)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -14,6 +16,7 @@ from dassl.engine import build_trainer
 from dassl.utils import set_random_seed
 from reference.shared import toy
 from tests.few_digits import FewDigits
+from trainers.shared import backbone, base
 
 
 @pytest.fixture(scope="session")
@@ -40,10 +43,29 @@ def toy_settings(method):
     return [word for pair in options.items() for word in pair]
 
 
+@pytest.fixture(scope="session")
+def remembered():
+    """``remembered(function)``: `function`, computed once for equal arguments; each call gets a copy of the value."""
+    values = {}
+
+    def remembering(function):
+        def call(*arguments):
+            key = function.__name__, repr(arguments)
+            if key not in values:
+                values[key] = function(*arguments)
+            return deepcopy(values[key])
+
+        return call
+
+    return remembering
+
+
 @pytest.fixture
-def make_trainer(toy_clip, data_root, tmp_path):
+def make_trainer(toy_clip, data_root, tmp_path, remembered, monkeypatch):
     """``make_trainer(method, KEY, VALUE, ...)``: a trainer on 4 shots of Digits' base classes, 3 epochs."""
     datasets.load_all()
+    monkeypatch.setattr(base, "load_clip", remembered(backbone.load_clip))
+    monkeypatch.setattr(base, "weights_id", remembered(backbone.weights_id))
 
     def make(method, *options):
         trainers.load(method)

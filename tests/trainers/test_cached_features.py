@@ -106,6 +106,16 @@ def test_a_killed_run_on_views_goes_on_with_the_same_bits(once):
     assert all(torch.equal(value, resumed.model.state_dict()[name]) for name, value in whole.model.state_dict().items())
 
 
+def test_few_values_are_learned_on_one_thread_and_images_encoded_on_all(once, monkeypatch):
+    torch.set_num_threads(2)
+    trainer = once("CLIPAdapter", "OPTIM.MAX_EPOCH", 1)
+    step, encode, seen = trainer.forward_backward, CLIP.encode_image, {}
+    trainer.forward_backward = lambda batch: (seen.update(step=torch.get_num_threads()), step(batch))[1]
+    monkeypatch.setattr(CLIP, "encode_image", lambda *of: (seen.update(tower=torch.get_num_threads()), encode(*of))[1])
+    trainer.train()
+    assert seen == {"step": 1, "tower": 2} and torch.get_num_threads() == 2
+
+
 def test_what_changes_a_feature_has_features_of_its_own(once):
     """Pixels and precision do; crops, batches and the method leave the plain view alone."""
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 
 import train
 from clip.model import CLIP
-from runs import config
+from tests.runs.resolved import resolve
 from trainers.clipadapter import CLIPAdapterModel
 
 CONFIGS = Path(train.__file__).parent / "configs"
@@ -24,33 +23,6 @@ def test_published_numbers_of_parameters():
         assert model.fc[0].weight.abs().max() <= width**-0.5
 
 
-@pytest.mark.parametrize(
-    ("method", "options", "line"),
-    [
-        ("CLIPAdapter", ["TRAINER.CLIPADAPTER.RATIO", 1.5], "TRAINER.CLIPADAPTER.RATIO must lie in [0, 1], not 1.5"),
-        ("CLIPAdapter", ["TRAINER.CLIPADAPTER.REDUCTION", 64], "TRAINER.CLIPADAPTER.REDUCTION must lie between 1 and"),
-    ],
-)
-def test_settings_out_of_range_are_refused(method, options, line, make_trainer):
-    with pytest.raises(ValueError) as caught:
-        make_trainer(method, *options)
-    assert str(caught.value).startswith(line)
-
-
-def build(method, stem, dataset, *options):
-    words = ["--dataset-config-file", str(CONFIGS / f"datasets/{dataset}.yaml"), "--trainer", method]
-    words += ["--config-file", str(CONFIGS / f"trainers/{method}/{stem}.yaml"), *options]
-    return config.build_cfg(train.parse_args(words))
-
-
-def test_settings():
-    cfg = build("CLIPAdapter", "vit_b16_c4_ep200_batch32", "dtd")
-    assert (cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.MAX_EPOCH, cfg.OPTIM.WARMUP_CONS_LR) == ("sgd", 0.002, 200, 1e-5)
-    assert (cfg.DATALOADER.TRAIN_X.BATCH_SIZE, cfg.INPUT.RRCROP_SCALE) == (32, (0.08, 1.0))
-    assert dict(cfg.TRAINER.CLIPADAPTER) == {"RATIO": 0.2, "REDUCTION": 4, "PREC": "fp32"}
-    assert build("CLIPAdapter", "rn50_ep50", "dtd").OPTIM.MAX_EPOCH == 50
-
-
 def test_official_registry_name():
-    cfg = build("CLIPAdapter", "embedded", "digits", "TRAINER.NAME", "CLIP_Adapter")
+    cfg = resolve("CLIPAdapter", "embedded", "digits", "TRAINER.NAME", "CLIP_Adapter")
     assert cfg.TRAINER.NAME == "CLIPAdapter"

@@ -15,12 +15,17 @@ from runs.config import RESOLVED
 NEW = ["five", "six", "seven", "eight", "nine"]
 
 
-@pytest.mark.parametrize("method", reference.learning())
-def test_killed_within_an_epoch_it_goes_on_with_the_same_bits(method, make_trainer, tmp_path):
+@pytest.mark.parametrize("method", trainers.METHODS)
+def test_prediction_is_the_evaluation_and_a_killed_run_goes_on_with_the_same_bits(method, make_trainer, tmp_path):
     quick = ["TEST.NO_TEST", True, "OPTIM.MAX_EPOCH", 2]
     whole = make_trainer(method, *quick)
     whole.train()
-    options = [*quick, "OUTPUT_DIR", str(tmp_path / "killed")]
+    if method in reference.learning():
+        killed_within_an_epoch_it_goes_on(whole, method, make_trainer, *quick, "OUTPUT_DIR", str(tmp_path / "killed"))
+    predicts_as_it_evaluates(whole, method)
+
+
+def killed_within_an_epoch_it_goes_on(whole, method, make_trainer, *options):
     killed = make_trainer(method, *options)
     step = killed.forward_backward
 
@@ -39,10 +44,8 @@ def test_killed_within_an_epoch_it_goes_on_with_the_same_bits(method, make_train
     assert all(torch.equal(value, found[name]) for name, value in whole.model.state_dict().items())
 
 
-@pytest.mark.parametrize("method", trainers.METHODS)
-def test_prediction_is_the_evaluation_and_takes_new_classes_or_says_that_it_cannot(method, make_trainer):
-    trainer = make_trainer(method, "OPTIM.MAX_EPOCH", 1, "TEST.NO_TEST", True)
-    trainer.train()
+def predicts_as_it_evaluates(trainer, method):
+    """And takes new classes, or says that it cannot."""
     run, images = trainer.output_dir, next(iter(trainer.test_loader))["img"][:8]
     Path(run).mkdir(exist_ok=True)  # a method that learns nothing has none yet
     Path(run, RESOLVED).write_text(trainer.cfg.dump(), encoding="utf-8")

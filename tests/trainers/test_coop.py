@@ -45,7 +45,7 @@ def test_both_branches_of_prograd_occur(label, against):
     model, weights = clips(0)
     ours = ProGradModel(model, ["dog", "zebra"], Context.of("", 3), TEMPLATE, 2.0, 0.8).double()
     tokens, fixed = (token_ids(weights, text, ["dog", "zebra"]) for text in ("X X X {}.", TEMPLATE))
-    plain = PlainProGrad(weights, tokens, [1, 1], fixed, 2.0, 0.8)
+    plain = PlainProGrad(weights, tokens, [1, 1], template_tokens=fixed, temperature=2.0, strength=0.8)
     learned = {"ctx": ours.ctx.detach().clone().requires_grad_()}
     batch = torch.randn(1, 3, 16, 16, dtype=torch.float64), torch.tensor([label])
     _, g_a, g_b = plain.gradients(learned, *batch)
@@ -156,11 +156,7 @@ def test_kgcoops_templates():
         trainers.extend_cfg(cfg)
         cfg.DATASET.NAME, cfg.DATASET.TEMPLATE = name, template
         found[name, template] = template_of(cfg, kgcoop.TEMPLATES)
-    assert list(found.values()) == [
-        "a photo of a {}, a type of texture.",
-        "a centered satellite photo of {}.",
-        "a {}.",
-    ]
+    assert list(found.values()) == ["a photo of a {}, a type of texture.", "a centered satellite photo of {}.", "a {}."]
 
 
 def test_cocoop_scores_a_few_images_at_a_time(monkeypatch):
@@ -172,45 +168,6 @@ def test_cocoop_scores_a_few_images_at_a_time(monkeypatch):
     monkeypatch.setattr(ours, "logits", lambda f: sizes.append(len(f)) or logits(f))
     monkeypatch.setattr(cocoop, "TOKENS_AT_ONCE", 2 * ours.prompts.start.shape[1])
     assert torch.allclose(ours.scores(images, None), whole, atol=1e-12) and sizes == [2, 2, 1]
-
-
-@pytest.mark.parametrize(
-    ("method", "options", "line"),
-    [
-        ("CoOp", ["TRAINER.COOP.N_CTX", 0], "TRAINER.COOP.N_CTX must be at least 1, not 0"),
-        ("CoCoOp", ["TRAINER.COCOOP.N_CTX", -1], "TRAINER.COCOOP.N_CTX must be at least 1, not -1"),
-        ("CoOp", ["TRAINER.COOP.CTX_INIT", True], "TRAINER.COOP.CTX_INIT must be words, such as 'a photo of a'"),
-        ("KgCoOp", ["TRAINER.COOP.CTX_INIT", "a"], "TRAINER.COOP.CTX_INIT must be True (start from words) or False"),
-        (
-            "CoOp",
-            ["TRAINER.COOP.CTX_INIT", "a photo", "TRAINER.COOP.CSC", True],
-            "TRAINER.COOP.CSC True needs random vectors: set CSC False, or leave TRAINER.COOP.CTX_INIT empty",
-        ),
-        (
-            "KgCoOp",
-            ["TRAINER.COOP.CLASS_TOKEN_POSITION", "start"],
-            "TRAINER.COOP.CLASS_TOKEN_POSITION must be end, middle or front, not 'start'",
-        ),
-        ("KgCoOp", ["TRAINER.COOP.W", -1.0], "TRAINER.COOP.W must be at least 0, not -1.0"),
-        ("ProGrad", ["LOSS.NAME", "kd"], "LOSS.NAME must be prograd, not 'kd'"),
-        ("ProGrad", ["LOSS.T", 0.0], "LOSS.T must be above 0, not 0.0"),
-        ("ProGrad", ["LOSS.LAMBDA", 1.5], "LOSS.LAMBDA must lie in [0, 1], not 1.5"),
-        (
-            "ProGrad",
-            ["TRAINER.COOP.N_CTX", 4, "TRAINER.COOP.CTX_INIT", True],
-            "TRAINER.COOP.N_CTX is 4, but 'a photo of the digit' has 5 words: raise N_CTX, or set",
-        ),
-        (
-            "ProGrad",
-            ["DATASET.TEMPLATE", "{} texture.", "TRAINER.COOP.CTX_INIT", True],
-            "ProGrad's context starts from the words before the class name, but the template is '{} texture.': set",
-        ),
-    ],
-)
-def test_settings_out_of_range_are_refused(method, options, line, make_trainer):
-    with pytest.raises(ValueError) as caught:
-        make_trainer(method, *options)
-    assert str(caught.value).startswith(line)
 
 
 @pytest.mark.parametrize("method", ["CoOp", "KgCoOp", "ProGrad"])

@@ -11,9 +11,9 @@ import torch
 import train
 import trainers
 from clip import tokenize
-from clip.model import CLIP, build_model
+from clip.model import build_model
 from reference.shared import toy
-from runs import config
+from tests.runs.resolved import resolve
 
 CONFIGS = Path(train.__file__).parent / "configs"
 SRC = "vit_b16_c2_ep%d_batch4_4+4ctx"
@@ -45,7 +45,7 @@ def ids(template, names, spoken=True):
 )
 def test_number_of_learned_parameters_is_the_published_one(method, stem, published):
     """Table 6: 3.555M, 0.046M, 0.147M and 0.031M, with the official settings on ViT-B/16."""
-    cfg = resolved(method, stem, "caltech101")
+    cfg = resolve(method, stem, "caltech101")
     model = trainers.load(method).build_method(cfg, full_size(), ["face"])
     assert sum(value.numel() for value in model.parameters()) == published
 
@@ -54,83 +54,6 @@ def test_number_of_learned_parameters_is_the_published_one(method, stem, publish
 def full_size():
     """A CLIP of ViT-B/16's widths and depths."""
     return build_model(toy.clip_weights(0, vision=(768, 12), text=(512, 12), vocabulary=49408), torch.float32)
-
-
-def resolved(method, stem, dataset):
-    path = CONFIGS / f"trainers/{method}/{stem}.yaml"
-    words = ["--dataset-config-file", str(CONFIGS / f"datasets/{dataset}.yaml"), "--config-file", str(path)]
-    return config.build_cfg(train.parse_args([*words, "--trainer", method]))
-
-
-@pytest.mark.parametrize(
-    ("method", "stem", "task", "numbers", "node"),
-    [
-        ("MaPLe", "vit_b16_c2_ep5_batch4_2ctx", "B2N", (0.0035, 5, 4, 5e-4), {"PROMPT_DEPTH": 9, "N_CTX": 2}),
-        ("MaPLe", "vit_b16_c2_ep5_batch4_2ctx_cross_datasets", "CD", (0.0026, 2, 4, 5e-4), {"PROMPT_DEPTH": 3}),
-        ("PromptSRC", SRC % 20, "B2N", (0.0025, 20, 4, 5e-4), {"PROMPT_DEPTH_TEXT": 9, "GPA_MEAN": 15, "GPA_STD": 1}),
-        (
-            *("PromptSRC", f"{SRC % 20}_cross_datasets", "CD", (0.0025, 20, 4, 5e-4)),
-            {"PROMPT_DEPTH_VISION": 3, "PROMPT_DEPTH_TEXT": 3, "GPA_MEAN": 6, "GPA_STD": 10},
-        ),
-        ("PromptSRC", f"{SRC % 50}_few_shot", "FS", (0.0025, 50, 4, 5e-4), {"GPA_MEAN": 30, "GPA_STD": 30}),
-        ("PromptSRC", f"{SRC % 50}_few_shot_gpa45", "FS", (0.0025, 50, 4, 5e-4), {"GPA_MEAN": 45, "GPA_STD": 5}),
-        ("ProVP", "vit_b16_b2n_ep100", "B2N", (0.1, 100, 32, 1e-3), {"N_CTX": 16, "USE_REF": True}),
-        ("ProVP", "vit_b16_img", "B2N", (5.0, 100, 32, 5e-3), {"N_CTX": 16, "USE_REF": True}),
-        ("ProVP", "vit_b16", "FS", (0.1, 200, 32, 5e-4), {"N_CTX": 50, "USE_REF": True}),
-        ("ProVP", "vit_b16_ref", "FS", (0.1, 200, 32, 5e-4), {"N_CTX": 50, "USE_REF": True}),
-        ("ProVP", "vit_b16_lam", "FS", (0.1, 200, 32, 5e-4), {"N_CTX": 50, "USE_REF": True}),
-        ("ProVP", "vit_b16_ref_ep100", "FS", (0.1, 100, 32, 5e-4), {"N_CTX": 50, "USE_REF": True}),
-        ("ProVP", "vit_b16_ref_ep50", "CD", (0.1, 50, 32, 1e-3), {"USE_REF": True, "SELECT_ON_TEST": False}),
-        ("ProVP", "vit_b16_ep100", "FS", (0.1, 100, 32, 5e-4), {"N_CTX": 50, "USE_REF": False}),
-        ("ProVP", "vit_b16_ep50", "FS", (0.1, 50, 32, 5e-4), {"N_CTX": 50, "USE_REF": False}),
-        ("Meta_B2N", "vit_b16", "B2N", (0.0015, 8, 16, 5e-4), {"N_CTX": 2, "N_PRO": 2, "LAYERS": 12, "META_STEP": 0.2}),
-    ],
-)
-def test_settings_are_the_official_ones(method, stem, task, numbers, node):
-    cfg = resolved(method, stem, "imagenet")
-    optim = cfg.OPTIM
-    assert (optim.LR, optim.MAX_EPOCH, cfg.DATALOADER.TRAIN_X.BATCH_SIZE, optim.WEIGHT_DECAY) == numbers
-    assert (cfg.TASK, optim.NAME, optim.LR_SCHEDULER, optim.MOMENTUM) == (task, "sgd", "cosine", 0.9)
-    assert (optim.WARMUP_EPOCH, optim.WARMUP_TYPE, optim.WARMUP_CONS_LR) == (1, "constant", 1e-5)
-    assert cfg.INPUT.RRCROP_SCALE == (0.08, 1.0)
-    assert cfg.TEST.FINAL_MODEL == ("best_val" if method == "ProVP" else "last_step")
-    assert cfg.DATALOADER.TEST.BATCH_SIZE == (512 if method == "ProVP" else 100)
-    found = trainers.load(method).settings_of(cfg).values()
-    assert found["PREC"] == "fp16" and {key: found[key] for key in node} == node
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_resnet_backbone_is_refused(method, make_trainer):
-    with torch.device("meta"):
-        clip_model = CLIP(32, 64, (1, 1, 1, 1), 64, None, 77, 100, 64, 1, 3)
-    cfg = make_trainer(method).cfg
-    with pytest.raises(ValueError, match=f"^{method} needs a ViT image tower: this backbone is a ResNet; set MODEL"):
-        trainers.load(method).build_method(cfg, clip_model, ["a"])
-
-
-@pytest.mark.parametrize(
-    ("method", "options", "line"),
-    [
-        ("MaPLe", ["MAPLE.PROMPT_DEPTH", 4], "MAPLE.PROMPT_DEPTH must be 1 to 3, the layers of the shallower tower"),
-        ("MaPLe", ["MAPLE.PROMPT_DEPTH", 0], "MAPLE.PROMPT_DEPTH must be 1 to 3"),
-        ("MaPLe", ["MAPLE.N_CTX", 0], "MAPLE.N_CTX must be at least 1, not 0"),
-        ("MaPLe", ["MAPLE.CTX_INIT", "photo"], "MAPLE.CTX_INIT 'photo' has 1 tokens, fewer than N_CTX 2"),
-        ("PromptSRC", ["PROMPTSRC.PROMPT_DEPTH_VISION", 4], "PROMPTSRC.PROMPT_DEPTH_VISION must be 1 to 3, the layers"),
-        ("PromptSRC", ["PROMPTSRC.PROMPT_DEPTH_TEXT", 0], "PROMPTSRC.PROMPT_DEPTH_TEXT must be 1 to 3, the layers"),
-        ("PromptSRC", ["PROMPTSRC.N_CTX_VISION", 0], "PROMPTSRC.N_CTX_VISION must be at least 1, not 0"),
-        ("PromptSRC", ["PROMPTSRC.N_CTX_TEXT", 0], "PROMPTSRC.N_CTX_TEXT must be at least 1, not 0"),
-        ("PromptSRC", ["PROMPTSRC.GPA_STD", 0.0], "PROMPTSRC.GPA_STD must be above 0, not 0.0"),
-        ("PromptSRC", ["PROMPTSRC.TEXT_LOSS_WEIGHT", -1.0], "PROMPTSRC.TEXT_LOSS_WEIGHT must be at least 0, not -1.0"),
-        ("ProVP", ["PROVP.N_CTX", 0], "PROVP.N_CTX must be at least 1, not 0"),
-        ("Meta_B2N", ["META.LAYERS", 4], "META.LAYERS must be 1 to 3, the layers of the shallower tower, not 4"),
-        ("Meta_B2N", ["META.N_PRO", 0], "META.N_PRO must be at least 1, not 0"),
-        ("Meta_B2N", ["META.META_STEP", -0.1], "META.META_STEP must be at least 0, not -0.1"),
-    ],
-)
-def test_settings_out_of_range_are_refused(method, options, line, make_trainer):
-    with pytest.raises(ValueError) as caught:
-        make_trainer(method, f"TRAINER.{options[0]}", options[1])
-    assert str(caught.value).startswith(f"TRAINER.{line}")
 
 
 def test_initial_values_of_maple(make_trainer):

@@ -99,9 +99,11 @@ def test_it_trains_tests_and_is_on_record(trained, data_root, call):
     assert status == 1 and "holds a run of another configuration: TRAINER.COOP.N_CTX: 16 -> 3" in err
 
 
-def test_its_random_stream_is_its_own(folder, call, tmp_path):
+def test_its_random_stream_and_its_features_are_its_own(folder, call, tmp_path):
     line = "error: --official-stream: Mine draws what it draws, so leave it out\n"
     assert call(train, *words(tmp_path / "run", "OFFICIAL_STREAM", "True"))[::2] == (1, line)
+    line = "error: FEATURES.ONCE: Mine is not one of this project's methods, so leave it out\n"
+    assert call(train, *words(tmp_path / "run", "FEATURES.ONCE", "True"))[::2] == (1, line)
 
 
 def test_its_model_is_tested_with_the_settings_it_was_trained_with(trained, data_root, call, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -23,18 +23,18 @@ LEARNED = [name for name in METHODS if setting_of(name)["trainable"]]
 OFTEN = {name for name in METHODS if name not in WIDE or all(METHODS[n] != METHODS[name] for n in {*METHODS} - WIDE)}
 
 
-@cache
-def small_clip(sizes):
+@lru_cache(maxsize=2)
+def filled(sizes):
     return clip_weights(dict(sizes))
 
 
 def clip_of(sizes):
-    """The recipe's CLIP; nearly all settings have one small CLIP, which is filled once."""
-    return clip_weights(sizes) if sizes["vw"] >= 768 else small_clip(tuple(sizes.items()))
+    """The recipe's CLIP; nearly all settings have one small CLIP, and most others one of ViT-B/16's widths."""
+    return filled(tuple(sizes.items()))
 
 
 @pytest.fixture(autouse=True)
-def one_small_clip(monkeypatch):
+def clips_are_filled_once(monkeypatch):
     monkeypatch.setattr(golden, "clip_weights", clip_of)
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 
 import train
 import trainers
 from clip.model import CLIP, build_model
 from reference.shared import toy
-from runs import config
 from tests.agreement import relative
+from tests.runs.resolved import resolve
 from trainers import mma
 from trainers.mma import MMAModel
 from trainers.settings import MMASettings
@@ -50,54 +49,7 @@ def test_initial_values():
     assert adapters.up.bias.count_nonzero() == adapters.down[0].bias.count_nonzero() == 0
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "line"),
-    [
-        ("ADAPTER_DIM", 0, "ADAPTER_DIM must be at least 1, not 0"),
-        ("ADAPTER_SCALE", 0.0, "ADAPTER_SCALE must be more than 0, not 0.0"),
-        ("ADAPTER_START", 0, "ADAPTER_START must be at least 1, not 0"),
-        ("ADAPTER_START", 4, "ADAPTER_END is 3, before ADAPTER_START 4"),
-        ("ADAPTER_END", 4, "ADAPTER_END is 4: the image tower has 3 layers"),
-    ],
-)
-def test_settings_out_of_range_are_refused(key, value, line, make_trainer):
-    with pytest.raises(ValueError) as caught:
-        make_trainer("MultiModalAdapter", f"TRAINER.MMADAPTER.{key}", value)
-    assert str(caught.value) == f"TRAINER.MMADAPTER.{line}"
-
-
-def test_resnet_backbone_is_refused():
-    with torch.device("meta"):
-        clip_model = CLIP(32, 64, (1, 1, 1, 1), 64, None, 77, 100, 64, 1, 3)
-    with pytest.raises(ValueError, match="^MultiModalAdapter needs a ViT image tower: this backbone is a ResNet"):
-        MMAModel(clip_model, ["a"], MMASettings(2, 3, 4, 1.0))
-
-
-def build(stem, trainer="MultiModalAdapter"):
-    words = ["--dataset-config-file", str(CONFIGS / "datasets/imagenet.yaml"), "--trainer", trainer]
-    path = CONFIGS / f"trainers/MultiModalAdapter/{stem}.yaml"
-    return config.build_cfg(train.parse_args([*words, "--config-file", str(path)]))
-
-
-@pytest.mark.parametrize(
-    ("stem", "epochs", "batch", "start"),
-    [("vit_b16_ep5", 5, 16, 5), ("vit_b16_ep5_imnet", 5, 128, 5), ("vit_b16_ep1_xd", 1, 128, 9)],
-)
-def test_settings_are_the_official_ones(stem, epochs, batch, start):
-    cfg = build(stem)
-    assert (cfg.OPTIM.MAX_EPOCH, cfg.DATALOADER.TRAIN_X.BATCH_SIZE, cfg.DATALOADER.TEST.BATCH_SIZE) == (
-        epochs,
-        batch,
-        100,
-    )
-    assert (cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.LR_SCHEDULER) == ("sgd", 0.0015, "cosine")
-    assert (cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.WEIGHT_DECAY, cfg.OPTIM.MOMENTUM) == (0, 5e-4, 0.9)
-    assert cfg.INPUT.RRCROP_SCALE == (0.08, 1.0)
-    node = cfg.TRAINER.MMADAPTER
-    assert (node.ADAPTER_START, node.ADAPTER_END, node.ADAPTER_DIM, node.ADAPTER_SCALE) == (start, 12, 32, 0.001)
-    assert (node.PREC, node.TEXT_CTX_INIT) == ("amp", "a photo of a")
-
-
 def test_the_short_name_is_the_same_method():
-    assert build("vit_b16_ep5", "MMA").TRAINER.NAME == "MultiModalAdapter"
+    cfg = resolve("MultiModalAdapter", "vit_b16_ep5", "imagenet", "TRAINER.NAME", "MMA")
+    assert cfg.TRAINER.NAME == "MultiModalAdapter"
     assert trainers.load(trainers.ALIASES["MMA"]) is mma.MultiModalAdapter

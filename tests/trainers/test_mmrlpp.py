@@ -10,7 +10,7 @@ import torch
 import train
 from clip.model import CLIP, build_model
 from reference.shared import toy
-from runs import config
+from tests.runs.resolved import resolve
 from trainers.mmrlpp import LowRank, MMRLppModel, SharedLearner
 from trainers.settings import MMRLppSettings
 
@@ -55,24 +55,6 @@ def test_representation_projection_starts_as_clips_own():
     assert torch.equal(model.rep_projection(), weights["visual.proj"])
 
 
-@pytest.mark.parametrize(
-    ("options", "line"),
-    [
-        (["BETA", 1.5], "BETA must lie in [0, 1], not 1.5"),
-        (["RES_LORA_DIM", 0], "RES_LORA_DIM must be at least 1, not 0"),
-        (["PROJ_LORA_DIM", 0], "PROJ_LORA_DIM must be at least 1, not 0"),
-        (["REP_LAYERS", [4]], "REP_LAYERS starts at layer 4, but the image tower has layers 1 to 3"),
-        (["ALPHA", -1.0], "ALPHA must lie in [0, 1], not -1.0"),
-        (["BETA_AT_TEST", "best"], "BETA_AT_TEST must be training or target, not 'best'"),
-        (["TARGET_BETA", [["A", 2]]], "TARGET_BETA holds pairs of a dataset and a beta in [0, 1], not ['A', 2]"),
-    ],
-)
-def test_settings_out_of_range_are_refused(options, line, make_trainer):
-    with pytest.raises(ValueError) as caught:
-        make_trainer("MMRLpp", f"TRAINER.MMRLpp.{options[0]}", options[1])
-    assert str(caught.value) == f"TRAINER.MMRLpp.{line}"
-
-
 def test_beta_of_a_target_is_the_trainings_unless_asked(make_trainer, capsys):
     pairs = ["TASK", "CD", "TRAINER.MMRLpp.TARGET_BETA", [["Digits", 0.3]], "TRAINER.MMRLpp.BETA_AT_TEST", "target"]
     trainer = make_trainer("MMRLpp", *pairs)
@@ -93,32 +75,6 @@ def test_beta_of_a_target_is_the_trainings_unless_asked(make_trainer, capsys):
         trainer.test()
 
 
-def build(dataset, stem):
-    words = ["--dataset-config-file", str(CONFIGS / f"datasets/{dataset}.yaml"), "--trainer", "MMRLpp"]
-    return config.build_cfg(train.parse_args([*words, "--config-file", str(CONFIGS / f"trainers/MMRLpp/{stem}.yaml")]))
-
-
-@pytest.mark.parametrize(
-    ("stem", "task", "rate", "epochs", "batch", "warmup"),
-    [
-        ("vit_b16", "B2N", 0.001, 10, 4, 1),
-        ("vit_b16_imagenet", "B2N", 0.001, 5, 32, 1),
-        ("vit_b16_few_shot", "FS", 0.002, 100, 32, 1),
-        ("vit_b16_cross_datasets", "CD", 0.001, 1, 32, 0),
-    ],
-)
-def test_settings_are_the_releases(stem, task, rate, epochs, batch, warmup):
-    cfg = build("imagenet", stem)
-    assert (cfg.TASK, cfg.OPTIM.MAX_EPOCH, cfg.DATALOADER.TRAIN_X.BATCH_SIZE) == (task, epochs, batch)
-    assert (cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.LR_SCHEDULER) == ("adamw", rate, "cosine")
-    assert (cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.WEIGHT_DECAY, cfg.INPUT.RRCROP_SCALE) == (warmup, 5e-4, (0.5, 1.0))
-    node = cfg.TRAINER.MMRLpp
-    assert (node.ALPHA, node.REP_LAYERS, node.REP_DIM, node.N_REP_TOKENS) == (0.7, [6, 7, 8, 9, 10, 11, 12], 512, 5)
-    assert (node.RES_LORA_DIM, node.PROJ_LORA_DIM, node.PREC, node.FUSION) == (4, 64, "amp", "logits")
-    assert (node.BETA, node.REG_WEIGHT) == ((0.9, 0.1) if task == "CD" else (0.9, 0.2))
-    assert node.BETA_AT_TEST == "training" and len(node.TARGET_BETA) == (14 if task == "CD" else 0)
-
-
 def test_beta_and_lambda_per_dataset_are_the_releases():
     listed = {
         **{"imagenet": (0.9, 0.2), "fgvc_aircraft": (0.9, 2), "ucf101": (0.9, 3), "dtd": (0.9, 7)},
@@ -127,5 +83,7 @@ def test_beta_and_lambda_per_dataset_are_the_releases():
     }
     for dataset, pair in listed.items():
         for stem in ("vit_b16", "vit_b16_few_shot"):
-            node = build(dataset, stem).TRAINER.MMRLpp
+            node = resolve("MMRLpp", stem, dataset).TRAINER.MMRLpp
             assert (node.BETA, node.REG_WEIGHT, node.REP_DIM) == (*pair, 512), dataset
+    for stem, targets in (("vit_b16", 0), ("vit_b16_cross_datasets", 14)):
+        assert len(resolve("MMRLpp", stem, "imagenet").TRAINER.MMRLpp.TARGET_BETA) == targets

@@ -19,6 +19,7 @@ import trainers
 from reference.shared.official import SHOTS, clip_weights
 from runs import execute
 from tests.few_digits import TESTED
+from trainers.shared import backbone, base
 
 CONFIGS = Path(train.__file__).parent / "configs"
 OFFICIAL = [
@@ -41,8 +42,11 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture
-def evaluate(weights, data_root, tmp_path, monkeypatch):
+def evaluate(weights, data_root, tmp_path, remembered, monkeypatch):
     """``evaluate(method, config, model, classes, epoch)``: the trainer that train.py built, loaded and tested."""
+
+    monkeypatch.setattr(base, "load_clip", remembered(backbone.load_clip))
+    monkeypatch.setattr(base, "weights_id", remembered(backbone.weights_id))
 
     def run(method, config, model, classes, *options):
         built = []

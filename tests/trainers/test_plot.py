@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import train
 from clip.model import CLIP, build_model
 from reference.shared import toy
-from runs import config
+from tests.runs.resolved import resolve
 from trainers.plot import PHRASES, PLOTModel
 from trainers.plot import method as plot
 from trainers.plot.transport import Sinkhorn
@@ -139,44 +139,6 @@ def test_killed_in_the_first_stage(make_trainer, monkeypatch):
     assert all(torch.equal(v, resumed.model.state_dict()[k]) for k, v in whole.model.state_dict().items())
 
 
-def test_official_checkpoint_loads(make_trainer, tmp_path):
-    """The release registers the whole model under the learner's name."""
-    trainer = make_trainer("PLOT")
-    clip_model = trainer.model.clip_model
-    state = {f"image_encoder.{k}": v for k, v in clip_model.visual.state_dict().items()}
-    state |= {f"text_encoder.transformer.{k}": v for k, v in clip_model.transformer.state_dict().items()}
-    state |= {"text_encoder.positional_embedding": clip_model.positional_embedding, "logit_scale": torch.tensor(4.6)}
-    state |= {"text_encoder.ln_final.weight": clip_model.ln_final.weight}
-    state |= {f"prompt_learner.token_{name}": torch.zeros(20, 1, 64) for name in ("prefix", "suffix")}
-    state |= {name: torch.randn_like(value) for name, value in trainer.model.state_dict().items()}
-    path = tmp_path / "official/prompt_learner/model.pth.tar-50"
-    path.parent.mkdir(parents=True)
-    torch.save({"state_dict": state, "epoch": 50, "optimizer": {}, "scheduler": {}, "val_result": None}, path)
-    trainer.load_model(str(tmp_path / "official"), epoch=50)
-    assert all(torch.equal(value, state[name]) for name, value in trainer.model.state_dict().items())
-    torch.save({"state_dict": {**state, "image_encoder.extra": torch.zeros(1)}}, path)
-    with pytest.raises(ValueError, match="image_encoder.extra is unknown"):
-        trainer.load_model(str(tmp_path / "official"), epoch=50)
-
-
-@pytest.mark.parametrize(
-    ("options", "line"),
-    [
-        (["TRAINER.PLOTPP.CSC", True], "TRAINER.PLOTPP.CSC must be False, not True"),
-        (["TRAINER.PLOTPP.CTX_INIT", False], "TRAINER.PLOTPP.CTX_INIT must be True, not False"),
-        (["TRAINER.PLOTPP.N", 0], "TRAINER.PLOTPP.N must be 1 to 4, the phrases of a data set, not 0"),
-        (["TRAINER.PLOTPP.N", 5], "TRAINER.PLOTPP.N must be 1 to 4, the phrases of a data set, not 5"),
-        (["TRAINER.PLOTPP.M", 0], "TRAINER.PLOTPP.M must be at least 1, not 0"),
-        (["TRAINER.PLOTPP.N_CTX_V", 0], "TRAINER.PLOTPP.N_CTX_V must be at least 1, not 0"),
-        (["TRAINER.PLOTPP.MODEL_UPD", "text"], "TRAINER.PLOTPP.MODEL_UPD is 'text': choose joint or vision"),
-    ],
-)
-def test_settings_out_of_range_are_refused(options, line, make_trainer):
-    with pytest.raises(ValueError) as caught:
-        make_trainer("PLOT", *options)
-    assert str(caught.value).startswith(line)
-
-
 @pytest.mark.parametrize(
     ("shots", "dataset", "epochs"), [(1, "dtd", 50), (2, "dtd", 100), (4, "dtd", 100), (16, "dtd", 200), (16, "*", 50)]
 )
@@ -184,8 +146,7 @@ def test_settings_are_the_releases(shots, dataset, epochs):
     rows = [line.split() for line in (CONFIGS / "trainers/PLOT/protocols").read_text().splitlines()]
     asked = ("fewshot", "imagenet" if dataset == "*" else dataset, str(shots))
     stem = next(row[3] for row in rows if all(a in (b, "*") for a, b in zip(row, asked, strict=False)))
-    words = ["--dataset-config-file", str(CONFIGS / "datasets/dtd.yaml"), "--trainer", "PLOTPP"]
-    cfg = config.build_cfg(train.parse_args([*words, "--config-file", str(CONFIGS / f"trainers/PLOT/{stem}.yaml")]))
+    cfg = resolve("PLOT", stem, "dtd", "TRAINER.NAME", "PLOTPP")
     assert (cfg.TRAINER.NAME, cfg.OPTIM.MAX_EPOCH, cfg.DATALOADER.TRAIN_X.BATCH_SIZE) == ("PLOT", epochs, 32)
     assert (cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.WARMUP_CONS_LR) == ("sgd", 0.002, 1, 1e-5)
     node = cfg.TRAINER.PLOTPP

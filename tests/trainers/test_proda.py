@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 import train
 from clip.model import CLIP
-from runs import config
 from trainers.proda import ProDAModel, mean_cosine, positions_of, prompts_of_step
 
 CONFIGS = Path(train.__file__).parent / "configs"
@@ -87,26 +86,3 @@ def test_steps_take_turns_and_a_killed_run_ends_alike(make_trainer, monkeypatch)
     resumed = make_trainer(*options)
     resumed.train()
     assert torch.equal(resumed.model.ctx, whole.model.ctx)
-
-
-@pytest.mark.parametrize(
-    ("options", "line"),
-    [
-        (["TRAINER.PRODA.N_CTX", 0], "TRAINER.PRODA.N_CTX must be at least 1, not 0"),
-        (["TRAINER.PRODA.PROMPT_BS", 3], "TRAINER.PRODA.N_PROMPT must be a multiple of PROMPT_BS, not 4 for 3"),
-        (["TRAINER.PRODA.LAMBDA", -1.0], "TRAINER.PRODA.LAMBDA must be at least 0, not -1.0"),
-    ],
-)
-def test_settings_out_of_range_are_refused(options, line, make_trainer):
-    with pytest.raises(ValueError) as caught:
-        make_trainer("ProDA", *options)
-    assert str(caught.value).startswith(line)
-
-
-def test_settings():
-    words = ["--dataset-config-file", str(CONFIGS / "datasets/dtd.yaml"), "--trainer", "ProDA"]
-    path = CONFIGS / "trainers/ProDA/vit_b16_c16_ep100_batch4.yaml"
-    cfg = config.build_cfg(train.parse_args([*words, "--config-file", str(path)]))
-    assert (cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.MAX_EPOCH, cfg.OPTIM.WARMUP_EPOCH) == ("sgd", 0.001, 100, 1)
-    assert cfg.DATALOADER.TRAIN_X.BATCH_SIZE == 4
-    assert dict(cfg.TRAINER.PRODA) == {"N_CTX": 16, "N_PROMPT": 32, "PROMPT_BS": 4, "LAMBDA": 0.1, "PREC": "fp16"}

@@ -52,27 +52,6 @@ def test_kept_model_is_the_average_of_those_after_each_epoch(make_trainer):
         assert not torch.allclose(value, seen[-1][name], rtol=1e-5, atol=1e-8), name
 
 
-def test_average_goes_on_where_a_run_is_resumed(make_trainer, tmp_path):
-    whole = make_trainer("PromptSRC", "OUTPUT_DIR", str(tmp_path / "whole"))
-    whole.train()
-    stopped = make_trainer("PromptSRC")
-    original = stopped.before_epoch
-
-    def stop():
-        if stopped.epoch == 2:
-            raise KeyboardInterrupt
-        original()
-
-    stopped.before_epoch = stop
-    with pytest.raises(KeyboardInterrupt):
-        stopped.train()
-    resumed = make_trainer("PromptSRC")
-    resumed.train()
-    assert resumed.start_epoch == 2
-    for name, value in whole.model.state_dict().items():
-        assert torch.equal(value, resumed.model.state_dict()[name]), name
-
-
 def test_teacher_is_the_equations(monkeypatch):
     """In float64, over class names of several tokens."""
     monkeypatch.setattr(promptsrc, "TEACHER_TEMPLATES", 7)

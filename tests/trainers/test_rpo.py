@@ -9,10 +9,9 @@ import torch
 
 import train
 import trainers
-from clip.model import CLIP, build_model
+from clip.model import build_model
 from dassl.config import get_cfg_default
 from reference.shared import toy
-from runs import config
 from tests.agreement import setting_of
 from tools import golden
 from trainers import rpo
@@ -57,29 +56,3 @@ def test_class_names_stay_raw(monkeypatch):
     for cfg.DATASET.TEMPLATE in ("", "my {}"):
         rpo.RPO.build_method(cfg, clip_model, ["yin_yang"])
     assert seen == ["a photo of a yin_yang.", "my yin_yang"]
-
-
-def test_no_pairs_are_refused(make_trainer):
-    with pytest.raises(ValueError, match="^TRAINER.RPO.K must be at least 1, not 0$"):
-        make_trainer("RPO", "TRAINER.RPO.K", 0)
-
-
-def test_resnet_backbone_is_refused():
-    with torch.device("meta"):
-        clip_model = CLIP(32, 64, (1, 1, 1, 1), 64, None, 77, 100, 64, 1, 3)
-    with pytest.raises(ValueError, match="^RPO needs a ViT image tower: this backbone is a ResNet"):
-        RPOModel(clip_model, ["a"], 2)
-
-
-@pytest.mark.parametrize(
-    ("stem", "pairs", "rate"),
-    [("main_K24", 24, 0.01), ("main_K4", 4, 0.01), ("main", 4, 0.01), ("imagenet_k24_ep15", 24, 0.005)],
-)
-def test_settings_are_the_official_ones(stem, pairs, rate):
-    words = ["--dataset-config-file", str(CONFIGS / "datasets/imagenet.yaml"), "--trainer", "RPO"]
-    cfg = config.build_cfg(train.parse_args([*words, "--config-file", str(CONFIGS / f"trainers/RPO/{stem}.yaml")]))
-    assert (cfg.OPTIM.MAX_EPOCH, cfg.DATALOADER.TRAIN_X.BATCH_SIZE, cfg.DATALOADER.TEST.BATCH_SIZE) == (15, 4, 100)
-    assert (cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.LR_SCHEDULER) == ("sgd", rate, "cosine")
-    assert (cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.WARMUP_TYPE, cfg.OPTIM.WARMUP_CONS_LR) == (1, "constant", 1e-5)
-    assert (cfg.OPTIM.WEIGHT_DECAY, cfg.OPTIM.MOMENTUM, cfg.INPUT.RRCROP_SCALE) == (5e-4, 0.9, (0.08, 1.0))
-    assert (cfg.TRAINER.RPO.K, cfg.TRAINER.RPO.PREC) == (pairs, "fp16")

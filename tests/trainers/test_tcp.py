@@ -10,7 +10,6 @@ import torch
 import train
 import trainers
 from dassl.config import get_cfg_default
-from runs import config
 from trainers import tcp
 
 CONFIGS = Path(train.__file__).parent / "configs"
@@ -58,39 +57,3 @@ def test_vectors_are_drawn_unless_they_start_from_words(make_trainer):
     ids = tcp.prompt_tokens(["a photo of a"])[0, 1:5]
     assert torch.equal(words.model.ctx, embedding[ids])
     assert 0.01 < drawn.model.ctx.std() < 0.03
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "line"),
-    [
-        ("N_CTX", 16, "N_CTX must be 4 for TCP, not 16"),
-        ("CSC", True, "CSC must be False for TCP, not True"),
-        ("CLASS_TOKEN_POSITION", "front", "CLASS_TOKEN_POSITION must be end for TCP, not front"),
-    ],
-)
-def test_settings_that_tcp_does_not_have(key, value, line, make_trainer):
-    with pytest.raises(ValueError) as caught:
-        make_trainer("TCP", f"TRAINER.COOP.{key}", value)
-    assert str(caught.value) == f"TRAINER.COOP.{line}"
-
-
-def build(dataset, stem):
-    words = ["--dataset-config-file", str(CONFIGS / f"datasets/{dataset}.yaml"), "--trainer", "TCP"]
-    return config.build_cfg(train.parse_args([*words, "--config-file", str(CONFIGS / f"trainers/TCP/{stem}.yaml")]))
-
-
-def test_settings_are_the_official_ones():
-    for dataset, stem, epochs in (
-        ("eurosat", "vit_b16_ep100_ctxv1", 50),
-        ("imagenet", "vit_b16_ep100_ctxv1", 25),
-        ("sun397", "vit_b16_ep100_ctxv1", 25),
-        ("imagenet", "vit_b16_ep25_ctxv1_xd", 25),
-    ):
-        cfg = build(dataset, stem)
-        batches = (cfg.DATALOADER.TRAIN_X.BATCH_SIZE, cfg.DATALOADER.TEST.BATCH_SIZE)
-        assert (cfg.OPTIM.MAX_EPOCH, *batches) == (epochs, 32, 500)
-        assert (cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.LR_SCHEDULER) == ("adam", 0.002, "cosine")
-        assert (cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.WARMUP_TYPE, cfg.OPTIM.WARMUP_CONS_LR) == (1, "constant", 1e-5)
-        assert (cfg.OPTIM.WEIGHT_DECAY, cfg.INPUT.RRCROP_SCALE) == (5e-4, (0.08, 1.0))
-        node = cfg.TRAINER.COOP
-        assert (node.N_CTX, node.CTX_INIT, node.CSC, node.PREC) == (4, False, False, "fp16")

@@ -57,13 +57,9 @@ class Outputs(NamedTuple):
 
 
 class MMRLModel(Method):
-    """The learned tensors and their use of a frozen CLIP; ``state_dict`` holds what is learned and nothing else.
+    """The learned tensors and their use of a frozen CLIP with a ViT, for one filled-in prompt per class.
 
-    Args:
-        clip_model: frozen CLIP with a ViT image tower.
-        prompts: one filled-in prompt per class.
-        settings: the paper's numbers.
-        both: score with class and representation features (seen classes), or the class feature alone.
+    ``both``: score with class and representation features (seen classes), or the class feature alone.
     """
 
     def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: Numbers, both: bool = True):
@@ -141,7 +137,6 @@ class MMRLModel(Method):
         return alpha * logits.softmax(dim=-1) + (1 - alpha) * logits_rep.softmax(dim=-1)
 
     def class_features(self) -> Tensor:
-        """Return w ``[C, d]``, once per evaluation."""
         return self._adapted_text(self.representation_learner(self.text_states.dtype)[1])
 
     def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
@@ -179,8 +174,12 @@ class MMRLModel(Method):
         """Return class probabilities ``[B, C]``; fused scores are that already unless logits were fused."""
         return scores if self.both and self.settings.fusion == "probs" else super().probabilities(scores)
 
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        """Return the logarithm of ``probabilities`` ``[B, C]``, raised to float32's least normal number."""
+        found = at_least_float32(self.probabilities(scores))
+        return found.clamp_min(torch.finfo(torch.float32).tiny).log()
+
     def ignores_checkpoint_key(self, key: str) -> bool:
-        """Return True for tensors of CLIP, and for embeddings of the classes trained on."""
         name = key.removeprefix("image_encoder.")
         if name != key:
             return name in self.clip_model.visual.state_dict()
@@ -255,7 +254,6 @@ class MMRL(CLIPTrainer):
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MMRLModel:
-        """Return the model over these classes with the data set's template."""
         prompts = fill(template_of(cfg), classnames)
         return MMRLModel(clip_model, prompts, cls.settings_of(cfg))
 

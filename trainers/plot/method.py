@@ -70,15 +70,8 @@ class PromptLearner(nn.Module):
 class PLOTModel(Method):
     """The learned tensors over frozen CLIP.
 
-    Args:
-        clip_model: frozen CLIP with a ViT image tower.
-        classnames: C names.
-        phrases: N phrases that the contexts start from.
-        views: M.
-        vision_only: learn the view tokens alone.
-        trade_off: add the global scores.
-        sinkhorn: its numbers.
-        view_tokens: K.
+    The contexts start from N ``phrases``; M is ``views``, K ``view_tokens``. ``vision_only`` learns the view tokens
+    alone, ``trade_off`` adds the global scores.
     """
 
     def __init__(
@@ -98,12 +91,9 @@ class PLOTModel(Method):
         self.prompt_learner = PromptLearner(clip_model, phrases, views, view_tokens, vision_only)
         self.prompts = _alike(clip_model, classnames, phrases)
         self._fixed_text: FeatureSet | None = None
-        self.register_load_state_dict_post_hook(lambda *_: self._forget())
+        self.register_load_state_dict_post_hook(lambda *_: setattr(self, "_fixed_text", None))
 
-    def _forget(self) -> None:
-        self._fixed_text = None
-
-    def text(self) -> FeatureSet:
+    def class_features(self) -> FeatureSet:
         """Return features of all prompts of all classes; computed once where nothing of them is learned."""
         return self._constant_text() if self.vision_only else self._encode_text()
 
@@ -157,12 +147,7 @@ class PLOTModel(Method):
         pairs = image.each.flatten(0, 1) @ text.each.flatten(0, 1).t()
         return pairs.unflatten(1, text.each.shape[:2]).unflatten(0, image.each.shape[:2]).permute(1, 3, 0, 2)
 
-    def class_features(self) -> FeatureSet:
-        """Return all prompts' features, once per evaluation."""
-        return self.text()
-
     def scores(self, images: Tensor, class_features: FeatureSet) -> Tensor:
-        """Return the scores ``[B, C]``."""
         return self.logits(self.image(images), class_features)
 
     def named_image_features(self, images: Tensor) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from clip.shape import OPENAI
 from clip.weights import Checkpoint, find
 
 from .checkpoints import digest_of
-from .images import same
+from .images import same, statistics_of
 
 
 def load_clip(source: Checkpoint | str | os.PathLike[str], precision: str, device: torch.device) -> CLIP:
@@ -58,11 +58,7 @@ def check_input(node: Any, name: str, checkpoint: Checkpoint, side: int) -> None
 
     Raises ValueError with the options to add where they differ.
     """
-    wanted: dict[str, Any] = {"SIZE": (side, side)}
-    if checkpoint.preprocess is not None:
-        wanted["PIXEL_MEAN"] = list(checkpoint.preprocess.mean)
-        wanted["PIXEL_STD"] = list(checkpoint.preprocess.std)
-        wanted["INTERPOLATION"] = checkpoint.preprocess.interpolation
+    wanted = {"SIZE": (side, side)} | statistics_of(checkpoint.preprocess)
     options = [f'INPUT.{key} "{value}"' for key, value in wanted.items() if not same(node[key], value)]
     if options:
         raise ValueError(f"{name} was trained on other images than INPUT describes: add {' '.join(options)}")

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
-from common.files import write_bytes
+from common.files import sha256, write_bytes
 from common.text import is_text
 from dassl.utils import load_checkpoint
 
@@ -220,11 +220,7 @@ def check_fits(path: PathLike, about: Mapping[str, Any], mine: Mapping[str, Any]
 
 def digest_of(path: Path) -> str:
     """Return the first 16 hex digits of a file's SHA-256, which tell the weights that a tensor was learned on."""
-    total = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            total.update(block)
-    return total.hexdigest()[:16]
+    return sha256(path)[:16]
 
 
 def plain(value: Any) -> Any:

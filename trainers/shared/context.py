@@ -23,7 +23,7 @@ from torch import Tensor
 from clip.class_prompts import ClassPrompts
 from clip.model import CLIP
 
-from .cosine import l2_normalize
+from .cosine import at_least_float32, l2_normalize
 from .templates import fill, prompt_tokens
 
 INIT_STD = 0.02
@@ -162,10 +162,15 @@ def token_counts(texts: Sequence[str]) -> list[int]:
 
 def clip_text_features(clip_model: CLIP, prompts: Sequence[str]) -> Tensor:
     """Return unit features ``[C, d]`` of one prompt per class by the frozen text tower."""
+    return l2_normalize(text_outputs(clip_model, prompts))
+
+
+@torch.no_grad()
+def text_outputs(clip_model: CLIP, prompts: Sequence[str]) -> Tensor:
+    """Return the features ``[C, d]`` of ``clip_text_features`` before they are normalised."""
     layout = ClassPrompts(prompt_tokens(prompts).to(clip_model.positional_embedding.device))
-    with torch.no_grad():
-        out = layout.run(clip_model.transformer.resblocks, layout.embed(clip_model), last=True)
-        return l2_normalize(clip_model.text_to_joint_space(out[0]))
+    out = layout.run(clip_model.transformer.resblocks, layout.embed(clip_model), last=True)
+    return at_least_float32(clip_model.text_to_joint_space(out[0]))
 
 
 def is_class_buffer(key: str) -> bool:

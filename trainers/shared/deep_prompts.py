@@ -32,13 +32,14 @@ class DeepText:
 
     Args:
         clip_model: frozen CLIP; build under the autocast of the run.
-        prompts: one text per class; all begin with the same K tokens or more.
+        words: K tokens or more, before each class name.
+        classnames: C names; underscores are spaces.
         count: K.
     """
 
-    def __init__(self, clip_model: CLIP, prompts: Sequence[str], count: int):
+    def __init__(self, clip_model: CLIP, words: str, classnames: Sequence[str], count: int):
         self.clip_model, self.count = clip_model, count
-        self.tokens = prompt_tokens(prompts).to(clip_model.positional_embedding.device)
+        self.tokens = prompt_tokens(fill(f"{words} {{}}.", classnames)).to(clip_model.positional_embedding.device)
         self.places = slice(1, 1 + count)
         self.of_all = self._embedded(self.tokens)
 
@@ -118,11 +119,6 @@ def initial_context(clip_model: CLIP, ctx_init: str, n_ctx: int, key: str) -> tu
         node, _, name = key.rpartition(".")
         raise ValueError(f"{node}.CTX_INIT {ctx_init!r} has {found} tokens, fewer than {name} {n_ctx}")
     return words, word_vectors(clip_model, words, n_ctx)
-
-
-def prompts_of(words: str, classnames: Sequence[str]) -> list[str]:
-    """Return texts of ``words``, the class name, a full stop."""
-    return fill(f"{words} {{}}.", classnames)
 
 
 def normal_init(*shape: int) -> Tensor:

@@ -14,7 +14,7 @@ ELSEWHERE: dict[str, Any] = {
     "INPUT": {"READ": "stored", "MAX_MEGAPIXELS": 178.95697},
     "DATALOADER": {"CACHE_GB": 0.0, "CHECK_IMAGES": False},
     "TRAIN": {"RESUME_FREQ": 0, "LOGGER": ""},
-    "TEST": {"SAVE_PREDICTIONS": True},
+    "TEST": {"SAVE_PREDICTIONS": True, "SAVE_SCORES": False},
 }
 LOST = (
     "the installed Dassl is not this project's: no exact resume (a killed run starts again), no stop on SIGTERM, no "

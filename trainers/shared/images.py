@@ -82,7 +82,7 @@ def _of_open_clip(name: str) -> dict[str, Any]:
     size = {"SIZE": (known.side, known.side)}
     if is_file:
         return size
-    return size | _statistics(open_clip_models.pretrained_use(known, tag)[1])
+    return size | statistics_of(open_clip_models.pretrained_use(known, tag)[1])
 
 
 def _of_hugging_face(name: str) -> dict[str, Any]:
@@ -92,16 +92,14 @@ def _of_hugging_face(name: str) -> dict[str, Any]:
     if location is None:
         return {}
     model = location.model()
-    size = {"SIZE": (model.side, model.side)}
-    return size if model.preprocess is None else size | _statistics(model.preprocess)
+    return {"SIZE": (model.side, model.side)} | statistics_of(model.preprocess)
 
 
-def _statistics(images: Any) -> dict[str, Any]:
-    return {
-        "PIXEL_MEAN": list(images.mean),
-        "PIXEL_STD": list(images.std),
-        "INTERPOLATION": images.interpolation,
-    }
+def statistics_of(images: Any) -> dict[str, Any]:
+    """Return PIXEL_MEAN, PIXEL_STD and INTERPOLATION of ``INPUT`` for a ``clip.shape.Preprocess``; of None nothing."""
+    if images is None:
+        return {}
+    return {"PIXEL_MEAN": list(images.mean), "PIXEL_STD": list(images.std), "INTERPOLATION": images.interpolation}
 
 
 def same(given: Any, wanted: Any) -> bool:

@@ -97,13 +97,7 @@ def read(folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> Lists | No
 
 
 def difference(old: Lists | None, told: Mapping[str, Any], new: Lists) -> str:
-    """Say in one line how lists have changed, or return "" where they have not.
-
-    Args:
-        old: the lists as they were, where they are still known.
-        told: their ``facts``.
-        new: the lists now.
-    """
+    """Say in one line how lists have changed from ``old``, where still known, with facts ``told``; "" if not."""
     if told["digest"] == new.facts["digest"]:
         return ""
     classes = [text] if (text := class_difference(old, told, new)) else []

@@ -56,6 +56,10 @@ class Method(nn.Module):
         """Return class probabilities ``[B, C]`` of evaluation scores, at least float32."""
         return at_least_float32(scores).softmax(dim=-1)
 
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        """Return the logarithm of ``probabilities`` ``[B, C]``, finite."""
+        return at_least_float32(scores).log_softmax(dim=-1)
+
     def use_classes(self, seen: bool) -> None:
         """Say whether the classes to score are exactly those trained on, for methods that then score differently.
 
@@ -77,6 +81,10 @@ class Method(nn.Module):
     def scores_at(self, alphas: Sequence[float], features: Mapping[str, Tensor], w: Any) -> Iterable[Tensor]:
         """Yield the scores ``[B, C]`` that each alpha would give, of named image features and class features ``w``."""
         return ()
+
+    def merged_clip(self) -> dict[str, Tensor] | None:
+        """Return the state dict of a plain CLIP that gives the method's features; None where there is none."""
+        return None
 
     def fit_to(self, tensors: Mapping[str, Tensor], classnames: Sequence[str] | None) -> None:
         """Get ready to load a checkpoint's tensors, learned on these classes (None if the checkpoint does not say).

@@ -66,6 +66,7 @@ class Settings(Node):
     """
 
     public_draws: ClassVar[bool] = False
+    needs_validation: ClassVar[bool] = False  # whether the method chooses something on validation images
     prec: str = field(default="fp16", kw_only=True)
 
     def __init_subclass__(cls, public_draws: bool = False, **others: Any) -> None:
@@ -100,6 +101,11 @@ def at_least(least: int, default: Any) -> Any:
 def share(default: float) -> Any:
     """Return a field between 0 and 1."""
     return checked(default, lambda value: 0 <= value <= 1, "must lie in [0, 1], not {}")
+
+
+def only(value: Any) -> Any:
+    """Return a field that has one value."""
+    return checked(value, lambda given: given == value, f"must be {value}, not {{!r}}: the release has no other way")
 
 
 def choice(*choices: str, default: str = "") -> Any:

@@ -24,13 +24,8 @@ def check(path: Path, about: Mapping[str, Any], dataset: Any, now: Lists, cfg: A
     """Raise ValueError, naming the difference, where a test would not be the one that it says.
 
     Refused are a class that was trained on among new classes; other classes or other images than the checkpoint was
-    trained on, in the same data set; and test images that were trained on.
-
-    Args:
-        path: the checkpoint, in a folder of the run's.
-        about: what it says of itself.
-        dataset: the data set at hand, as Dassl has it.
-        now: its lists.
+    trained on, in the same data set; and test images that were trained on. ``path`` is the checkpoint, in a folder of
+    its run's, ``about`` what it says of itself, ``now`` the lists of the data set at hand.
     """
     told = about.get("data")  # older checkpoints do not say
     old = lists.read(path.parent.parent, told) if told else None

@@ -155,6 +155,8 @@ class TipAdapter(_Cached, FittedTrainer):
         self.build_cache()
         if self.settings.search_hp:
             self.search(self.features_of(self.images_to_search_on()))
+            numbers = {"INIT_ALPHA": self.model.alpha.item(), "INIT_BETA": self.model.beta.item(), "SEARCH_HP": False}
+            self.chosen = {self.settings.key(name): value for name, value in numbers.items()}
 
 
 @TRAINER_REGISTRY.register()

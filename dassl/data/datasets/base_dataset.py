@@ -8,6 +8,7 @@ import tarfile
 import zipfile
 from collections import defaultdict
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -30,25 +31,10 @@ class Datum:
         self._domain = domain
         self._classname = classname
 
-    @property
-    def impath(self) -> str:
-        """Path of the image file."""
-        return self._impath
-
-    @property
-    def label(self) -> int:
-        """Class, counted from 0."""
-        return self._label
-
-    @property
-    def domain(self) -> int:
-        """Domain, counted from 0."""
-        return self._domain
-
-    @property
-    def classname(self) -> str:
-        """Name of the class."""
-        return self._classname
+    impath = property(attrgetter("_impath"), doc="Path of the image file.")
+    label = property(attrgetter("_label"), doc="Class, counted from 0.")
+    domain = property(attrgetter("_domain"), doc="Domain, counted from 0.")
+    classname = property(attrgetter("_classname"), doc="Name of the class.")
 
 
 class DatasetBase:
@@ -79,40 +65,13 @@ class DatasetBase:
         if missing:
             raise ValueError(f"dataset {type(self).__name__} has no training image for label(s) {missing}")
 
-    @property
-    def train_x(self) -> list[Datum]:
-        """Labelled training images."""
-        return self._train_x
-
-    @property
-    def train_u(self) -> list[Datum] | None:
-        """Unlabelled training images."""
-        return self._train_u
-
-    @property
-    def val(self) -> list[Datum] | None:
-        """Validation images."""
-        return self._val
-
-    @property
-    def test(self) -> list[Datum] | None:
-        """Test images."""
-        return self._test
-
-    @property
-    def lab2cname(self) -> dict[int, str]:
-        """Label -> class name."""
-        return self._lab2cname
-
-    @property
-    def classnames(self) -> list[str]:
-        """Class names in the order of their labels."""
-        return self._classnames
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return self._num_classes
+    train_x = property(attrgetter("_train_x"), doc="Labelled training images.")
+    train_u = property(attrgetter("_train_u"), doc="Unlabelled training images.")
+    val = property(attrgetter("_val"), doc="Validation images.")
+    test = property(attrgetter("_test"), doc="Test images.")
+    lab2cname = property(attrgetter("_lab2cname"), doc="Label -> class name.")
+    classnames = property(attrgetter("_classnames"), doc="Class names in the order of their labels.")
+    num_classes = property(attrgetter("_num_classes"), doc="Number of classes.")
 
     @staticmethod
     def get_num_classes(data_source: Sequence[Datum]) -> int:

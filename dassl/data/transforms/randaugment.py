@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
@@ -23,53 +25,39 @@ def _either_way(v: float) -> float:
     return -v if random.random() > 0.5 else v
 
 
-def _affine(img: Image.Image, *coefficients: float) -> Image.Image:
+def _plain(operation: Callable[[Image.Image], Image.Image], img: Image.Image, _: float = 0) -> Image.Image:
+    return operation(img)
+
+
+def _enhanced(kind: Callable[[Image.Image], Any], img: Image.Image, v: float) -> Image.Image:
+    return kind(img).enhance(v)
+
+
+def _affine(place: int, side: int | None, img: Image.Image, v: float) -> Image.Image:
+    """Map an image with `v`, either way, for one coefficient; with `side` (0: width, 1: height) `v` is a part of it."""
+    coefficients: list[float] = [1, 0, 0, 0, 1, 0]
+    coefficients[place] = _either_way(v) * (1 if side is None else img.size[side])
     return img.transform(img.size, Image.Transform.AFFINE, coefficients)
 
 
-def AutoContrast(img: Image.Image, _: float = 0) -> Image.Image:
-    """Stretch each channel to the whole range."""
-    return ImageOps.autocontrast(img)
-
-
-def Brightness(img: Image.Image, v: float) -> Image.Image:
-    """Change the brightness: 0 is black, 1 the image."""
-    return ImageEnhance.Brightness(img).enhance(v)
-
-
-def Color(img: Image.Image, v: float) -> Image.Image:
-    """Change the saturation: 0 is grey, 1 the image."""
-    return ImageEnhance.Color(img).enhance(v)
-
-
-def Contrast(img: Image.Image, v: float) -> Image.Image:
-    """Change the contrast: 0 is an even grey, 1 the image."""
-    return ImageEnhance.Contrast(img).enhance(v)
-
-
-def Sharpness(img: Image.Image, v: float) -> Image.Image:
-    """Change the sharpness: 0 is smoothed, 1 the image."""
-    return ImageEnhance.Sharpness(img).enhance(v)
-
-
-def Equalize(img: Image.Image, _: float = 0) -> Image.Image:
-    """Equalise the histograms."""
-    return ImageOps.equalize(img)
-
-
-def Flip(img: Image.Image, _: float = 0) -> Image.Image:
-    """Mirror left and right."""
-    return ImageOps.mirror(img)
+# Partial functions, not closures: loaders hand them to processes.
+AutoContrast = partial(_plain, ImageOps.autocontrast)
+Equalize = partial(_plain, ImageOps.equalize)
+Flip = partial(_plain, ImageOps.mirror)
+Invert = partial(_plain, ImageOps.invert)
+# 0 is black, grey, an even grey and the smoothed image; 1 is the image.
+Brightness = partial(_enhanced, ImageEnhance.Brightness)
+Color = partial(_enhanced, ImageEnhance.Color)
+Contrast = partial(_enhanced, ImageEnhance.Contrast)
+Sharpness = partial(_enhanced, ImageEnhance.Sharpness)
+ShearX, ShearY = partial(_affine, 1, None), partial(_affine, 3, None)
+TranslateX, TranslateY = partial(_affine, 2, 0), partial(_affine, 5, 1)
+TranslateXabs, TranslateYabs = partial(_affine, 2, None), partial(_affine, 5, None)
 
 
 def Identity(img: Image.Image, v: float = 0) -> Image.Image:
     """Return the image."""
     return img
-
-
-def Invert(img: Image.Image, _: float = 0) -> Image.Image:
-    """Return the negative."""
-    return ImageOps.invert(img)
 
 
 def Posterize(img: Image.Image, v: float) -> Image.Image:
@@ -91,36 +79,6 @@ def SolarizeAdd(img: Image.Image, addition: float = 0, threshold: int = 128) -> 
 def Rotate(img: Image.Image, v: float) -> Image.Image:
     """Rotate by `v` degrees either way."""
     return img.rotate(_either_way(v))
-
-
-def ShearX(img: Image.Image, v: float) -> Image.Image:
-    """Shear along the width either way."""
-    return _affine(img, 1, _either_way(v), 0, 0, 1, 0)
-
-
-def ShearY(img: Image.Image, v: float) -> Image.Image:
-    """Shear along the height either way."""
-    return _affine(img, 1, 0, 0, _either_way(v), 1, 0)
-
-
-def TranslateX(img: Image.Image, v: float) -> Image.Image:
-    """Move along the width by the part `v` of it, either way."""
-    return _affine(img, 1, 0, _either_way(v) * img.size[0], 0, 1, 0)
-
-
-def TranslateY(img: Image.Image, v: float) -> Image.Image:
-    """Move along the height by the part `v` of it, either way."""
-    return _affine(img, 1, 0, 0, 0, 1, _either_way(v) * img.size[1])
-
-
-def TranslateXabs(img: Image.Image, v: float) -> Image.Image:
-    """Move along the width by `v` pixels, either way."""
-    return _affine(img, 1, 0, _either_way(v), 0, 1, 0)
-
-
-def TranslateYabs(img: Image.Image, v: float) -> Image.Image:
-    """Move along the height by `v` pixels, either way."""
-    return _affine(img, 1, 0, 0, 0, 1, _either_way(v))
 
 
 def Cutout(img: Image.Image, v: float) -> Image.Image:

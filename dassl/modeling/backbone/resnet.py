@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -25,31 +26,13 @@ class TorchvisionResNet(Backbone):
         return self.net(x)
 
 
-@BACKBONE_REGISTRY.register()
-def resnet18(pretrained: bool = True, **kwargs: Any) -> TorchvisionResNet:
-    """Build a ResNet-18, 512 features."""
-    return TorchvisionResNet("resnet18", pretrained)
+def _builder(name: str) -> Callable[..., TorchvisionResNet]:
+    def build(pretrained: bool = True, **kwargs: Any) -> TorchvisionResNet:
+        return TorchvisionResNet(name, pretrained)
+
+    build.__name__ = name
+    return BACKBONE_REGISTRY.register(build)
 
 
-@BACKBONE_REGISTRY.register()
-def resnet34(pretrained: bool = True, **kwargs: Any) -> TorchvisionResNet:
-    """Build a ResNet-34, 512 features."""
-    return TorchvisionResNet("resnet34", pretrained)
-
-
-@BACKBONE_REGISTRY.register()
-def resnet50(pretrained: bool = True, **kwargs: Any) -> TorchvisionResNet:
-    """Build a ResNet-50, 2048 features."""
-    return TorchvisionResNet("resnet50", pretrained)
-
-
-@BACKBONE_REGISTRY.register()
-def resnet101(pretrained: bool = True, **kwargs: Any) -> TorchvisionResNet:
-    """Build a ResNet-101, 2048 features."""
-    return TorchvisionResNet("resnet101", pretrained)
-
-
-@BACKBONE_REGISTRY.register()
-def resnet152(pretrained: bool = True, **kwargs: Any) -> TorchvisionResNet:
-    """Build a ResNet-152, 2048 features."""
-    return TorchvisionResNet("resnet152", pretrained)
+resnet18, resnet34 = _builder("resnet18"), _builder("resnet34")  # 512 features
+resnet50, resnet101, resnet152 = _builder("resnet50"), _builder("resnet101"), _builder("resnet152")  # 2048

@@ -6,10 +6,9 @@ Source: Zhang et al., Exact Feature Distribution Matching for Arbitrary Style Tr
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from contextlib import contextmanager as contextmanager
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from .mixing import Mixing, switched, switches
 
@@ -25,13 +24,4 @@ class EFDMix(Mixing):
 
 
 activate_efdmix, deactivate_efdmix, random_efdmix, crossdomain_efdmix = switches(EFDMix)
-
-
-def run_with_efdmix(model: nn.Module, mix: str | None = None) -> AbstractContextManager[None]:
-    """Let the model's modules mix within, as `mix` says if given; afterwards they do not."""
-    return switched(model, EFDMix, True, mix)
-
-
-def run_without_efdmix(model: nn.Module) -> AbstractContextManager[None]:
-    """Keep the model's modules from mixing within; afterwards they do mix."""
-    return switched(model, EFDMix, False)
+run_with_efdmix, run_without_efdmix = switched(EFDMix)

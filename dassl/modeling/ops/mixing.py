@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -78,16 +78,29 @@ def switches(kind: type[Mixing]) -> tuple[Switch, Switch, Switch, Switch]:
     )
 
 
-@contextmanager
-def switched(model: nn.Module, kind: type[Mixing], status: bool, mix: str | None = None) -> Iterator[None]:
-    """Switch the mixings of a kind in a model on or off, the other way again at the end."""
-    found = [module for module in model.modules() if isinstance(module, kind)]
-    for module in found:
-        if mix is not None:
-            module.update_mix_method(mix)
-        module.set_activation_status(status)
-    try:
-        yield
-    finally:
+def switched(kind: type[Mixing]) -> tuple[Callable[..., AbstractContextManager], Callable[..., AbstractContextManager]]:
+    """Return context managers in which a model's modules of a kind mix, as `mix` says if given, and do not.
+
+    At the end they are switched the other way.
+    """
+
+    @contextmanager
+    def switch(model: nn.Module, status: bool, mix: str | None) -> Iterator[None]:
+        found = [module for module in model.modules() if isinstance(module, kind)]
         for module in found:
-            module.set_activation_status(not status)
+            if mix is not None:
+                module.update_mix_method(mix)
+            module.set_activation_status(status)
+        try:
+            yield
+        finally:
+            for module in found:
+                module.set_activation_status(not status)
+
+    def run_with(model: nn.Module, mix: str | None = None) -> AbstractContextManager:
+        return switch(model, True, mix)
+
+    def run_without(model: nn.Module) -> AbstractContextManager:
+        return switch(model, False, None)
+
+    return run_with, run_without

@@ -5,10 +5,9 @@ Source: Zhou et al., Domain Generalization with MixStyle, ICLR 2021.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from contextlib import contextmanager as contextmanager
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from .mixing import Mixing, switched, switches
 
@@ -25,13 +24,4 @@ class MixStyle(Mixing):
 
 
 activate_mixstyle, deactivate_mixstyle, random_mixstyle, crossdomain_mixstyle = switches(MixStyle)
-
-
-def run_with_mixstyle(model: nn.Module, mix: str | None = None) -> AbstractContextManager[None]:
-    """Let the model's modules mix within, as `mix` says if given; afterwards they do not."""
-    return switched(model, MixStyle, True, mix)
-
-
-def run_without_mixstyle(model: nn.Module) -> AbstractContextManager[None]:
-    """Keep the model's modules from mixing within; afterwards they do mix."""
-    return switched(model, MixStyle, False)
+run_with_mixstyle, run_without_mixstyle = switched(MixStyle)

@@ -9,7 +9,7 @@ import torch
 
 from classify.inspect.observe import ALPHAS, FROZEN, Observed
 from tests.classify.conftest import QUICK, call, trained  # noqa: F401
-from tests.trainers.conftest import data_root, make_trainer, single_thread, toy_clip  # noqa: F401
+from tests.trainers.conftest import data_root, make_trainer, remembered, single_thread, toy_clip  # noqa: F401
 
 BASE = ["zero", "one", "two", "three", "four"]
 
