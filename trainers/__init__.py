@@ -80,7 +80,7 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
     cfg.TRAINER.COMPILE = False  # torch.compile for the training step
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"
     cfg.DATASET.TEMPLATE = ""  # of the prompts, such as "a photo of a {}."; empty: the data set's own
-    # The user's own data (docs/own-data.md): its folder in ROOT or absolute, and files in that folder or absolute.
+    # The user's own data (docs/your-own-data.md): its folder in ROOT or absolute, and files in that folder or absolute.
     cfg.DATASET.FOLDER = ""
     cfg.DATASET.TABLE = ""
     cfg.DATASET.CLASSNAMES = ""
