@@ -51,6 +51,9 @@ METHODS = {
     "Meta_B2N": Entry("trainers.metaprompt", settings.MetaPromptSettings),
     "TaskRes": Entry("trainers.taskres", settings.TaskResSettings),
     "ADAPTER": Entry("trainers.clap", settings.AdapterSettings),
+    "CLIP_LoRA": Entry("trainers.cliplora", settings.CLIPLoRASettings),
+    "LinearProbe_P2": Entry("trainers.lpplusplus", settings.LPppSettings),
+    "TwoSFS": Entry("trainers.twosfs", settings.TwoSFSSettings),
     "ZeroshotCLIP": Entry("trainers.zsclip"),
     "ZeroshotCLIP2": Entry("trainers.zsclip"),
 }
@@ -65,6 +68,9 @@ ALIASES = {
     "MetaPrompt": "Meta_B2N",
     "PLOTPP": "PLOT",
     "ZSLP": "ADAPTER",
+    "CLIPLoRA": "CLIP_LoRA",
+    "LPpp": "LinearProbe_P2",
+    "2SFS": "TwoSFS",
 }
 # What some of these names say beside the method: settings, which count as the command line's.
 OF_ALIAS = {
