@@ -49,6 +49,7 @@ METHODS = {
     "Meta_B2N": Entry("trainers.metaprompt", settings.MetaPromptSettings),
     "TaskRes": Entry("trainers.taskres", settings.TaskResSettings),
     "CLIP_LoRA": Entry("trainers.cliplora", settings.CLIPLoRASettings),
+    "ADAPTER": Entry("trainers.clap", settings.AdapterSettings),
     "ZeroshotCLIP": Entry("trainers.zsclip"),
     "ZeroshotCLIP2": Entry("trainers.zsclip"),
 }
@@ -60,6 +61,13 @@ ALIASES = {
     "MMA": "MultiModalAdapter",
     "MetaPrompt": "Meta_B2N",
     "CLIPLoRA": "CLIP_LoRA",
+    "CLAP": "ADAPTER",
+    "ZSLP": "ADAPTER",
+}
+# What some of these names say beside the method: settings, which count as the command line's.
+OF_ALIAS = {
+    "CLAP": {"TRAINER.ADAPTER.CONSTRAINT": "l2"},
+    "ZSLP": {"TRAINER.ADAPTER.CONSTRAINT": "none"},
 }
 
 
@@ -76,7 +84,7 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
     cfg.TRAINER.COMPILE = False  # torch.compile for the training step
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"
     cfg.DATASET.TEMPLATE = ""  # of the prompts, such as "a photo of a {}."; empty: the data set's own
-    # The user's own data (docs/own-data.md): its folder in ROOT or absolute, and files in that folder or absolute.
+    # The user's own data (docs/your-own-data.md): its folder in ROOT or absolute, and files in that folder or absolute.
     cfg.DATASET.FOLDER = ""
     cfg.DATASET.TABLE = ""
     cfg.DATASET.CLASSNAMES = ""

@@ -401,3 +401,13 @@ class CLIPLoRASettings(Settings, path="TRAINER.CLIPLORA", public_draws=True):
     dropout_rate: float = checked(0.25, lambda rate: 0 <= rate < 1, "must lie in [0, 1), not {}")
     n_iters: int = at_least(0, 500)
     prec: str = field(default="amp", kw_only=True)
+
+
+@dataclass(frozen=True)
+class AdapterSettings(Settings, path="TRAINER.ADAPTER", public_draws=True):
+    """Settings of CLAP and ZS-LP: where class weights start, what holds them there, passes over the training images."""
+
+    init: str = checked("ZS", lambda init: init == "ZS", "must be ZS, not {!r}: no other start is built in")
+    constraint: str = choice("l2", "none")  # CLAP or ZS-LP
+    epochs_augmentation: int = at_least(1, 20)  # literal in the release
+    prec: str = field(default="fp32", kw_only=True)
