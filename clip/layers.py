@@ -107,10 +107,10 @@ class ResidualAttentionBlock(nn.Module):
         )
         self.ln_2 = LayerNorm(d_model)
 
-    def with_attention(self, attn: nn.Module) -> ResidualAttentionBlock:
-        """Return a block that differs from this one by its attention alone, and has all other modules in common."""
+    def with_modules(self, **modules: nn.Module) -> ResidualAttentionBlock:
+        """Return a block that differs from this one by these modules alone, and has all others in common."""
         twin = copy.copy(self)
-        twin._modules = {**self._modules, "attn": attn}
+        twin._modules = {**self._modules, **modules}
         return twin
 
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:

@@ -48,8 +48,10 @@ METHODS = {
     "ProVP": Entry("trainers.provp", settings.ProVPSettings),
     "Meta_B2N": Entry("trainers.metaprompt", settings.MetaPromptSettings),
     "TaskRes": Entry("trainers.taskres", settings.TaskResSettings),
-    "CLIP_LoRA": Entry("trainers.cliplora", settings.CLIPLoRASettings),
     "ADAPTER": Entry("trainers.clap", settings.AdapterSettings),
+    "CLIP_LoRA": Entry("trainers.cliplora", settings.CLIPLoRASettings),
+    "LinearProbe_P2": Entry("trainers.lpplusplus", settings.LPppSettings),
+    "TwoSFS": Entry("trainers.twosfs", settings.TwoSFSSettings),
     "ZeroshotCLIP": Entry("trainers.zsclip"),
     "ZeroshotCLIP2": Entry("trainers.zsclip"),
 }
@@ -60,9 +62,11 @@ ALIASES = {
     "PLOTPP": "PLOT",
     "MMA": "MultiModalAdapter",
     "MetaPrompt": "Meta_B2N",
-    "CLIPLoRA": "CLIP_LoRA",
     "CLAP": "ADAPTER",
     "ZSLP": "ADAPTER",
+    "CLIPLoRA": "CLIP_LoRA",
+    "LPpp": "LinearProbe_P2",
+    "2SFS": "TwoSFS",
 }
 # What some of these names say beside the method: settings, which count as the command line's.
 OF_ALIAS = {

@@ -45,7 +45,7 @@ from .shared.cosine import l2_normalize
 from .shared.deep_prompts import check_vit, module_at
 from .shared.method import Method
 from .shared.official_stream import a_clip, uniform
-from .shared.steps import StepTrainer
+from .shared.steps import PerShotTrainer
 from .shared.templates import fill, prompt_tokens
 
 SCALE = 100.0
@@ -172,7 +172,7 @@ class CLIPLoRAModel(Method):
             path = f"{TOWERS[tower]}.{i}"
             self.adapted[f"{path}.attn"] = attn = LoRAAttention(blocks[i].attn, self.settings)
             module_at(self, path).add_module("attn", attn)
-            blocks[i] = blocks[i].with_attention(attn)
+            blocks[i] = blocks[i].with_modules(attn=attn)
         return blocks
 
     def class_features(self) -> Tensor:
@@ -235,12 +235,11 @@ def read_official(path: Path, settings: CLIPLoRASettings, model: CLIPLoRAModel) 
 
 
 @TRAINER_REGISTRY.register()
-class CLIP_LoRA(StepTrainer):
+class CLIP_LoRA(PerShotTrainer):
     """Trainer of CLIP-LoRA; ``CLIPLoRA`` is an alias of its name."""
 
     registered_name = "clip_lora"
     shape_settings = METADATA
-    least_lr = 1e-6
 
     def check_cfg(self, cfg: Any) -> None:
         """Raise ValueError naming the key whose value is not allowed."""
@@ -254,18 +253,6 @@ class CLIP_LoRA(StepTrainer):
         """Return the model over these classes, with the release's prompt unless DATASET.TEMPLATE is given."""
         prompts = fill(cfg.DATASET.TEMPLATE or f"{PHRASE} {{}}.", classnames)
         return CLIPLoRAModel(clip_model, prompts, cls.settings_of(cfg))
-
-    def count_steps(self) -> int:
-        """Return N_ITERS times the shots. Raises ValueError where all images are taken."""
-        if not self.settings.n_iters:
-            return super().count_steps()
-        shots, key = self.cfg.DATASET.NUM_SHOTS, self.settings.key("N_ITERS")
-        if shots < 1:
-            raise ValueError(
-                f"{key} counts steps per shot, and DATASET.NUM_SHOTS {shots} takes all images: give a number of shots, "
-                f"or {key} 0 and epochs in OPTIM.MAX_EPOCH"
-            )
-        return self.settings.n_iters * shots
 
     @classmethod
     def official_draws(cls, cfg: Any, model: CLIPLoRAModel) -> Iterator[Draw]:

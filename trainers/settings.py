@@ -385,6 +385,16 @@ class TaskResSettings(Settings, path="TRAINER.TaskRes", public_draws=True):
 
 
 @dataclass(frozen=True)
+class AdapterSettings(Settings, path="TRAINER.ADAPTER", public_draws=True):
+    """Settings of CLAP and ZS-LP: where class weights start, what holds them there, passes over the training images."""
+
+    init: str = checked("ZS", lambda init: init == "ZS", "must be ZS, not {!r}: no other start is built in")
+    constraint: str = choice("l2", "none")  # CLAP or ZS-LP
+    epochs_augmentation: int = at_least(1, 20)  # literal in the release
+    prec: str = field(default="fp32", kw_only=True)
+
+
+@dataclass(frozen=True)
 class CLIPLoRASettings(Settings, path="TRAINER.CLIPLORA", public_draws=True):
     """CLIP-LoRA's settings: which projections of which layers learn, r, alpha, the dropout, and the steps per shot.
 
@@ -404,10 +414,20 @@ class CLIPLoRASettings(Settings, path="TRAINER.CLIPLORA", public_draws=True):
 
 
 @dataclass(frozen=True)
-class AdapterSettings(Settings, path="TRAINER.ADAPTER", public_draws=True):
-    """Settings of CLAP and ZS-LP: where class weights start, what holds them there, passes over the training images."""
+class LPppSettings(Settings, path="TRAINER.LPPP"):
+    """LP++'s settings: its steps on all training images at once, and whether validation images choose among them."""
 
-    init: str = checked("ZS", lambda init: init == "ZS", "must be ZS, not {!r}: no other start is built in")
-    constraint: str = choice("l2", "none")  # CLAP or ZS-LP
-    epochs_augmentation: int = at_least(1, 20)  # literal in the release
-    prec: str = field(default="fp32", kw_only=True)
+    train_epoch: int = at_least(1, 300)
+    selection: str = chosen("val", "last")
+
+
+@dataclass(frozen=True)
+class TwoSFSSettings(Settings, path="TRAINER.TWOSFS"):
+    """2SFS's settings: the steps per shot, and the share of them that the first stage has (1: there is no second).
+
+    ``n_iters``: 0 trains for OPTIM.MAX_EPOCH epochs instead.
+    """
+
+    n_iters: int = at_least(0, 300)
+    n_iters_frac: float = share(0.6)
+    prec: str = field(default="amp", kw_only=True)

@@ -43,22 +43,27 @@ class StepTrainer(CLIPTrainer):
         self.train_loader_x: Any = loader_of(
             self.cfg, self.dm.dataset.train_x, self.dm.train_loader_x, shuffle=True, cached=True
         )
-        self.steps = self.count_steps()
-        self.max_epoch = math.ceil(self.steps / len(self.train_loader_x))
+        self.steps, self.epoch_steps = self.count_steps(), len(self.train_loader_x)
+        self.max_epoch = math.ceil(self.steps / self.epoch_steps)
 
     def build_optim(self) -> None:
         """Set the optimiser, and the schedule in steps."""
         self.optim = build_optimizer(self.model, self.cfg.OPTIM)
-        steps = self.cfg.OPTIM.clone()
-        steps.defrost()
-        steps.MAX_EPOCH = self.steps
-        self.sched = build_lr_scheduler(self.optim, steps)
-        getattr(self.sched, "successor", self.sched).eta_min = self.least_lr
+        self.sched = self.schedule(self.steps)
+
+    def schedule(self, steps: int) -> Any:
+        """Return the optimiser's schedule over so many steps."""
+        node = self.cfg.OPTIM.clone()
+        node.defrost()
+        node.MAX_EPOCH = steps
+        schedule: Any = build_lr_scheduler(self.optim, node)
+        getattr(schedule, "successor", schedule).eta_min = self.least_lr
+        return schedule
 
     def run_epoch(self) -> None:
         """Train on all batches once, or on as many as there are steps left."""
-        left = self.steps - self.epoch * len(self.train_loader_x)
-        if left < len(self.train_loader_x):
+        left = self.steps - self.epoch * self.epoch_steps
+        if left < self.epoch_steps:
             self.train_loader_x = FirstBatches(self.train_loader_x, left)
         super().run_epoch()
 
@@ -68,3 +73,21 @@ class StepTrainer(CLIPTrainer):
         if self.batch_idx + 1 < self.num_batches:
             self.update_lr()
         return summary
+
+
+class PerShotTrainer(StepTrainer):
+    """Base of methods that train for N_ITERS steps per shot, with a cosine from the learning rate to 1e-6."""
+
+    least_lr = 1e-6
+
+    def count_steps(self) -> int:
+        """Return N_ITERS times the shots, or with 0 as the base does. Raises ValueError where all images are taken."""
+        if not self.settings.n_iters:
+            return super().count_steps()
+        shots, key = self.cfg.DATASET.NUM_SHOTS, self.settings.key("N_ITERS")
+        if shots < 1:
+            raise ValueError(
+                f"{key} counts steps per shot, and DATASET.NUM_SHOTS {shots} takes all images: give a number of shots, "
+                f"or {key} 0 and epochs in OPTIM.MAX_EPOCH"
+            )
+        return self.settings.n_iters * shots

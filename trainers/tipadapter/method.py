@@ -47,7 +47,7 @@ from ..shared.features import (
     whole_dataset,
 )
 from ..shared.steps import StepTrainer
-from ..shared.templates import IMAGENET_ENSEMBLE, template_of
+from ..shared.templates import ensemble_of
 from .cache import TipAdapterFModel, TipAdapterModel, accuracy_of, search
 
 ADAM_EPS = 1e-4
@@ -64,8 +64,7 @@ class _Cached(CLIPTrainer):
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> TipAdapterModel:
         """Return an empty cache beside the features of these classes; ImageNet's are those of seven templates."""
         settings = cls.settings_of(cfg)
-        ensemble = cfg.DATASET.NAME == "ImageNet" and not cfg.DATASET.TEMPLATE
-        text = template_features(clip_model, classnames, IMAGENET_ENSEMBLE if ensemble else [template_of(cfg)])
+        text = template_features(clip_model, classnames, ensemble_of(cfg))
         return cls.model_class(clip_model, classnames, text, settings.init_alpha, settings.init_beta)
 
     def build_cache(self) -> None:
