@@ -100,7 +100,10 @@ def draw(pick: Any, vision: int, text: int) -> dict[str, Any]:
 
 
 class Golden(WithImages):
-    """Features of both towers, with what is learned and without; a step with dropout; the course of the rate."""
+    """Features of both towers, with what is learned and without; a step with dropout; the course of the rate.
+
+    The public code's ``rate0_gradnorm`` is left out: with a dropout of 0 its gradients are not those of its loss.
+    """
 
     def fill(self) -> None:
         """Fill what is learned; elements are dropped for the arrays of dropout alone."""

@@ -241,6 +241,13 @@ class CLIP_LoRA(PerShotTrainer):
     registered_name = "clip_lora"
     shape_settings = METADATA
 
+    def check_cfg(self, cfg: Any) -> None:
+        """Raise ValueError naming the key whose value is not allowed."""
+        super().check_cfg(cfg)
+        if cfg.TRAINER.COMPILE:
+            line = "TRAINER.COMPILE: torch's compiler gives wrong gradients of CLIP_LoRA's text tower: leave it out"
+            raise ValueError(line)
+
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> CLIPLoRAModel:
         """Return the model over these classes, with the release's prompt unless DATASET.TEMPLATE is given."""

@@ -132,7 +132,7 @@ def test_unknown_method_is_named():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", LEARNING)
+@pytest.mark.parametrize("method", [method for method in LEARNING if method != "CLIP_LoRA"])  # which refuses
 def test_compiled_step_equals_the_plain_one(method, make_trainer, one_batch):
     compiled = make_trainer(method, "TRAINER.COMPILE", True)
     plain = make_trainer(method)

@@ -96,6 +96,7 @@ TCP %COOP.CLASS_TOKEN_POSITION front | @ must be end for TCP, not front
 RPO %RPO.K 0 | @ must be at least 1, not 0
 CLIP_LoRA %CLIPLORA.PARAMS "['q','x']" | @ must be some of q, k, v, o, not ['q', 'x']
 CLIP_LoRA %CLIPLORA.DROPOUT_RATE 1.0 | @ must lie in [0, 1), not 1.0
+CLIP_LoRA %COMPILE True | @: torch's compiler gives wrong gradients of CLIP_LoRA's text tower: leave it out
 CLIP_LoRA %CLIPLORA.N_ITERS 500 DATASET.NUM_SHOTS -1 | @ counts steps per shot, and DATASET.NUM_SHOTS -1 takes all...
 """
 
