@@ -68,13 +68,23 @@ class VisionTransformer(nn.Module):
         with no_autocast(tokens):
             return self.ln_post(tokens) @ self.proj
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Encode images ``[B, 3, H, W]``: features ``[B, d]``. The last layer computes the class token only."""
+    def class_token(self, images: Tensor) -> Tensor:
+        """Return the last layer's class token ``[B, d_v]`` of images ``[B, 3, H, W]``; that layer computes no other."""
         x = self.embed(images)
         blocks = list(self.transformer.resblocks)
         for block in blocks[:-1]:
             x = block(x)
-        return self.to_joint_space(blocks[-1](x, rows=slice(0, 1))[:, 0])
+        return blocks[-1](x, rows=slice(0, 1))[:, 0]
+
+    def before_projection(self, images: Tensor) -> Tensor:
+        """Return what the projection is applied to, ``[B, d_v]``, of images ``[B, 3, H, W]``."""
+        token = self.class_token(images)
+        with no_autocast(token):
+            return self.ln_post(token)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode images ``[B, 3, H, W]``: features ``[B, d]``."""
+        return self.to_joint_space(self.class_token(images))
 
 
 class CLIP(nn.Module):

@@ -21,6 +21,7 @@ METHODS = {
     "TipAdapterF": ["TRAINER.TIPADAPTER.AUGMENT_EPOCH", 2],
     "CLIPAdapter": [],
     "TaskRes": [],
+    "ProLIP": [],
 }
 CROPS = ("INPUT.TRANSFORMS", ("random_resized_crop", "normalize"))
 
