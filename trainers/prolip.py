@@ -87,21 +87,25 @@ class ProLIPModel(Method):
         """Set W to CLIP's own."""
         self.get_parameter(self.name).data.copy_(self.start)
 
-    def image_features(self, images: Tensor) -> Tensor:
-        """Return f ``[B, d]``, unit features of images, or of x ``[B, d_v]``."""
+    def project(self, images: Tensor) -> Tensor:
+        """Return x W ``[B, d]``, not normalised, of images, or of x ``[B, d_v]``."""
         x = frozen_features(self.clip_model, images, projected=False)
         with no_autocast(x):
-            return l2_normalize(F.linear(x, self.matrix, self.bias) if self.is_resnet else x @ self.matrix)
+            return F.linear(x, self.matrix, self.bias) if self.is_resnet else x @ self.matrix
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """Return f ``[B, d]``, of unit length."""
+        return l2_normalize(self.project(images))
 
     def class_features(self) -> Tensor:
         """Return T ``[C, d]``."""
         return self.text
 
     def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
-        """Return z ``[B, C]``."""
-        f = self.image_features(images)
-        with no_autocast(f):
-            return SCALE * f @ class_features.t()
+        """Return z ``[B, C]``; divided by the norm last, which passes over fewer values than f has."""
+        y = self.project(images)
+        with no_autocast(y):
+            return y @ class_features.t() * (SCALE / y.norm(dim=-1, keepdim=True))
 
     def distance(self) -> Tensor:
         """Return |W - W_0|^2."""
