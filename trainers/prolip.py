@@ -31,6 +31,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
 from clip.archives import UNREADABLE, read_saved
 from clip.layers import no_autocast
@@ -121,12 +122,20 @@ class ProLIPModel(Method):
         return self.is_resnet and key == "linear.bias"
 
 
-def build_adam(model: ProLIPModel, optim_cfg: Any) -> torch.optim.Optimizer:
-    """Return the optimiser of an OPTIM node, with the release's eps."""
+def optimizer_of(model: ProLIPModel, optim_cfg: Any) -> tuple[torch.optim.Optimizer, LRScheduler]:
+    """Return the optimiser of an OPTIM node, with the release's eps, and its schedule."""
     optim = build_optimizer(model, optim_cfg)
     for group in optim.param_groups:
         group["eps"] = ADAM_EPS
-    return optim
+    return optim, build_lr_scheduler(optim, optim_cfg)
+
+
+def at_rate(optim_cfg: Any, rate: float) -> Any:
+    """Return a copy of an OPTIM node with another learning rate."""
+    node = optim_cfg.clone()
+    node.defrost()
+    node.LR = rate
+    return node
 
 
 def learn(model: ProLIPModel, views: Tensor, labels: Tensor, optim_cfg: Any) -> Iterator[float]:
@@ -135,8 +144,7 @@ def learn(model: ProLIPModel, views: Tensor, labels: Tensor, optim_cfg: Any) -> 
     ``labels`` are ``[N]``; OPTIM.MAX_EPOCH is the number of steps.
     """
     model.go_to_start()
-    optim = build_adam(model, optim_cfg)
-    schedule = build_lr_scheduler(optim, optim_cfg)
+    optim, schedule = optimizer_of(model, optim_cfg)
     for step in range(optim_cfg.MAX_EPOCH):
         yield optim.param_groups[0]["lr"]
         loss, _ = model.loss(views[(step + 1) % len(views)], labels)
@@ -154,10 +162,7 @@ def search(model: ProLIPModel, views: Tensor, labels: Tensor, val: Features, opt
     """
     found = []
     for rate, model.penalty in itertools.product(RATES, PENALTIES):
-        node = optim_cfg.clone()
-        node.defrost()
-        node.LR = rate
-        for _ in learn(model, views, labels, node):
+        for _ in learn(model, views, labels, at_rate(optim_cfg, rate)):
             pass
         with torch.no_grad():
             right = model.scores(val.values, model.text).argmax(dim=1) == val.labels
@@ -227,18 +232,18 @@ class ProLIP(CLIPTrainer):
 
     def build_optim(self) -> None:
         """Set the optimiser, with the release's eps, and the schedule."""
-        self.optim = build_adam(self.model, self.cfg.OPTIM)
-        self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
+        self.optim, self.sched = optimizer_of(self.model, self.cfg.OPTIM)
 
     def before_train(self) -> None:
         """Resume; search, if asked for and nothing was resumed."""
         super().before_train()
-        (group,) = self.optim.param_groups
-        if self.settings.search_lr and self.start_epoch < self.max_epoch and "penalty" not in group:
-            group["lr"] = group["initial_lr"] = self._search()
-            self.sched.base_lrs = [group["lr"]]
-            group["penalty"] = self.model.penalty
-        self.model.penalty = group.get("penalty", self.model.penalty)
+        new = "penalty" not in self.optim.param_groups[0] and self.start_epoch < self.max_epoch
+        if self.settings.search_lr and new:
+            optim, schedule = optimizer_of(self.model, at_rate(self.cfg.OPTIM, self._search()))
+            self.optim.load_state_dict(optim.state_dict())
+            self.sched.load_state_dict(schedule.state_dict())
+            self.optim.param_groups[0]["penalty"] = self.model.penalty
+        self.model.penalty = self.optim.param_groups[0].get("penalty", self.model.penalty)
 
     def _search(self) -> float:
         """Set lambda to the best on validation images; return the best learning rate."""

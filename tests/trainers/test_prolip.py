@@ -18,6 +18,7 @@ def test_a_searched_run_takes_its_views_in_turn_and_goes_on_after_a_kill(make_tr
     monkeypatch.setattr(prolip, "PENALTIES", (3.0,))
     options = ["FEATURES.ONCE", True, "FEATURES.VIEWS", 2, "FEATURES.FOLDER", str(tmp_path / "features")]
     options += ["INPUT.TRANSFORMS", ("random_resized_crop", "normalize"), "OPTIM.LR_SCHEDULER", "cosine"]
+    options += ["OPTIM.WARMUP_EPOCH", 1, "OPTIM.WARMUP_TYPE", "constant"]
     options += ["TRAINER.PROLIP.SEARCH_LR", True, "TEST.NO_TEST", True, "DATASET.NUM_SHOTS", -1]
     killed = make_trainer("ProLIP", *options)
     assert killed.model.penalty == 5 / len(killed.dm.dataset.train_x)
@@ -36,9 +37,7 @@ def test_a_searched_run_takes_its_views_in_turn_and_goes_on_after_a_kill(make_tr
     resumed.train()
     (group,) = resumed.optim.param_groups
     assert resumed.start_epoch == 1 and (group["initial_lr"], resumed.model.penalty) == (0.05, 3.0)
-    node, images = killed.cfg.OPTIM.clone(), killed.images.dataset
-    node.defrost()
-    node.LR = 0.05
+    node, images = prolip.at_rate(killed.cfg.OPTIM, 0.05), killed.images.dataset
     found = resumed.model.matrix.detach().clone()
     for _ in prolip.learn(resumed.model, images.features.transpose(0, 1), images.labels, node):
         pass
