@@ -9,6 +9,7 @@ import contextlib
 import copy
 import importlib.util
 import inspect
+import logging
 import os
 import tempfile
 import warnings
@@ -225,9 +226,12 @@ def check_packages() -> None:
 @contextlib.contextmanager
 def exporter_errors(form: str) -> Iterator[None]:
     """Whatever torch's exporters raise, as one line; what they warn of does not concern the user."""
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except Exception as error:
         raise ValueError(f"torch {torch.__version__} cannot export this as {form}: {one_line(error)[:300]}") from error
+    finally:
+        logging.disable(logging.NOTSET)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from pathlib import Path
 
@@ -19,17 +18,13 @@ def quantize(source: Path, target: Path) -> None:
 
     with tempfile.TemporaryDirectory() as place:
         folded = Path(place) / "folded.onnx"
-        logging.disable(logging.WARNING)  # it asks for the step that is done here
-        try:
-            quant_pre_process(str(source), str(folded), skip_symbolic_shape=True)  # weights become constants
-            model = onnx.load(folded)
-            _fold_factors(model)
-            onnx.save(model, folded)
-            # Signed bytes overflow in the products of processors without VNNI.
-            kinds = {"weight_type": QuantType.QUInt8, "op_types_to_quantize": ["MatMul", "Gemm"]}
-            quantize_dynamic(str(folded), str(target), per_channel=True, **kinds)
-        finally:
-            logging.disable(logging.NOTSET)
+        quant_pre_process(str(source), str(folded), skip_symbolic_shape=True)  # weights become constants
+        model = onnx.load(folded)
+        _fold_factors(model)
+        onnx.save(model, folded)
+        # Signed bytes overflow in the products of processors without VNNI.
+        kinds = {"weight_type": QuantType.QUInt8, "op_types_to_quantize": ["MatMul", "Gemm"]}
+        quantize_dynamic(str(folded), str(target), per_channel=True, **kinds)
 
 
 def _fold_factors(model) -> None:

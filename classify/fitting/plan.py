@@ -205,7 +205,9 @@ class Planner:
 
         `with_val` says that; by default it goes by the method.
         """
-        cfg = choose_config("fewshot", "own", method, SHOTS, "embedded" if self.request.backbone == "embedded" else "")
+        cfg = choose_config(
+            "fewshot", "table", method, SHOTS, "embedded" if self.request.backbone == "embedded" else ""
+        )
         words = ["--root", self.images.folder, "--output-dir", str(Path(self.request.out, run)), "--seed", str(seed)]
         words += ["--trainer", method, "--config-file", str(method_file(method, cfg))]
         words += ["--backbone", self.request.backbone, *self.request.options]

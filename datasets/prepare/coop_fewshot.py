@@ -101,7 +101,8 @@ def settings(dataset: str, root: str) -> Any:
         dataset = found["NAME"]
     elif find_name(dataset) in OWN:
         raise ValueError(f"--dataset {dataset}: name the YAML file that says where your data is")
-    node = SimpleNamespace(NAME=find_name(dataset), ROOT=root, NUM_SHOTS=-1, SUBSAMPLE_CLASSES="all", **values)
+    values |= {"NAME": find_name(dataset), "ROOT": root}
+    node = SimpleNamespace(NUM_SHOTS=-1, SUBSAMPLE_CLASSES="all", ALL_TRAIN=False, **values)
     return SimpleNamespace(DATASET=node, SEED=1)
 
 
