@@ -53,7 +53,7 @@ class PlainProLIP(Plain):
 def plain(weights: Weights, names: list[str], cfg: Any) -> PlainProLIP:
     """Build the equations."""
     node, shots = cfg.TRAINER.PROLIP, max(1, cfg.DATASET.NUM_SHOTS)
-    seven = cfg.DATASET.NAME == "ImageNet" and not cfg.DATASET.TEMPLATE
+    seven = cfg.DATASET.NAME.startswith("ImageNet") and not cfg.DATASET.TEMPLATE
     tokens = [token_ids(weights, template, names) for template in (IMAGENET_ENSEMBLE if seven else [template_of(cfg)])]
     penalty = 1 / shots if node.LAMBDA_FUNCT_1_N else 1 / shots**2 if node.LAMBDA_FUNCT_1_N2 else node.LAMBDA_V
     return PlainProLIP(weights, tokens, penalty)

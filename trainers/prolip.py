@@ -10,7 +10,7 @@ eps 1e-4 and a cosine per step; a step takes all training images at once, each e
 W after the last step is tested. lambda is 1/N for N shots (``LAMBDA_FUNCT_1_N``), or else 1/N^2 or ``LAMBDA_V``.
 
 The release stores 300 views of each image first, and takes view k + 1 (modulo 300) in epoch k. Here an epoch draws its
-views anew, which is the same by chance; FEATURES.ONCE with VIEWS 300 stores them and keeps that order.
+views anew, which is the same in distribution; FEATURES.ONCE with VIEWS 300 stores them and keeps that order.
 ``SEARCH_LR`` chooses learning rate and lambda from a grid by training with each pair on these stored views; the
 images it chooses on are the run's few-shot validation images, of which the release has N per class, here at most 4.
 
