@@ -13,7 +13,7 @@ DEMO := PYTHON="$(RUN)" DATA="$(DATA)" OUTPUT="$(OUTPUT)" bash
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' Makefile
 
-demo: $(VENV)/ready ## train and test MMRL and zero-shot CLIP on Digits, print Base / New / HM (3 minutes on 2 cores)
+demo: $(VENV)/ready ## train and test MMRL and zero-shot CLIP on Digits, print Base / New / HM and what to try next (3 minutes on 2 cores)
 	@mkdir -p "$(DATA)"
 	$(DEMO) scripts/b2n/base2new_train.sh digits 1
 	$(DEMO) scripts/b2n/base2new_test.sh digits 1
@@ -21,6 +21,13 @@ demo: $(VENV)/ready ## train and test MMRL and zero-shot CLIP on Digits, print B
 	$(DEMO) scripts/b2n/base2new_test.sh digits 1 ZeroshotCLIP
 	@echo
 	@$(RUN) mmrl.py table digits ZeroshotCLIP MMRL --output "$(OUTPUT)"
+	@echo
+	@$(RUN) mmrl.py report "$(OUTPUT)/base2new" --datasets digits --methods ZeroshotCLIP MMRL --seeds 1 --out "$(OUTPUT)/report"
+	@echo 'A plot: $(OUTPUT)/report/plots/training_base2new_embedded_digits.png'
+	@printf '%s\n' '' 'Next (after source $(VENV)/bin/activate):' \
+		'  python mmrl.py fit "$(DATA:%/=%)/digits/images" --backbone embedded    # a classifier from a folder of images' \
+		'  python mmrl.py grid base2new --datasets digits --methods MMRL CoOp MaPLe --seeds 1 2 3 --root "$(DATA:%/=%)" --output "$(OUTPUT)"' \
+		'  python mmrl.py report "$(OUTPUT)"                                  # the tables and plots of all runs'
 
 # A failed run (status 1) is named, and the report is of the others; anything above is a stop or bad input.
 demo-full: $(VENV)/ready ## all four protocols on the embedded suite, 5 methods, 3 seeds, and the report; METHODS="..."

@@ -128,7 +128,7 @@ class Classifier:
         return torch.cat(found)
 
     def evaluate(self, source: str | os.PathLike[str]) -> dict[str, Any]:
-        """Return how well images of known classes are classified: those of a folder, or of a table (docs/own-data.md).
+        """Return how well images of known classes are classified: a folder or table of them (docs/your-own-data.md).
 
         Where it has a part for testing, these count. Classes are matched by name, and may be some of the classifier's.
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reference import Reference
-from trainers.shared.cosine import l2_normalize
+from trainers.shared.cosine import frozen_features, l2_normalize
 from trainers.shared.templates import template_of
 
 from .shared.numbers import WithImages
@@ -44,7 +44,7 @@ class Golden(WithImages):
     """Image features, adapted and as frozen CLIP has them."""
 
     def before(self) -> dict[str, Tensor]:
-        raw = self.model.features(self.images)
+        raw = frozen_features(self.model.clip_model, self.images)
         return super().before() | {"image_features_clip": l2_normalize(raw), "image_features_clip_raw": raw}
 
 

@@ -10,22 +10,21 @@ from torch import Tensor
 
 from reference import Reference
 from trainers import taskres
-from trainers.shared.templates import IMAGENET_ENSEMBLE, template_of
+from trainers.shared.class_rows import mean_text_features, raw_templates
+from trainers.shared.templates import IMAGENET_ENSEMBLE
 
 from .shared.numbers import Numbers
 from .shared.official import JOINT, Command, Official
-from .shared.plain import Learned, Plain, Weights, token_ids
+from .shared.plain import Learned, Plain, Weights, mean_raw_text
 from .shared.recipe import fill
 
 
 class PlainTaskRes(Plain):
-    """``texts`` are token ids ``[C, 77]`` of each template; the learned ``text_feature_residuals`` x are ``[C, d]``."""
+    """The learned ``text_feature_residuals`` x are ``[C, d]``; t is computed once, as in the authors' file."""
 
-    def __init__(self, weights: Weights, texts: list[Tensor], scale: float):
+    def __init__(self, weights: Weights, names: list[str], templates: list[str], scale: float):
         super().__init__(weights)
-        self.a = scale
-        with torch.no_grad():  # computed once, as in the authors' file
-            self.base = sum(self.clip.raw_text_feature(tokens) for tokens in texts) / len(texts)
+        self.a, self.base = scale, mean_raw_text(self.clip, weights, names, templates)
 
     def class_features(self, learned: Learned) -> Tensor:
         """``[C, d]``, of unit length."""
@@ -34,10 +33,7 @@ class PlainTaskRes(Plain):
 
 def plain(weights: Weights, names: list[str], cfg: Any) -> PlainTaskRes:
     """Build the equations."""
-    eight = cfg.DATASET.NAME == "ImageNet" and not cfg.DATASET.TEMPLATE
-    templates = [*(IMAGENET_ENSEMBLE if eight else ()), template_of(cfg)]
-    texts = [token_ids(weights, template, names, spoken=False) for template in templates]
-    return PlainTaskRes(weights, texts, cfg.TRAINER.TaskRes.RESIDUAL_SCALE)
+    return PlainTaskRes(weights, names, raw_templates(cfg), cfg.TRAINER.TaskRes.RESIDUAL_SCALE)
 
 
 class Golden(Numbers):
@@ -47,17 +43,16 @@ class Golden(Numbers):
         """What the model gives before training."""
         model, setting = self.model, self.setting
         clip_model, names, residuals = model.clip_model, setting["classes"], model.text_feature_residuals.data
-        templates = [template_of(self.cfg)]
         found = {key: value for key, value in super().before().items() if key != "text_features"}
         found["loss/ce"] = F.cross_entropy(found["logits"], self.labels)
         found["image_features"] = clip_model.encode_image(self.images)
         found["base_text_features"] = model.base_text_features.clone()
         imagenet = [*IMAGENET_ENSEMBLE, "a photo of a {}."]
-        found["base_text_features_imagenet"] = taskres.mean_text_features(clip_model, names, imagenet)
+        found["base_text_features_imagenet"] = mean_text_features(clip_model, names, imagenet)
         sizes = setting["clip"]
         weight = fill("enhanced_text_projection.weight", (sizes["embed"], sizes["tw"]), sizes["tw"] ** -0.5)
         with taskres.text_projection(clip_model, weight):
-            found["base_text_features_enhanced"] = taskres.mean_text_features(clip_model, names, templates)
+            found["base_text_features_enhanced"] = mean_text_features(clip_model, names, raw_templates(self.cfg))
         for kind, base, x in (
             ("zs", found["base_text_features"], torch.zeros_like(residuals)),
             ("enhanced", found["base_text_features_enhanced"], residuals),

@@ -63,8 +63,12 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
 
     files = [file for path in (args.dataset_config_file, args.config_file) if path for file in with_bases(path)]
     given = command_line(args)
+    name = next(
+        (value for key, value, _ in given if key == "TRAINER.NAME"), trainer_named_in(tree for _, tree in files)
+    )
+    given += [(key, value, f"trainer {name}") for key, value in trainers.OF_ALIAS.get(name, {}).items()]
     pairs = [(key, value) for key, value, _ in given]
-    cfg = default_cfg(dict(pairs).get("TRAINER.NAME") or trainer_named_in(tree for _, tree in files))
+    cfg = default_cfg(name)
     cfg.INPUT.READ = ""  # until something says it
     for path, tree in files:
         merge(cfg, tree, path)

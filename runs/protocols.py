@@ -154,9 +154,12 @@ def default_config(protocol: str, dataset: str, method: str, shots: int) -> str:
     """Return a method's default configuration for a protocol, trained on `dataset` with `shots` images of each class.
 
     It is named by the first line that fits of the method's file `protocols` (protocol, data set, shots, configuration;
-    `*` fits any); "" where no line fits or there is no such file.
+    `*` fits any), or, for a second name that has one, of `protocols_NAME`; "" where no line fits or there is no such
+    file.
     """
-    path = CONFIGS / "trainers" / method / "protocols"
+    folder = CONFIGS / "trainers" / method
+    own = folder / f"protocols_{method}"
+    path = own if own.is_file() else folder / "protocols"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
     asked = (protocol, dataset, str(shots))

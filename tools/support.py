@@ -1,7 +1,7 @@
-"""The tables of methods in docs/methods.md and README.md, found by trying (``probing.py``), not typed.
+"""The table of methods in docs/methods.md, found by trying (``probing.py``), not typed.
 
-    python tools/support.py                  write them between their markers
-    python tools/support.py --check          say which are out of date
+    python tools/support.py                  write it between its markers
+    python tools/support.py --check          say whether it is out of date
     python tools/support.py --device cuda    try on CUDA, amp included, and print the table
 
 Times are not tried here: they are those of a file of ``benchmarks/methods.py --json``, benchmarks/results/methods.json.
@@ -113,7 +113,7 @@ def timed(row: Mapping[str, Any] | None) -> list[str]:
 
 
 def full_table(found: Mapping[str, probing.Found], measured: Times) -> str:
-    """Of docs/methods.md, with what was measured and the reasons for what does not work below it."""
+    """Return the table, with what was measured and the reasons for what does not work below it."""
     heads = ["method", "learned", "protocols", "precision", "image tower", "towers of unequal depth", "equations"]
     heads += ["golden", "ms/image", "plain", "faster by"]
     rows, proven = [], proofs()
@@ -147,48 +147,28 @@ def reasons(found: Mapping[str, probing.Found]) -> str:
     return "\n".join(["What a refusal says:", "", *lines])
 
 
-def short_table(found: Mapping[str, probing.Found], measured: Times) -> str:
-    """Of README.md."""
-    heads = ["method", "learned parameters", "new classes", "ResNet", "checked against", "ms/image (plain)"]
-    rows, proven = [], proofs()
-    for method, one in found.items():
-        checks = ["equations"] + ["golden numbers"] * bool(proven[method].golden)
-        ours, plain, _ = timed(measured.rows.get(method))
-        time = f"{ours} ({plain})" if ours != NOTHING else NOTHING
-        works = ["no" if reason else "yes" for reason in (one.new_classes, one.towers["ResNet"])]
-        rows.append([title(method), learned(one), *works, ", ".join(checks), time])
-    return "\n\n".join([as_markdown(rows, heads), measured.said()])
-
-
 def as_markdown(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> str:
     """A pipe table."""
     return tabulate(rows, heads, tablefmt="pipe", disable_numparse=True)
 
 
-PAGES = {"docs/methods.md": full_table, "README.md": short_table}
+PAGE = "docs/methods.md"
 
 
-def put(text: str, block: str, page: str) -> str:
+def put(text: str, block: str) -> str:
     """``text`` with ``block`` between the markers. Raises ValueError where they are not there once, in order."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end or BEGIN in rest or END in after:
-        raise ValueError(f"{page} must hold {BEGIN} and {END} once, in this order")
+        raise ValueError(f"{PAGE} must hold {BEGIN} and {END} once, in this order")
     return f"{before}{BEGIN}\n{block}\n{END}{after}"
-
-
-def pages(found: Mapping[str, probing.Found], measured: Times) -> dict[str, tuple[str, str]]:
-    """Pages as they are and as they should be. Those without markers are left out, but for docs/methods.md."""
-    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
-    shown = {name: text for name, text in texts.items() if BEGIN in text or name == "docs/methods.md"}
-    return {name: (text, put(text, PAGES[name](found, measured), name)) for name, text in shown.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program. Returns the exit status."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; status 1 if a page is out of date")
-    parser.add_argument("--device", default="cpu", help="where to try; the pages are those of the CPU")
+    parser.add_argument("--check", action="store_true", help="write nothing; status 1 if the page is out of date")
+    parser.add_argument("--device", default="cpu", help="where to try; the page is of the CPU")
     parser.add_argument("--times", type=Path, default=TIMES, metavar="FILE", help="of benchmarks/methods.py --json")
     args = parser.parse_args(argv)
     try:
@@ -199,12 +179,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.device != "cpu":
         print(full_table(found, measured))
         return 0
-    stale = {name: new for name, (old, new) in pages(found, measured).items() if old != new}
-    for name, text in stale.items():
-        print(f"{name}: {'out of date, run python tools/support.py' if args.check else 'written'}")
-        if not args.check:
-            (ROOT / name).write_text(text, encoding="utf-8")
-    return int(args.check and bool(stale))
+    path = ROOT / PAGE
+    text = path.read_text(encoding="utf-8")
+    new = put(text, full_table(found, measured))
+    if new == text:
+        return 0
+    print(f"{PAGE}: {'out of date, run python tools/support.py' if args.check else 'written'}")
+    if not args.check:
+        path.write_text(new, encoding="utf-8")
+    return int(args.check)
 
 
 if __name__ == "__main__":

@@ -48,13 +48,26 @@ METHODS = {
     "ProVP": Entry("trainers.provp", settings.ProVPSettings),
     "Meta_B2N": Entry("trainers.metaprompt", settings.MetaPromptSettings),
     "TaskRes": Entry("trainers.taskres", settings.TaskResSettings),
+    "ADAPTER": Entry("trainers.clap", settings.AdapterSettings),
     "ProLIP": Entry("trainers.prolip", settings.ProLIPSettings),
     "ZeroshotCLIP": Entry("trainers.zsclip"),
     "ZeroshotCLIP2": Entry("trainers.zsclip"),
 }
 
 # Other names of methods, official or short; train.py takes both.
-ALIASES = {"CLIP_Adapter": "CLIPAdapter", "PLOTPP": "PLOT", "MMA": "MultiModalAdapter", "MetaPrompt": "Meta_B2N"}
+ALIASES = {
+    "CLIP_Adapter": "CLIPAdapter",
+    "PLOTPP": "PLOT",
+    "MMA": "MultiModalAdapter",
+    "MetaPrompt": "Meta_B2N",
+    "CLAP": "ADAPTER",
+    "ZSLP": "ADAPTER",
+}
+# What some of these names say beside the method: settings, which count as the command line's.
+OF_ALIAS = {
+    "CLAP": {"TRAINER.ADAPTER.CONSTRAINT": "l2"},
+    "ZSLP": {"TRAINER.ADAPTER.CONSTRAINT": "none"},
+}
 
 
 def extend_cfg(cfg: Any, trainer: str = "") -> None:
@@ -70,7 +83,7 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
     cfg.TRAINER.COMPILE = False  # torch.compile for the training step
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"
     cfg.DATASET.TEMPLATE = ""  # of the prompts, such as "a photo of a {}."; empty: the data set's own
-    # The user's own data (docs/own-data.md): its folder in ROOT or absolute, and files in that folder or absolute.
+    # The user's own data (docs/your-own-data.md): its folder in ROOT or absolute, and files in that folder or absolute.
     cfg.DATASET.FOLDER = ""
     cfg.DATASET.TABLE = ""
     cfg.DATASET.CLASSNAMES = ""

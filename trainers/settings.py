@@ -385,6 +385,16 @@ class TaskResSettings(Settings, path="TRAINER.TaskRes", public_draws=True):
 
 
 @dataclass(frozen=True)
+class AdapterSettings(Settings, path="TRAINER.ADAPTER", public_draws=True):
+    """Settings of CLAP and ZS-LP: where class weights start, what holds them there, passes over the training images."""
+
+    init: str = checked("ZS", lambda init: init == "ZS", "must be ZS, not {!r}: no other start is built in")
+    constraint: str = choice("l2", "none")  # CLAP or ZS-LP
+    epochs_augmentation: int = at_least(1, 20)  # literal in the release
+    prec: str = field(default="fp32", kw_only=True)
+
+
+@dataclass(frozen=True)
 class ProLIPSettings(Settings, path="TRAINER.PROLIP"):
     """ProLIP's settings: lambda (1/N and 1/N^2 of N shots, or a number), the search, the precision of updates."""
 

@@ -18,7 +18,7 @@ Shapes: B images, C classes, d joint width, d_t text width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,22 +27,18 @@ import torch
 from torch import Tensor, nn
 
 from clip.draws import Draw
-from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .shared import checkpoints
 from .shared.base import CLIPTrainer
-from .shared.cosine import at_least_float32, l2_normalize
-from .shared.features import places_among
-from .shared.method import Method
+from .shared.class_rows import ClassRowsModel, mean_text_features, raw_templates
 from .shared.official_stream import a_clip
-from .shared.templates import IMAGENET_ENSEMBLE, prompt_tokens, template_of
 
 NO_BASE = "none"
 
 
-class TaskResModel(Method):
+class TaskResModel(ClassRowsModel):
     """The residuals ``text_feature_residuals`` ``[C, d]``, and t kept beside them, ``base_text_features`` ``[C, d]``.
 
     Args:
@@ -55,54 +51,14 @@ class TaskResModel(Method):
     base_text_features: Tensor
 
     def __init__(self, clip_model: CLIP, classnames: Sequence[str], base: Tensor, scale: float):
-        super().__init__(clip_model)
-        self.classnames, self.own, self.scale = list(classnames), base, scale
-        self.seen, self.named = True, True
-        self.rows: list[int] = list(
-            range(len(classnames))
-        )  # of the residuals, by class; empty: there are none for these
+        super().__init__(clip_model, classnames, base)
+        self.scale = scale
         self.register_buffer("base_text_features", base.clone())
         self.text_feature_residuals = nn.Parameter(torch.zeros_like(base))
 
-    def class_features(self) -> Tensor:
-        """Return unit features ``[C, d]`` of t + a x, or of t for classes that were not trained on."""
-        if not self.rows or not (self.seen or self.named):
-            return l2_normalize(self.own)
-        with no_autocast(self.own):
-            w = self.base_text_features + self.scale * self.text_feature_residuals
-            return l2_normalize(w if self.rows == list(range(len(w))) else w[self.rows])
-
-    def use_classes(self, seen: bool) -> None:
-        """Leave the residuals out of classes that were not trained on, where a checkpoint does not name its classes."""
-        self.seen = seen
-
-    def fit_to(self, tensors: Mapping[str, Tensor], classnames: Sequence[str] | None) -> None:
-        """Take on the number of a checkpoint's classes, and find those to score among them."""
-        trained = self.classnames if classnames is None else list(classnames)
-        self.named, self.rows = classnames is not None, rows_among(self.classnames, trained)
-        for value in (self.base_text_features, self.text_feature_residuals):
-            count = len(tensors.get("text_feature_residuals", value))
-            if classnames is None and count != len(trained):
-                self.rows = []
-            value.data = value.new_zeros(count, value.shape[1])
-
-
-def rows_among(classnames: Sequence[str], trained: Sequence[str]) -> list[int]:
-    """Return the place of each class in ``trained``, or nothing unless all of them are there."""
-    places = places_among(classnames, trained)
-    if places is not None:
-        return sorted(range(len(places)), key=places.__getitem__)
-    known = {name: row for row, name in enumerate(trained)}
-    return [known[name] for name in classnames] if known.keys() >= set(classnames) else []
-
-
-@torch.no_grad()
-def mean_text_features(clip_model: CLIP, classnames: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """Return t ``[C, d]``, at least float32: the mean of the templates' features as the text tower gives them."""
-    device = clip_model.positional_embedding.device
-    prompts = ([template.format(name) for name in classnames] for template in templates)
-    features = [clip_model.encode_text(prompt_tokens(texts).to(device)) for texts in prompts]
-    return at_least_float32(torch.stack(features)).mean(dim=0)
+    def weights(self) -> Tensor:
+        """Return t + a x."""
+        return self.base_text_features + self.scale * self.text_feature_residuals
 
 
 @contextmanager
@@ -144,10 +100,9 @@ class TaskRes(CLIPTrainer):
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> TaskResModel:
         """Return zero residuals beside the features of these classes; ImageNet's are those of eight templates."""
         settings = cls.settings_of(cfg)
-        more = IMAGENET_ENSEMBLE if cfg.DATASET.NAME == "ImageNet" and not cfg.DATASET.TEMPLATE else ()
         weight = enhanced_projection(settings.enhanced_base, clip_model.text_projection.shape[::-1])
         with text_projection(clip_model, weight):
-            base = mean_text_features(clip_model, classnames, [*more, template_of(cfg)])
+            base = mean_text_features(clip_model, classnames, raw_templates(cfg))
         return TaskResModel(clip_model, classnames, base, settings.residual_scale)
 
     @classmethod

@@ -254,7 +254,7 @@ def choose(planner: Planner, folds: Sequence[Fold], device: str) -> tuple[str, s
 
     MMRL has the best mean of the paper's few-shot comparison (Table 10) at every number of shots, at the price of many
     passes through both towers. Of the methods on frozen features the linear probe has the best accuracy on the embedded
-    suite (docs/digits.md), but it needs images: with 16 of each class it has 78.8% in that table, with one 45.8%, far
+    suite (docs/methods.md), but it needs images: with 16 of each class it has 78.8% in that table, with one 45.8%, far
     below zero-shot CLIP, which Tip-Adapter starts from.
     """
     if planner.request.method != AUTO:

@@ -44,7 +44,7 @@ def fit(
     """Return a classifier of a user's images, as `python mmrl.py fit` makes it, and leave its files in `out`.
 
     Args:
-        folder: a folder per class, or train, val and test with these in them, or a table (docs/own-data.md).
+        folder: a folder per class, or train, val and test with these in them, or a table (docs/your-own-data.md).
         method: one of `trainers.METHODS`, or `auto`.
         backbone: as in `MODEL.BACKBONE.NAME`, such as `ViT-B/16` or `embedded`.
         shots: images of each class to train on; None: all.

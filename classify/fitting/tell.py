@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 from common.files import write_json
+from reporting.sweeps import as_number
 from runs import record
 from runs.options import pairs
 from trainers.shared.lists import counted
@@ -124,11 +125,17 @@ def final(planner: Planner, best: Measured, last: Job) -> dict[str, Any]:
     text += f"all {total:,} images" if train == total else f"{train:,} of {total:,} images"
     text += f"; {counted(data['val']['images'], 'other image')} chose its settings. " if "val" in data else ". "
     if chosen := dict(pairs(best.final_settings())):
-        values = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in chosen.items())
+        values = ", ".join(f"{key.rpartition('.')[2]} {rounded(value)}" for key, value in chosen.items())
         text += f"Its settings are those that the folds chose, the median of each ({values}). "
     about = best.accuracy()
     text += f"Its accuracy on new images like these is taken to be that of the measurement, {percent(about)}: "
     return {"folder": last.name, "images": train, "text": f"{text}{measurement(planner)}."}
+
+
+def rounded(value: str) -> str:
+    """Return a setting's value to four digits if it is a number, else as it is."""
+    number = as_number(value)
+    return value if number is None else f"{number:.4g}"
 
 
 def paid(method: str, best: Measured, zero: Measured) -> str:

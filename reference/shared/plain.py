@@ -69,6 +69,13 @@ def token_ids(weights: Weights, template: str, names: list[str], spoken: bool = 
     return tokenize(texts).long().to(weights["text_projection"].device)
 
 
+def mean_raw_text(clip: PlainCLIP, weights: Weights, names: list[str], templates: list[str]) -> Tensor:
+    """Return the mean [C, d] of the templates' text features, none normalised; names keep their underscores."""
+    texts = [token_ids(weights, template, names, spoken=False) for template in templates]
+    with torch.no_grad():
+        return torch.stack([clip.raw_text_feature(tokens) for tokens in texts]).mean(dim=0)
+
+
 def name_lengths(names: list[str]) -> list[int]:
     """Return the names' numbers of tokens."""
     return (tokenize(fill("{}", names)).argmax(dim=1) - 1).tolist()

@@ -10,6 +10,8 @@ from reporting.load import logs, records
 from reporting.load.result import Key, Result
 from runs.record import RECORD, DamagedRecord
 
+FIT_PLAN = "plan.json"  # in the folder of a fit
+
 
 @dataclass
 class Gathered:
@@ -38,16 +40,18 @@ class Gathered:
 
 
 def gather(outputs: Sequence[Path]) -> Gathered:
-    """Read all runs under `outputs`.
+    """Read all runs under `outputs` but those that `fit` made: folds of one's own images, for its own page.
 
     Raises:
         FileNotFoundError: one of them is no folder, or there is no run in any of them.
     """
     found = Gathered()
-    places = list(_places(outputs))
+    fits = sorted({plan.parent for output in outputs for plan in output.rglob(FIT_PLAN)})
+    found.notes += [f"{fit} was made by `fit`: its index.html shows its runs" for fit in fits]
+    places = [path for path in _places(outputs) if not set(fits) & set(path.parents)]
     if not places:
         names = ", ".join(map(str, outputs))
-        raise FileNotFoundError(f"there is no run in {names}: no {RECORD} and no log.txt")
+        raise FileNotFoundError("; ".join([f"there is no run in {names}: no {RECORD} and no log.txt", *found.notes]))
     seen: dict[str, Path] = {}
     for path in places:
         result = _read(path, found)

@@ -112,6 +112,14 @@ def test_damaged_files_are_named_counted_and_skipped(report, runs, tmp_path):
     assert str(folder) in (tmp_path / "out/report.md").read_text()
 
 
+def test_runs_of_a_fit_are_left_to_its_page(report, runs, tmp_path):
+    runs.pair("dtd", 80.0, 60.0)
+    fold = runs.add("fewshot", "eurosat", "all", 50.0)
+    (fold.parent / "plan.json").write_text("{}")
+    done = report(runs.output, "--out", tmp_path / "out")
+    assert "Read 2 records" in done.stdout and f"note: {fold.parent} was made by `fit`" in done.stderr
+
+
 def test_mixed_settings_are_refused_with_the_difference_and_status_1(report, runs, tmp_path):
     runs.add("fewshot", "dtd", "all", 50.0, seed=1, shots=1)
     runs.add("fewshot", "dtd", "all", 50.0, seed=3, shots=1, hidden={"OPTIM.LR": 0.5})

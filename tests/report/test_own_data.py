@@ -56,7 +56,7 @@ MISSING = ("fewshot", "mytable", "CoOp", 2, 2)
 
 @pytest.fixture(scope="module")
 def configs(tmp_path_factory):
-    """The project's configurations and three copies for own data, as docs/own-data.md has a user make them."""
+    """The project's configurations and three copies for own data, as docs/your-own-data.md has a user make them."""
     folder = tmp_path_factory.mktemp("configs")
     (folder / "datasets").mkdir()
     (folder / "trainers").symlink_to(protocols.CONFIGS / "trainers")

@@ -1,4 +1,4 @@
-"""The generated tables of methods: up to date, and able to notice what is not."""
+"""The generated table of methods: up to date, and able to notice what is not."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ def one_thread():
 
 
 def shown():
-    """The pages that show a table, by name."""
-    texts = {name: (support.ROOT / name).read_text(encoding="utf-8") for name in support.PAGES}
-    return {name: text for name, text in texts.items() if support.BEGIN in text}
+    """The page that shows the table."""
+    return (support.ROOT / support.PAGE).read_text(encoding="utf-8")
 
 
 def rows_of(table):
@@ -40,26 +39,23 @@ OFTEN = {"MMRL", "CoOp", "MaPLe", "TipAdapter", "LinearProbe", "ZeroshotCLIP"}  
 def test_a_methods_rows_are_what_is_found(method, one_thread):
     """All that can be found by trying, on the CPU; times are those of the committed file."""
     one = {method: probing.probe(method, probing.torch.device("cpu"))}
-    measured = support.Times.read(support.TIMES)
-    for name, text in shown().items():
-        table = support.PAGES[name](one, measured)
-        assert rows_of(text)[method] == rows_of(table)[method], f"{name}: run python tools/support.py"
-        assert measured.said() in text
-        for line in table.partition("What a refusal says:")[2].splitlines():
-            said = line.partition('"')[2]
-            assert not said or any(said in own and method in own for own in text.splitlines()), said
+    measured, text = support.Times.read(support.TIMES), shown()
+    table = support.full_table(one, measured)
+    assert rows_of(text)[method] == rows_of(table)[method], "run python tools/support.py"
+    assert measured.said() in text
+    for line in table.partition("What a refusal says:")[2].splitlines():
+        said = line.partition('"')[2]
+        assert not said or any(said in own and method in own for own in text.splitlines()), said
 
 
-def test_the_pages_have_every_method():
-    assert "docs/methods.md" in shown()
-    for text in shown().values():
-        assert list(rows_of(text)) == list(trainers.METHODS)
-    prose = shown()["docs/methods.md"].partition(support.END)[2]
+def test_the_page_has_every_method():
+    assert list(rows_of(shown())) == list(trainers.METHODS)
+    prose = shown().partition(support.END)[2]
     assert all(f"\n| {method} |" in prose for method in trainers.METHODS)
 
 
 @pytest.mark.slow
-def test_the_pages_are_up_to_date(one_thread, capsys):
+def test_the_page_is_up_to_date(one_thread, capsys):
     """To the letter."""
     assert support.main(["--check"]) == 0, capsys.readouterr().out
 
@@ -78,8 +74,6 @@ def test_what_a_method_cannot_do_is_said():
     assert "ViT, ResNet" in first and "base to new, cross-dataset, few-shot" in first and "| yes " in first
     assert "ViT only" in second and "| few-shot " in second and "| no " in second
     assert '- PLOT: "... cannot score new classes: no"' in table and '- PLOT: "... needs a ViT"' in table
-    short = support.short_table({"PLOT": refusing}, support.Times()).splitlines()[2]
-    assert "`PLOT`" in short and short.count("| no ") == 2
 
 
 ABOUT = {
@@ -100,23 +94,18 @@ def test_times_are_those_of_the_file(tmp_path):
     path.write_text(json.dumps({**ABOUT, "rows": [row, {**row, "method": "MMRL", "plain_ms": None}]}))
     measured = support.Times.read(path)
     of = {method: found() for method in ("CoOp", "MMRL", "PLOT")}
-    table, short = support.full_table(of, measured), support.short_table(of, measured)
+    table = support.full_table(of, measured)
     assert cells_of(table, 3) == [["12.3", "100", "8.1"], ["12.3", "-", "-"], ["-", "-", "-"]]
-    assert cells_of(short, 1) == [["12.3 (100)"], ["12.3 (-)"], ["-"]]
-    for text in (table, short):
-        assert "50 classes, batch 4, fp32, on A processor, 2 threads; torch 2.15.0" in text
-        assert (
-            "(`python benchmarks/methods.py --repeats 2`)" in text
-            and "A dash: not measured." in text
-            and "not measured yet" not in text
-        )
+    assert "50 classes, batch 4, fp32, on A processor, 2 threads; torch 2.15.0" in table
+    assert "(`python benchmarks/methods.py --repeats 2`)" in table
+    assert "A dash: not measured." in table and "not measured yet" not in table
 
 
 def test_without_the_file_dashes_say_that_nothing_was_measured(tmp_path):
     measured = support.Times.read(tmp_path / "none.json")
-    for text in (support.full_table({"CoOp": found()}, measured), support.short_table({"CoOp": found()}, measured)):
-        assert cells_of(text, 1) == [["-"]]
-        assert "not measured yet; `python benchmarks/methods.py --json benchmarks/results/methods.json`" in text
+    text = support.full_table({"CoOp": found()}, measured)
+    assert cells_of(text, 1) == [["-"]]
+    assert "not measured yet; `python benchmarks/methods.py --json benchmarks/results/methods.json`" in text
 
 
 def test_the_file_is_what_the_benchmark_writes(tmp_path):
@@ -145,10 +134,10 @@ def test_another_file_is_named(tmp_path, text):
 
 def test_a_page_keeps_what_is_around_its_table():
     page = f"before\n{support.BEGIN}\nold\n{support.END}\nafter\n"
-    assert support.put(page, "new", "a.md") == page.replace("old", "new")
+    assert support.put(page, "new") == page.replace("old", "new")
     for broken in ("nothing", f"{support.END}{support.BEGIN}", page + page):
-        with pytest.raises(ValueError, match="^a.md must hold <!-- methods:begin --> and <!-- methods:end --> once"):
-            support.put(broken, "new", "a.md")
+        with pytest.raises(ValueError, match=f"^{support.PAGE} must hold {support.BEGIN} and {support.END} once"):
+            support.put(broken, "new")
 
 
 def test_a_method_that_breaks_is_no_answer(monkeypatch):

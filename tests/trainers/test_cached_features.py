@@ -21,6 +21,7 @@ METHODS = {
     "TipAdapterF": ["TRAINER.TIPADAPTER.AUGMENT_EPOCH", 2],
     "CLIPAdapter": [],
     "TaskRes": [],
+    "ADAPTER": [],
     "ProLIP": [],
 }
 CROPS = ("INPUT.TRANSFORMS", ("random_resized_crop", "normalize"))

@@ -173,9 +173,13 @@ class CLIPTrainer(SavingTrainer):
     def run_epoch(self) -> None:
         """Train on all batches once; on features and a CPU with one thread, where little is learned."""
         learned = sum(p.numel() for p in self.model.parameters())
-        alone = self.cfg.FEATURES.ONCE and self.device.type == "cpu" and learned <= FEW
+        alone = self.steps_take_features() and self.device.type == "cpu" and learned <= FEW
         with threads(1 if alone else torch.get_num_threads()):
             super().run_epoch()
+
+    def steps_take_features(self) -> bool:
+        """Return whether training steps begin with features of images, not with pixels."""
+        return self.cfg.FEATURES.ONCE
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """Return the autocast region of this run's steps and evaluations."""

@@ -69,7 +69,7 @@ class CachedFeatures:
         order: Any = getattr(loader.sampler, "sampler", loader.sampler)  # our Dassl's seeds workers as well
         batches = BatchSampler(order, loader.batch_size, loader.drop_last)  # type: ignore[arg-type]
         dataset = FeatureSet(self, loader.dataset, train)
-        return DataLoader(dataset, batch_size=None, sampler=batches, collate_fn=_as_it_is)  # type: ignore[arg-type]
+        return DataLoader(dataset, batch_size=None, sampler=batches, collate_fn=as_it_is)  # type: ignore[arg-type]
 
     def of(self, items: Sequence[Any], train: bool, transform: Callable[[Any], Any]) -> Tensor:
         """Return features ``[N, V, d]`` of images: of the plain view or, to train, of FEATURES.VIEWS > 1 drawn ones.
@@ -191,5 +191,6 @@ def generators_untouched() -> Iterator[None]:
         np.random.set_state(of_numpy)
 
 
-def _as_it_is(batch: dict[str, Any]) -> dict[str, Any]:
+def as_it_is(batch: dict[str, Any]) -> dict[str, Any]:
+    """Return a batch that a dataset gives whole, as a loader's ``collate_fn``."""
     return batch

@@ -128,6 +128,15 @@ def places_among(classnames: Sequence[str], trained: Sequence[str]) -> list[int]
     return places
 
 
+def rows_among(classnames: Sequence[str], trained: Sequence[str]) -> list[int]:
+    """Return the place of each class in ``trained``, or nothing unless all of them are there."""
+    places = places_among(classnames, trained)
+    if places is not None:
+        return sorted(range(len(places)), key=places.__getitem__)
+    known = {name: row for row, name in enumerate(trained)}
+    return [known[name] for name in classnames] if known.keys() >= set(classnames) else []
+
+
 class FittedTrainer(CLIPTrainer):
     """Base of methods that are fitted in one go: ``fit`` stands where others have epochs.
 

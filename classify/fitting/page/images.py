@@ -18,9 +18,8 @@ SIDE = 128  # pixels: shown at about 96, sharp on a phone
 
 def section(fit: Fit) -> Iterator[str]:
     """Yield two grids of images with their true and predicted classes."""
-    by_confidence = sorted(fit.predictions, key=lambda one: one.confidence)
-    wrong = [one for one in reversed(by_confidence) if not one.right][:SHOWN]
-    unsure = [one for one in by_confidence if one not in wrong][:SHOWN]
+    wrong = most_wrong(fit, SHOWN)
+    unsure = [one for one in sorted(fit.predictions, key=lambda one: one.confidence) if one not in wrong][:SHOWN]
     folder = Path(fit.content["folder"])
     yield "<h3>Most wrong</h3>"
     yield paragraph("Wrong, and sure of it; a wrong label is found here, too." if wrong else "No image was wrong.")
@@ -28,6 +27,11 @@ def section(fit: Fit) -> Iterator[str]:
     yield "<h3>Least certain</h3>"
     yield paragraph("Of the others, those with the lowest confidence; more images like these would help most.")
     yield from _grid(folder, unsure)
+
+
+def most_wrong(fit: Fit, most: int) -> list[Prediction]:
+    """Return at most this many of the wrong predictions, the most confident first."""
+    return sorted((one for one in fit.predictions if not one.right), key=lambda one: -one.confidence)[:most]
 
 
 def _grid(folder: Path, shown: list[Prediction]) -> Iterator[str]:

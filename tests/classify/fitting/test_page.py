@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from classify.fitting.page import SECTIONS, classes, write
-from classify.fitting.page.load import Fit
+from classify.fitting.page.load import Fit, load
 from tests.browser import Addresses, needs_chromium, probed
 from tests.classify.fitting.conftest import FOREIGN, PATH
+from tools import pictures
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +137,14 @@ def test_it_shows_its_images_and_fits_phone_and_desktop(small, large, tmp_path):
     assert counts == {small: 18 + 3, large: 48 + 2}
     wanted = [f"{width}: {counts[page]} of {counts[page]} images, 0 too wide" for page, width in frames]
     assert probed(tmp_path / "frames.html", 1400).split("; ") == wanted
+
+
+def test_the_readmes_picture_is_of_the_fit(fitted):
+    fit = load(fitted(["ant", "bee", "cat"], shift=1.0))
+    figure = pictures.fit_figure(fit)
+    bars, matrix, *images = figure.axes
+    assert [bar.get_width() for bar in bars.patches] == sorted(row["accuracy"] for row in fit.content["results"])
+    counts = [int(text.get_text()) for text in matrix.texts]
+    assert counts == [count for row in fit.content["confusion"] for count in row if count]
+    titles = [axis.get_title() for axis in images if axis.get_title()]
+    assert titles and all(title in {f"{one.predicted} ({one.true})" for one in fit.predictions} for title in titles)
