@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import common
 
-METHODS = ("LinearProbe", "TipAdapter", "TipAdapterF", "CLIPAdapter", "ADAPTER")
+METHODS = ("LinearProbe", "LinearProbe_P2", "TipAdapter", "TipAdapterF", "CLIPAdapter", "ADAPTER")
 PARTS = {"train": 1.0, "val": 0.25, "test": 0.25}  # images, of --shots
 COLUMNS = {
     "method": ("method", ""),

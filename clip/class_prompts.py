@@ -219,9 +219,9 @@ def _attend(attn: Attention, q: Tensor, kv: Tensor, shared: Tensor, mask: Tensor
         own = own.masked_fill(~mask, float("-inf"))
     seen = (q.flatten(2, 3) @ shared_k.transpose(-1, -2)).unflatten(2, (groups, rows))  # [B, h, G, R, M]
     weights = torch.cat([seen, own], dim=-1).softmax(dim=-1).to(q.dtype)
-    of_shared, of_own = weights.split([seen.shape[-1], own.shape[-1]], dim=-1)
-    # The copy is small; without it Inductor (torch 2.15) gives wrong gradients where R is 1.
-    mixed = (of_shared.flatten(2, 3) @ shared_v).unflatten(2, (groups, rows)) + of_own.contiguous() @ v
+    # The copies are small; without them Inductor (torch 2.15) gives wrong gradients where R is 1.
+    of_shared, of_own = (part.contiguous() for part in weights.split([seen.shape[-1], own.shape[-1]], dim=-1))
+    mixed = (of_shared.flatten(2, 3) @ shared_v).unflatten(2, (groups, rows)) + of_own @ v
     return mixed.permute(0, 2, 3, 1, 4).flatten(3)
 
 

@@ -13,6 +13,7 @@ A block is applied to *tokens* ``[B, N, d]``, whose outputs someone reads, and o
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections import OrderedDict
 from typing import Any
 
@@ -105,6 +106,12 @@ class ResidualAttentionBlock(nn.Module):
             OrderedDict(c_fc=nn.Linear(d_model, hidden), gelu=activation, c_proj=nn.Linear(hidden, d_model))
         )
         self.ln_2 = LayerNorm(d_model)
+
+    def with_modules(self, **modules: nn.Module) -> ResidualAttentionBlock:
+        """Return a block that differs from this one by these modules alone, and has all others in common."""
+        twin = copy.copy(self)
+        twin._modules = {**self._modules, **modules}
+        return twin
 
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         """Do what follows the attention: output projection, residuals, MLP. ``x`` and ``mixed`` are ``[..., d]``."""

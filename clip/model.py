@@ -6,7 +6,7 @@ Shapes: B images or texts, N tokens, M patches, d_v and d_t tower widths, d join
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -68,10 +68,13 @@ class VisionTransformer(nn.Module):
         with no_autocast(tokens):
             return self.ln_post(tokens) @ self.proj
 
-    def class_token(self, images: Tensor) -> Tensor:
-        """Return the last layer's class token ``[B, d_v]`` of images ``[B, 3, H, W]``; that layer computes no other."""
+    def class_token(self, images: Tensor, blocks: Sequence[nn.Module] | None = None) -> Tensor:
+        """Return the last layer's class token ``[B, d_v]`` of images ``[B, 3, H, W]``; that layer computes no other.
+
+        ``blocks``: layers to run in the place of the tower's own.
+        """
         x = self.embed(images)
-        blocks = list(self.transformer.resblocks)
+        blocks = self.transformer.resblocks if blocks is None else blocks
         for block in blocks[:-1]:
             x = block(x)
         return blocks[-1](x, rows=slice(0, 1))[:, 0]
@@ -82,9 +85,9 @@ class VisionTransformer(nn.Module):
         with no_autocast(token):
             return self.ln_post(token)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Encode images ``[B, 3, H, W]``: features ``[B, d]``."""
-        return self.to_joint_space(self.class_token(images))
+    def forward(self, images: Tensor, blocks: Sequence[nn.Module] | None = None) -> Tensor:
+        """Encode images ``[B, 3, H, W]``: features ``[B, d]``; ``blocks`` as in ``class_token``."""
+        return self.to_joint_space(self.class_token(images, blocks))
 
 
 class CLIP(nn.Module):

@@ -4,6 +4,7 @@
     python mmrl.py export --model-dir RUN --out FOLDER --classes "heron,stork,crane" --format onnx
     python mmrl.py export --model-dir RUN --out FOLDER --int8 --check photos/
     python FOLDER/classify.py more_photos/
+    python mmrl.py export --model-dir RUN --out FOLDER --format clip
 
 FOLDER gets classifier.pt2 and classifier.onnx: preprocessed images [batch, 3, H, W] to probabilities [batch, classes],
 in float32; classifier.json: class names, preprocessing, names of input and output, where the model comes from; and
@@ -12,6 +13,9 @@ and compared with PyTorch before it is kept. Classes are as for predict.
 
 --int8 adds classifier.int8.onnx, whose weights have 8 bits, and tells how far its probabilities are from PyTorch's;
 --check tells the accuracy of each ONNX file on your images.
+
+--format clip writes clip.pt instead, for methods that learn a change of CLIP's own weights (CLIP_LoRA): those weights,
+changed, in the form of OpenAI's files, which clip.load, open_clip and others read.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ from pathlib import Path
 
 from common import commandline
 
+CLIP = "clip"
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line (default: `sys.argv`)."""
@@ -33,7 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument("--classes", metavar="A,B,C", help="class names, separated by commas (default: the run's)")
     classes.add_argument("--classes-file", metavar="FILE", help="text file with one class name a line")
-    add("--format", choices=("torch", "onnx", "both"), default="both", help="default: both")
+    add("--format", choices=("torch", "onnx", "both", CLIP), default="both", help="default: both")
     add("--opset", type=int, metavar="N", help="version of the ONNX operators (default: torch's)")
     add("--load-epoch", type=int, metavar="N", help="the epoch to load (default: best if kept, else last)")
     add("--template", metavar="TEXT", help="prompt with {} for the class name (default: the run's)")
@@ -43,9 +49,25 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     args = parser.parse_args(argv)
     for option in ("opset", "int8", "check"):
-        if getattr(args, option) not in (None, False) and args.format == "torch":
+        if getattr(args, option) not in (None, False) and args.format in ("torch", CLIP):
             parser.error(f"--{option} is for ONNX")
+    if args.format == CLIP and (args.classes or args.classes_file or args.template):
+        parser.error("--format clip writes no classes: leave out --classes, --classes-file and --template")
     return args
+
+
+def export_clip(args: argparse.Namespace) -> int:
+    """Load, write CLIP's changed weights, report."""
+    from runs.open import recorded_cfg
+
+    recorded_cfg(Path(args.model_dir))
+    from classify import load_classifier, plain_clip
+
+    with redirect_stdout(sys.stderr):
+        classifier = load_classifier(args.model_dir, None, "cpu", "fp32", epoch=args.load_epoch)
+        path, difference = plain_clip.export(classifier, args.out)
+    print(f"{path}: largest difference from PyTorch {difference:.1e}; {path.stat().st_size / 1e6:.1f} MB")
+    return 0
 
 
 def export(args: argparse.Namespace) -> int:
@@ -86,4 +108,4 @@ def export(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     args = parse_args(argv)
-    return commandline.run(lambda: export(args))
+    return commandline.run(lambda: export_clip(args) if args.format == CLIP else export(args))

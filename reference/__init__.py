@@ -55,7 +55,8 @@ class Reference:
         beside: what checkpoints hold beside the learned tensors.
         unseen: whether a learned tensor may have no gradient, where nothing sees it.
         numbers: its golden arrays.
-        bounds: how far a kind of golden array may be from that of the public code, where that is not the usual bound.
+        bounds: how far a kind of golden array may be from that of the public code, where that is not the usual bound;
+            ``half``: how far the loss in half precision may be from float32's on the tests' small CLIP, else 0.05.
         checkpoints, commands: those of the public code.
         never_drawn: pattern of the learned tensors that start alike with every seed.
         clips_built: how many CLIPs the public code builds.

@@ -15,7 +15,7 @@ from torch import Tensor
 from reference import Reference
 from trainers.shared.cosine import l2_normalize
 from trainers.shared.features import Features, features_of_batches
-from trainers.shared.templates import IMAGENET_ENSEMBLE, template_of
+from trainers.shared.templates import ensemble_of
 from trainers.tipadapter.cache import SCALE, accuracy_of, search
 from trainers.tipadapter.method import ADAM_EPS
 
@@ -94,9 +94,7 @@ def ready(model: Any) -> None:
 def plain(weights: Weights, names: list[str], cfg: Any) -> PlainTipAdapter:
     """Build the equations."""
     node = cfg.TRAINER.TIPADAPTER
-    ensemble = cfg.DATASET.NAME == "ImageNet" and not cfg.DATASET.TEMPLATE
-    templates = IMAGENET_ENSEMBLE if ensemble else [template_of(cfg)]
-    tokens = [token_ids(weights, template, names) for template in templates]
+    tokens = [token_ids(weights, template, names) for template in ensemble_of(cfg)]
     return PlainTipAdapter(weights, tokens, node.INIT_ALPHA, node.INIT_BETA)
 
 

@@ -49,6 +49,9 @@ METHODS = {
     "Meta_B2N": Entry("trainers.metaprompt", settings.MetaPromptSettings),
     "TaskRes": Entry("trainers.taskres", settings.TaskResSettings),
     "ADAPTER": Entry("trainers.clap", settings.AdapterSettings),
+    "CLIP_LoRA": Entry("trainers.cliplora", settings.CLIPLoRASettings),
+    "LinearProbe_P2": Entry("trainers.lpplusplus", settings.LPppSettings),
+    "TwoSFS": Entry("trainers.twosfs", settings.TwoSFSSettings),
     "ProLIP": Entry("trainers.prolip", settings.ProLIPSettings),
     "ZeroshotCLIP": Entry("trainers.zsclip"),
     "ZeroshotCLIP2": Entry("trainers.zsclip"),
@@ -62,6 +65,9 @@ ALIASES = {
     "MetaPrompt": "Meta_B2N",
     "CLAP": "ADAPTER",
     "ZSLP": "ADAPTER",
+    "CLIPLoRA": "CLIP_LoRA",
+    "LPpp": "LinearProbe_P2",
+    "2SFS": "TwoSFS",
 }
 # What some of these names say beside the method: settings, which count as the command line's.
 OF_ALIAS = {

@@ -395,6 +395,45 @@ class AdapterSettings(Settings, path="TRAINER.ADAPTER", public_draws=True):
 
 
 @dataclass(frozen=True)
+class CLIPLoRASettings(Settings, path="TRAINER.CLIPLORA", public_draws=True):
+    """CLIP-LoRA's settings: which projections of which layers learn, r, alpha, the dropout, and the steps per shot.
+
+    ``params``: q, k, v, and o for the output's. ``n_iters``: 0 trains for OPTIM.MAX_EPOCH epochs instead.
+    """
+
+    encoder: str = choice("both", "text", "vision")
+    position: str = choice("all", "bottom", "mid", "up", "half-up", "half-bottom", "top3")
+    params: tuple[str, ...] = checked(
+        ("q", "k", "v"), lambda params: params and set(params) <= {*"qkvo"}, "must be some of q, k, v, o, not {}"
+    )
+    r: int = at_least(1, 2)
+    alpha: int = 1
+    dropout_rate: float = checked(0.25, lambda rate: 0 <= rate < 1, "must lie in [0, 1), not {}")
+    n_iters: int = at_least(0, 500)
+    prec: str = field(default="amp", kw_only=True)
+
+
+@dataclass(frozen=True)
+class LPppSettings(Settings, path="TRAINER.LPPP"):
+    """LP++'s settings: its steps on all training images at once, and whether validation images choose among them."""
+
+    train_epoch: int = at_least(1, 300)
+    selection: str = chosen("val", "last")
+
+
+@dataclass(frozen=True)
+class TwoSFSSettings(Settings, path="TRAINER.TWOSFS"):
+    """2SFS's settings: the steps per shot, and the share of them that the first stage has (1: there is no second).
+
+    ``n_iters``: 0 trains for OPTIM.MAX_EPOCH epochs instead.
+    """
+
+    n_iters: int = at_least(0, 300)
+    n_iters_frac: float = share(0.6)
+    prec: str = field(default="amp", kw_only=True)
+
+
+@dataclass(frozen=True)
 class ProLIPSettings(Settings, path="TRAINER.PROLIP"):
     """ProLIP's settings: lambda (1/N and 1/N^2 of N shots, or a number), the search, the precision of updates."""
 

@@ -35,10 +35,13 @@ class PlainBlock(nn.Module):
         """
         x = x.transpose(0, 1)
         y = self.ln_1(x)
-        x = x + self.attn(y, y, y, need_weights=False, attn_mask=mask)[0]
+        return self.feed_forward(x + self.attn(y, y, y, need_weights=False, attn_mask=mask)[0]).transpose(0, 1)
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """x + MLP(LN(x))."""
         hidden = self.mlp["c_fc"](self.ln_2(x))
         hidden = hidden * torch.sigmoid(1.702 * hidden) if self.quick_gelu else F.gelu(hidden)
-        return (x + self.mlp["c_proj"](hidden)).transpose(0, 1)
+        return x + self.mlp["c_proj"](hidden)
 
 
 class PlainCLIP(nn.Module):

@@ -22,6 +22,7 @@ METHODS = {
     "CLIPAdapter": [],
     "TaskRes": [],
     "ADAPTER": [],
+    "LinearProbe_P2": [],
     "ProLIP": [],
 }
 CROPS = ("INPUT.TRANSFORMS", ("random_resized_crop", "normalize"))

@@ -48,7 +48,7 @@ def test_places_among_classes_in_another_order(mine, dice):
     assert places_among(mine, [*trained, "a"]) is None and places_among(mine, mine) == list(range(len(mine)))
 
 
-@pytest.mark.parametrize("method", ["TipAdapter", "LinearProbe"])
+@pytest.mark.parametrize("method", ["TipAdapter", "LinearProbe", "LinearProbe_P2"])
 def test_what_was_fitted_is_not_fitted_again(method, make_trainer, monkeypatch):
     first = make_trainer(method)
     first.train()

@@ -88,6 +88,9 @@ TCP %COOP.N_CTX 16 | @ must be 4 for TCP, not 16
 TCP %COOP.CSC True | @ must be False for TCP, not True
 TCP %COOP.CLASS_TOKEN_POSITION front | @ must be end for TCP, not front
 RPO %RPO.K 0 | @ must be at least 1, not 0
+CLIP_LoRA %CLIPLORA.PARAMS "['q','x']" | @ must be some of q, k, v, o, not ['q', 'x']
+CLIP_LoRA %CLIPLORA.DROPOUT_RATE 1.0 | @ must lie in [0, 1), not 1.0
+CLIP_LoRA %CLIPLORA.N_ITERS 500 DATASET.NUM_SHOTS -1 | @ counts steps per shot, and DATASET.NUM_SHOTS -1 takes all...
 """
 
 
@@ -102,7 +105,9 @@ def test_settings_out_of_range_are_refused(row, make_trainer):
     assert found == line or line.endswith("...") and found.startswith(line[:-3])
 
 
-@pytest.mark.parametrize("method", ["MMRL", "MultiModalAdapter", "RPO", "MaPLe", "PromptSRC", "ProVP", "Meta_B2N"])
+@pytest.mark.parametrize(
+    "method", ["MMRL", "MultiModalAdapter", "RPO", "MaPLe", "PromptSRC", "ProVP", "Meta_B2N", "CLIP_LoRA"]
+)
 def test_resnet_backbone_is_refused(method, make_trainer):
     with torch.device("meta"):
         clip_model = CLIP(32, 64, (1, 1, 1, 1), 64, None, 77, 100, 64, 1, 3)

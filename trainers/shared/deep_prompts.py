@@ -128,14 +128,19 @@ def normal_init(*shape: int) -> Tensor:
 
 def register_parameter_at(module: nn.Module, name: str, value: Tensor) -> nn.Parameter:
     """Make ``value`` a learned tensor of ``module`` under a dotted name, with the modules on the way."""
-    *path, last = name.split(".")
-    for part in path:
+    path, _, last = name.rpartition(".")
+    parameter = nn.Parameter(value)
+    module_at(module, path).register_parameter(last, parameter)
+    return parameter
+
+
+def module_at(module: nn.Module, path: str) -> nn.Module:
+    """Return the submodule of ``module`` at a dotted path (empty: itself), made with those on the way if missing."""
+    for part in path.split(".") if path else ():
         if part not in module._modules:
             module.add_module(part, nn.Module())
         module = module.get_submodule(part)
-    parameter = nn.Parameter(value)
-    module.register_parameter(last, parameter)
-    return parameter
+    return module
 
 
 def check_vit(clip_model: CLIP, method: str) -> Any:

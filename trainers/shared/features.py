@@ -1,4 +1,4 @@
-"""Features of the frozen towers that are computed once, and methods that are fitted to them without steps.
+"""Features of the frozen towers that are computed once, and methods that are fitted to them in one go.
 
 Shapes: B images, N images of a list, C classes, d joint width.
 """
@@ -144,10 +144,15 @@ class FittedTrainer(CLIPTrainer):
     """
 
     def build_model(self) -> None:
-        """Build the model; nothing is learned by steps, so there is no optimiser."""
+        """Build the model; the run has no steps, and so no optimiser."""
         super().build_model()
         self.max_epoch = 1
-        self.register_model(self.registered_name, self.model)
+        if not self.get_model_names():
+            self.register_model(self.registered_name, self.model)
+
+    def build_optim(self) -> None:
+        """Set nothing: what learns by gradients does so within ``fit``."""
+        self.optim = self.sched = None
 
     def run_epoch(self) -> None:
         """Fit."""

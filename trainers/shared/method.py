@@ -82,6 +82,10 @@ class Method(nn.Module):
         """Yield the scores ``[B, C]`` that each alpha would give, of named image features and class features ``w``."""
         return ()
 
+    def merged_clip(self) -> dict[str, Tensor] | None:
+        """Return the state dict of a plain CLIP that gives the method's features; None where there is none."""
+        return None
+
     def fit_to(self, tensors: Mapping[str, Tensor], classnames: Sequence[str] | None) -> None:
         """Get ready to load a checkpoint's tensors, learned on these classes (None if the checkpoint does not say).
 

@@ -106,6 +106,12 @@ def template_of(cfg: Any, own: Mapping[str, str] = MappingProxyType({})) -> str:
     return template
 
 
+def ensemble_of(cfg: Any) -> Sequence[str]:
+    """Return the templates whose features are averaged: seven for ImageNet, else the data set's or DATASET.TEMPLATE."""
+    ensemble = cfg.DATASET.NAME == "ImageNet" and not cfg.DATASET.TEMPLATE
+    return IMAGENET_ENSEMBLE if ensemble else [template_of(cfg)]
+
+
 def fill(template: str, classnames: Sequence[str]) -> list[str]:
     """Return one prompt per class; underscores in names become spaces."""
     return [template.format(name.replace("_", " ")) for name in classnames]

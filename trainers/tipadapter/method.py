@@ -34,7 +34,6 @@ from clip.archives import UNREADABLE, read_saved
 from clip.finite import is_finite
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
-from dassl.optim import build_lr_scheduler, build_optimizer
 
 from ..shared.base import CLIPTrainer
 from ..shared.cosine import l2_normalize
@@ -47,7 +46,8 @@ from ..shared.features import (
     validation_images,
     whole_dataset,
 )
-from ..shared.templates import IMAGENET_ENSEMBLE, template_of
+from ..shared.steps import StepTrainer
+from ..shared.templates import ensemble_of
 from .cache import TipAdapterFModel, TipAdapterModel, accuracy_of, search
 
 ADAM_EPS = 1e-4
@@ -64,8 +64,7 @@ class _Cached(CLIPTrainer):
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> TipAdapterModel:
         """Return an empty cache beside the features of these classes; ImageNet's are those of seven templates."""
         settings = cls.settings_of(cfg)
-        ensemble = cfg.DATASET.NAME == "ImageNet" and not cfg.DATASET.TEMPLATE
-        text = template_features(clip_model, classnames, IMAGENET_ENSEMBLE if ensemble else [template_of(cfg)])
+        text = template_features(clip_model, classnames, ensemble_of(cfg))
         return cls.model_class(clip_model, classnames, text, settings.init_alpha, settings.init_beta)
 
     def build_cache(self) -> None:
@@ -161,7 +160,7 @@ class TipAdapter(_Cached, FittedTrainer):
 
 
 @TRAINER_REGISTRY.register()
-class TipAdapterF(_Cached):
+class TipAdapterF(_Cached, StepTrainer):
     """Trainer of Tip-Adapter-F: builds the cache, learns its keys, keeps the best epoch, chooses alpha and beta.
 
     The best weight so far lies in the optimiser's state, where a resumed run finds it again.
@@ -171,26 +170,15 @@ class TipAdapterF(_Cached):
     model_class = TipAdapterFModel
     weight_file = "best_F_{}shots.pt"
 
-    def build_data_loader(self) -> None:
-        """Build the loaders; training keeps the last batch of an epoch."""
-        super().build_data_loader()
-        self.train_loader_x = loader_of(
-            self.cfg, self.dm.dataset.train_x, self.dm.train_loader_x, shuffle=True, cached=True
-        )
-
     def prepare_method(self) -> None:
         """Make a place in the cache for each training image."""
         self.model.make_room(torch.tensor([item.label for item in self.dm.dataset.train_x], device=self.device))
 
     def build_optim(self) -> None:
         """Set the optimiser, with the release's eps, and a schedule in steps."""
-        self.optim = build_optimizer(self.model, self.cfg.OPTIM)
+        super().build_optim()
         for group in self.optim.param_groups:
             group["eps"] = ADAM_EPS
-        steps = self.cfg.OPTIM.clone()
-        steps.defrost()
-        steps.MAX_EPOCH = self.max_epoch * len(self.train_loader_x)
-        self.sched = build_lr_scheduler(self.optim, steps)
 
     def before_train(self) -> None:
         """Resume; build the cache if nothing was resumed."""
@@ -199,13 +187,6 @@ class TipAdapterF(_Cached):
         if not self.model.weight.any():
             with torch.no_grad(), self.autocast():
                 self.build_cache()
-
-    def forward_backward(self, batch: Any) -> dict[str, float]:
-        """Do a step, and one of the schedule, unless it is the epoch's last: that one follows by itself."""
-        summary = super().forward_backward(batch)
-        if self.batch_idx + 1 < self.num_batches:
-            self.update_lr()
-        return summary
 
     def after_epoch(self) -> None:
         """Keep the weight if it is the best so far; after the last epoch take the best, and choose alpha and beta."""
