@@ -68,8 +68,8 @@ class VisionTransformer(nn.Module):
         with no_autocast(tokens):
             return self.ln_post(tokens) @ self.proj
 
-    def forward(self, images: Tensor, blocks: Sequence[nn.Module] | None = None) -> Tensor:
-        """Encode images ``[B, 3, H, W]``: features ``[B, d]``. The last layer computes the class token only.
+    def class_token(self, images: Tensor, blocks: Sequence[nn.Module] | None = None) -> Tensor:
+        """Return the last layer's class token ``[B, d_v]`` of images ``[B, 3, H, W]``; that layer computes no other.
 
         ``blocks``: layers to run in the place of the tower's own.
         """
@@ -77,7 +77,17 @@ class VisionTransformer(nn.Module):
         blocks = self.transformer.resblocks if blocks is None else blocks
         for block in blocks[:-1]:
             x = block(x)
-        return self.to_joint_space(blocks[-1](x, rows=slice(0, 1))[:, 0])
+        return blocks[-1](x, rows=slice(0, 1))[:, 0]
+
+    def before_projection(self, images: Tensor) -> Tensor:
+        """Return what the projection is applied to, ``[B, d_v]``, of images ``[B, 3, H, W]``."""
+        token = self.class_token(images)
+        with no_autocast(token):
+            return self.ln_post(token)
+
+    def forward(self, images: Tensor, blocks: Sequence[nn.Module] | None = None) -> Tensor:
+        """Encode images ``[B, 3, H, W]``: features ``[B, d]``; ``blocks`` as in ``class_token``."""
+        return self.to_joint_space(self.class_token(images, blocks))
 
 
 class CLIP(nn.Module):

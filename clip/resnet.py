@@ -71,15 +71,18 @@ class AttentionPool2d(nn.Module):
         self.c_proj = nn.Linear(embed_dim, output_dim or embed_dim)
         self.num_heads = num_heads
 
-    def forward(self, x: Tensor) -> Tensor:
+    def pool(self, x: Tensor) -> Tensor:
+        """Return the mean's output ``[B, C]``, which ``c_proj`` is applied to."""
         x = x.flatten(2).transpose(1, 2)
         x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)
         x = x + self.positional_embedding.to(x.dtype)
         # Only the mean's output is read, so only the mean has a query.
         q, k, v = self.q_proj(x[:, :1]), self.k_proj(x), self.v_proj(x)
         q, k, v = (t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
-        pooled = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        return self.c_proj(pooled[:, 0])
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)[:, 0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c_proj(self.pool(x))
 
 
 class ModifiedResNet(nn.Module):
@@ -110,13 +113,21 @@ class ModifiedResNet(nn.Module):
             x = self.relu(norm(conv(x)))
         return self.avgpool(x)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Encode images ``[B, 3, H, W]``: ``[B, output_dim]``. Raises ValueError for another image size."""
-        check_images(x, self.input_resolution)
-        x = self.stem(x.to(self.conv1.weight.dtype))
+    def last_maps(self, images: Tensor) -> Tensor:
+        """Compute the last maps ``[B, 32 w, H / 32, W / 32]`` of images ``[B, 3, H, W]``."""
+        check_images(images, self.input_resolution)
+        x = self.stem(images.to(self.conv1.weight.dtype))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x)
-        return self.attnpool(x)
+        return x
+
+    def before_projection(self, images: Tensor) -> Tensor:
+        """Return what the projection ``attnpool.c_proj`` is applied to, ``[B, 32 w]``, of images ``[B, 3, H, W]``."""
+        return self.attnpool.pool(self.last_maps(images))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode images ``[B, 3, H, W]``: ``[B, output_dim]``. Raises ValueError for another image size."""
+        return self.attnpool(self.last_maps(x))
 
 
 def _stage(inplanes: int, planes: int, blocks: int, stride: int = 1) -> nn.Sequential:

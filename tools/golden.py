@@ -61,6 +61,7 @@ def configuration(setting: dict[str, Any]) -> CfgNode:
     }
     stated |= {key: stated[name] for name, key in OTHER_NAMES.items() if name in stated}
     cfg.TRAINER.NAME, cfg.DATASET.NAME = method, stated.get("dataset") or ""
+    cfg.DATASET.NUM_SHOTS = stated.get("shots", cfg.DATASET.NUM_SHOTS)
     cfg.DATASET.TEMPLATE = _own_template(stated, method)
     nodes = {f"TRAINER.{trainers.METHODS[method].node}": "", "LOSS": "loss_"}
     for node, prefix in nodes.items():

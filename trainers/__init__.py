@@ -54,6 +54,7 @@ METHODS = {
     "CLIP_LoRA": Entry("trainers.cliplora", settings.CLIPLoRASettings),
     "LinearProbe_P2": Entry("trainers.lpplusplus", settings.LPppSettings),
     "TwoSFS": Entry("trainers.twosfs", settings.TwoSFSSettings),
+    "ProLIP": Entry("trainers.prolip", settings.ProLIPSettings),
     "ZeroshotCLIP": Entry("trainers.zsclip"),
     "ZeroshotCLIP2": Entry("trainers.zsclip"),
 }

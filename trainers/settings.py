@@ -481,3 +481,35 @@ class TwoSFSSettings(Settings, path="TRAINER.TWOSFS"):
     n_iters: int = at_least(0, 300)
     n_iters_frac: float = share(0.6)
     prec: str = field(default="amp", kw_only=True)
+
+
+@dataclass(frozen=True)
+class ProLIPSettings(Settings, path="TRAINER.PROLIP"):
+    """ProLIP's settings: lambda (1/N and 1/N^2 of N shots, or a number), the search, the precision of updates."""
+
+    lambda_v: float = at_least(0, 0.0)
+    lambda_funct_1_n: bool = True
+    lambda_funct_1_n2: bool = False
+    search_lr: bool = False  # and lambda
+    half_updates: bool = False
+
+    def penalty(self, shots: float) -> float:
+        """Return lambda for so many images per class."""
+        if self.lambda_funct_1_n or self.lambda_funct_1_n2:
+            return 1 / shots if self.lambda_funct_1_n else 1 / shots**2
+        return self.lambda_v
+
+    def rules(self) -> Rules:
+        """Yield that there is one lambda, and a precision that half-precision updates can have."""
+        yield from super().rules()
+        line = "LAMBDA_FUNCT_1_N and LAMBDA_FUNCT_1_N2 exclude each other: set one of them to False"
+        yield not (self.lambda_funct_1_n and self.lambda_funct_1_n2), line
+        line = "HALF_UPDATES cannot be had with PREC amp, whose loss scaling needs float32: take PREC fp16"
+        yield not (self.half_updates and self.prec == "amp"), line
+
+    def unread(self) -> str:
+        """Name LAMBDA_V where lambda follows from the number of shots."""
+        if not self.lambda_v or not (self.lambda_funct_1_n or self.lambda_funct_1_n2):
+            return ""
+        other = self.key("LAMBDA_FUNCT_1_N" if self.lambda_funct_1_n else "LAMBDA_FUNCT_1_N2")
+        return f"{self.key('LAMBDA_V')} {self.lambda_v} has no effect: lambda follows from the shots by {other}"

@@ -81,10 +81,14 @@ class PlainCLIP(nn.Module):
 
     def raw_image_feature(self, images: Tensor) -> Tensor:
         """``[B, d]`` as the tower gives it, not normalised."""
+        return self.before_projection(images) @ self.weights["visual.proj"]
+
+    def before_projection(self, images: Tensor) -> Tensor:
+        """``[B, d_v]``: the class token after the last layer's norm."""
         x = self.embed_images(images)
         for block in self.image_blocks:
             x = block(x)
-        return self.norm("visual.ln_post", x[:, 0]) @ self.weights["visual.proj"]
+        return self.norm("visual.ln_post", x[:, 0])
 
     def text_feature(self, tokens: Tensor) -> Tensor:
         """w_0 ``[C, d]``, of unit length."""

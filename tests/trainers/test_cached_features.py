@@ -23,6 +23,7 @@ METHODS = {
     "TaskRes": [],
     "ADAPTER": [],
     "LinearProbe_P2": [],
+    "ProLIP": [],
 }
 CROPS = ("INPUT.TRANSFORMS", ("random_resized_crop", "normalize"))
 

@@ -30,7 +30,7 @@ def killed_within_an_epoch_it_goes_on(whole, method, make_trainer, *options):
     step = killed.forward_backward
 
     def forward_backward(batch):
-        if (killed.epoch, killed.batch_idx) == (1, 2):
+        if (killed.epoch, killed.batch_idx) == (1, min(2, killed.num_batches - 1)):
             raise KeyboardInterrupt
         return step(batch)
 

@@ -37,6 +37,7 @@ class CLIPTrainer(SavingTrainer):
 
     # Whether all that the method takes of an image is ``cosine.frozen_features``: then FEATURES.ONCE is open to it.
     on_frozen_features = False
+    features_projected = True  # whether it takes them in the joint space, or as they are before the projection
 
     def check_cfg(self, cfg: Any) -> None:
         """Raise ValueError naming the key whose value is not allowed, or as ``engine.check`` does."""
@@ -127,9 +128,12 @@ class CLIPTrainer(SavingTrainer):
 
         def encode(images: Tensor) -> Tensor:
             with self.autocast(), threads(usual):
-                return in_passes(partial(frozen_features, clip_model), images.to(self.device))
+                tower = partial(frozen_features, clip_model, projected=self.features_projected)
+                return in_passes(tower, images.to(self.device))
 
         tower = {"weights": self.weights, "precision": self.precision}
+        if not self.features_projected:
+            tower["features"] = "before the projection"
         tested: Any = self.dm.test_loader.dataset
         source = CachedFeatures(self.cfg, tower, encode, tested.transform)
         for owner in (self, self.dm):

@@ -23,16 +23,17 @@ def l2_normalize(features: Tensor) -> Tensor:
     return F.normalize(at_least_float32(features), dim=-1)
 
 
-def frozen_features(clip_model: CLIP, images: Tensor) -> Tensor:
+def frozen_features(clip_model: CLIP, images: Tensor, projected: bool = True) -> Tensor:
     """Return features ``[B, d]`` of the frozen image tower, at least float32, not normalised, without a gradient.
 
     ``images`` are pixels ``[B, 3, H, W]``, or such features ``[B, d]``, which are returned as they are
-    (``cached_features``).
+    (``cached_features``). ``projected`` False leaves out the tower's projection into the joint space: ``[B, d_v]``.
     """
     if images.dim() == 2:
         return images
     with torch.no_grad():
-        return at_least_float32(clip_model.encode_image(images))
+        encode = clip_model.encode_image if projected else clip_model.visual.before_projection
+        return at_least_float32(encode(images))
 
 
 def clip_image_features(clip_model: CLIP, images: Tensor) -> Tensor:

@@ -43,12 +43,12 @@ def template_features(clip_model: CLIP, classnames: Sequence[str], templates: Se
 
 
 @torch.no_grad()
-def features_of_batches(clip_model: CLIP, batches: Iterable[Mapping[str, Any]]) -> Features:
-    """Return features of all images of ``batches``, in their order."""
+def features_of_batches(clip_model: CLIP, batches: Iterable[Mapping[str, Any]], projected: bool = True) -> Features:
+    """Return features of all images of ``batches``, in their order, as ``frozen_features`` gives them."""
     device = clip_model.positional_embedding.device
     values, labels = [], []
     for batch in tqdm(batches, disable=None):
-        values.append(frozen_features(clip_model, batch["img"].to(device, non_blocking=True)))
+        values.append(frozen_features(clip_model, batch["img"].to(device, non_blocking=True), projected))
         labels.append(batch["label"].to(device))
     return Features(torch.cat(values), torch.cat(labels))
 
