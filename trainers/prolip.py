@@ -211,8 +211,9 @@ class ProLIP(CLIPTrainer):
         text = template_features(clip_model, classnames, IMAGENET_ENSEMBLE if ensemble else [template_of(cfg)])
         return ProLIPModel(clip_model, text, settings.penalty(max(1, cfg.DATASET.NUM_SHOTS)), settings.half_updates)
 
-    def prepare_method(self) -> None:
-        """Take all training images in one batch; without a number of shots, lambda is that of the mean class."""
+    def build_model(self) -> None:
+        """Build the model; take all training images in one batch. Without shots lambda is that of the mean class."""
+        super().build_model()
         items = self.dm.dataset.train_x
         self.images = loader_of(self.cfg, items, self.dm.train_loader_x, cached=True)
         self.train_loader_x = OneBatch(self.whole_set)  # type: ignore[assignment]
