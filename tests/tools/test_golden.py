@@ -109,7 +109,7 @@ def test_a_template_that_is_not_the_methods_own_goes_in_as_a_users():
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"method": "CLAP"}, "method is 'CLAP': this tool knows CoOp, CoCoOp, "),
+        ({"method": "CLOP"}, "method is 'CLOP': this tool knows CoOp, CoCoOp, "),
         ({"labels": None}, "there is no 'labels' in it"),
         ({"trainable": {"ctx": [3, 64]}}, "learned tensors differ from the setting's: ctx"),
         ({"frozen_filled": {"ctx": [16, 64]}}, "tensors of frozen_filled differ from the setting's: ctx"),
