@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from yacs.config import CfgNode
 
@@ -16,22 +15,12 @@ from trainers.shared.features import Features
 from trainers.shared.templates import ensemble_of
 
 from .shared.numbers import Numbers
-from .shared.plain import Learned, Plain, Weights, token_ids
+from .shared.plain import Learned, PlainFrozenText, Weights, token_ids
 from .shared.recipe import arrays_of, fill
 
 
-class PlainLPpp(Plain):
-    """``templates`` holds the tokens ``[C, 77]`` of each template; the text is encoded once, as in ours."""
-
-    def __init__(self, weights: Weights, templates: list[Tensor]):
-        super().__init__(weights)
-        with torch.no_grad():
-            each = torch.stack([self.clip.text_feature(tokens) for tokens in templates])
-            self.text = F.normalize(each.mean(dim=0), dim=-1)
-
-    def class_features(self, learned: Learned) -> Tensor:
-        """t ``[C, d]``, frozen."""
-        return self.text
+class PlainLPpp(PlainFrozenText):
+    """A linear classifier of image features beside weighted text scores."""
 
     def scores(self, learned: Learned, images: Tensor, class_features: Tensor, seen: bool = True) -> Tensor:
         """z ``[B, C]``."""

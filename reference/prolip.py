@@ -18,26 +18,19 @@ from trainers.shared.templates import IMAGENET_ENSEMBLE, template_of
 
 from .shared import official
 from .shared.numbers import Numbers
-from .shared.plain import Learned, Plain, Weights, token_ids
+from .shared.plain import Learned, PlainFrozenText, Weights, token_ids
 from .shared.recipe import arrays_of, fill
 
 
-class PlainProLIP(Plain):
+class PlainProLIP(PlainFrozenText):
     """``templates`` holds the tokens ``[C, 77]`` of each template; the learned ``vit_proj`` W is ``[d_v, d]``.
 
     The text is encoded once, as in the authors' code, which also computes x only once.
     """
 
     def __init__(self, weights: Weights, templates: list[Tensor], penalty: float):
-        super().__init__(weights)
+        super().__init__(weights, templates)
         self.penalty, self.start = penalty, weights["visual.proj"]
-        with torch.no_grad():
-            each = torch.stack([self.clip.text_feature(tokens) for tokens in templates])
-            self.text = F.normalize(each.mean(dim=0), dim=-1)
-
-    def class_features(self, learned: Learned) -> Tensor:
-        """T ``[C, d]``."""
-        return self.text
 
     def scores(self, learned: Learned, images: Tensor, class_features: Tensor, seen: bool = True) -> Tensor:
         """z ``[B, C]`` of images, or of x ``[B, d_v]``."""

@@ -21,13 +21,13 @@ from trainers.tipadapter.method import ADAM_EPS
 
 from .shared import official
 from .shared.numbers import Numbers
-from .shared.plain import Learned, Plain, Weights, token_ids
+from .shared.plain import Learned, PlainFrozenText, Weights, token_ids
 from .shared.recipe import arrays_of, fill
 
 SHOTS = 16
 
 
-class PlainTipAdapter(Plain):
+class PlainTipAdapter(PlainFrozenText):
     """z = 100 f W + alpha exp(-beta (1 - f K)) V; ``templates`` holds the tokens ``[C, 77]`` of each template.
 
     The cache has SHOTS images of each class, in the order of the classes; its keys are learned (``weight`` ``[N, d]``)
@@ -35,14 +35,8 @@ class PlainTipAdapter(Plain):
     """
 
     def __init__(self, weights: Weights, templates: list[Tensor], alpha: float = 1.0, beta: float = 1.0):
-        super().__init__(weights)
+        super().__init__(weights, templates)
         self.alpha, self.beta = alpha, beta
-        with torch.no_grad():
-            each = torch.stack([self.clip.text_feature(tokens) for tokens in templates])
-            self.text = F.normalize(each.mean(dim=0), dim=-1)
-
-    def class_features(self, learned: Learned) -> Tensor:
-        return self.text
 
     def scores(self, learned: Learned, images: Tensor, class_features: Tensor, seen: bool = True) -> Tensor:
         """z ``[B, C]``; classes that the cache has no images of are scored without it."""

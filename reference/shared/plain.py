@@ -63,6 +63,23 @@ class Plain:
         return self.loss(learned, images, labels)
 
 
+class PlainFrozenText(Plain):
+    """Equations whose class features are frozen CLIP's, the mean of several templates; the text is encoded once.
+
+    ``templates`` holds the token ids ``[C, 77]`` of each template.
+    """
+
+    def __init__(self, weights: Weights, templates: list[Tensor]):
+        super().__init__(weights)
+        with torch.no_grad():
+            each = torch.stack([self.clip.text_feature(tokens) for tokens in templates])
+            self.text = F.normalize(each.mean(dim=0), dim=-1)
+
+    def class_features(self, learned: Learned) -> Tensor:
+        """Return the frozen class features [C, d]."""
+        return self.text
+
+
 def token_ids(weights: Weights, template: str, names: list[str], spoken: bool = True) -> Tensor:
     """Return token ids [C, 77] on the weights' device; spoken names have spaces for underscores."""
     texts = fill(template, names) if spoken else [template.format(name) for name in names]
