@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from math import prod
+from unittest import mock
 
 import pytest
 import torch
@@ -51,7 +52,13 @@ def plain_layers_are_built_once():
         yield
 
 
-def compare(method, pick, seed, towers, names, batch):
+def compare(method, pick, *how):
+    """In the layout of a CPU, or in an accelerator's."""
+    with mock.patch("clip.layers.waits_for_launches", return_value=pick([False, True])):
+        compare_here(method, pick, *how)
+
+
+def compare_here(method, pick, seed, towers, names, batch):
     facts, kind = reference.of(method), trainers.load(method)
     torch.manual_seed(seed)
     clip_model, weights = clips(towers)
