@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
                     found = train_step.first_step(cases.step_of(case, side, weights))
                 row |= {f"{key}_{name}": value for name, value in found.items()}
             rows.append(row | {"launches": common.ratio(row["ours_launches"], row["plain_launches"])})
-    common.write_json(args.json, machine("cpu"), rows)
+            common.write_json(args.json, machine("cpu"), rows)
     print(common.table(rows, COLUMNS))
     return rows
 

@@ -5,8 +5,8 @@ of that *prefix* depend on no class, in any layer, so they are computed once; ea
 (name, what follows, EOT) and attends to the prefix's keys and values, which are not copied for it. Suffixes lie end to
 end without padding, sorted by length: the attention among a class's own tokens takes classes of one length at a time,
 and pads only where lengths are so close that it hardly costs. An accelerator, where a step waits for launches, takes
-all classes at once: up to ``JOINT`` suffix tokens all tokens attend to all in one call, whose mask hides other classes'
-(at most a third more operations), and beyond in one padded group. Tokens after EOT cannot influence it and do not exist.
+all classes at once: up to ``JOINT`` suffix tokens all tokens attend to all in one call, whose mask hides the other
+classes, and beyond in one padded group. Tokens after EOT cannot influence it and do not exist.
 
 Shapes: B versions of the prompts (1 unless they depend on the image), C classes, P prefix tokens, T suffix tokens of
 all classes together, K key/value-only tokens, M = K + P, d width; a group has G classes of at most S suffix tokens.
@@ -29,7 +29,7 @@ from .layers import Attention, ResidualAttentionBlock, causal_mask, product_dtyp
 from .model import CLIP
 
 PADDING = 1.25  # of a group's tokens, at most: fewer groups are fewer kernels
-JOINT = 1024
+JOINT = 1024  # in ViT-B/16's text tower a third more operations, at most
 ALIGNED = 8  # columns of a mask that begin anew in memory: what CUDA's kernels ask for, or they copy it
 
 
@@ -103,7 +103,7 @@ class ClassPrompts:
         sizes = [x.shape[1] - self.suffix_tokens, self.suffix_tokens]
         if self.joint:
             extra = 0 if kv_tokens is None else kv_tokens.shape[-2]
-            rows, joint_mask = self._joint(sizes[0], extra, kv_tokens_at, product_dtype(block.attn.in_proj_weight))
+            rows, joint_mask = self._joint(sizes[0], extra, kv_tokens_at, product_dtype(block.mlp.c_fc.weight))
             return block(x, kv_tokens, rows if last else None, joint_mask)
         normed = block.ln_1(x)
         prefix_kv, suffix_kv = block.attn.keys_values(normed).split(sizes, dim=1)

@@ -77,7 +77,8 @@ class Attention(nn.Module):
 
         Returns ``[B, R, d]``, before the output projection.
         """
-        return self._mix(q, *kv.split(self.width, dim=-1), mask)
+        k, v = kv.split(self.width, dim=-1)
+        return self._mix(q, k, v, mask)
 
     def mix_all(self, x: Tensor, count: int, mask: Tensor | None = None) -> Tensor:
         """Attend with the first ``count`` (R) of normalised tokens ``[B, M, d]`` to all of them, as ``mix`` does."""

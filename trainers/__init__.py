@@ -91,6 +91,7 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
     # Initial tensors and random stream of the public code, None: where they are known (docs/coming-from-coop.md).
     cfg.OFFICIAL_STREAM = None
     cfg.TRAINER.COMPILE = False  # torch.compile for the training step
+    cfg.TRAINER.CUDA_GRAPHS = True  # on CUDA, replay training steps of one shape (docs/speed.md)
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"
     cfg.DATASET.TEMPLATE = ""  # of the prompts, such as "a photo of a {}."; empty: the data set's own
     # The user's own data (docs/your-own-data.md): its folder in ROOT or absolute, and files in that folder or absolute.

@@ -111,6 +111,10 @@ class LoRAAttention(nn.Module):
         """Attend as ``Attention.mix`` does."""
         return self.frozen.mix(q, kv, mask)
 
+    def mix_all(self, x: Tensor, count: int, mask: Tensor | None = None) -> Tensor:
+        """Attend with the first ``count`` of normalised tokens ``[B, M, E]`` to all of them."""
+        return self.mix(self.queries(x[:, :count]), self.keys_values(x), mask)
+
     def mix_few(self, q: Tensor, seen: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attend with few queries ``[B, R, E]`` to tokens ``[B, M, E]``, by way of keys and values."""
         return self.mix(q, self.keys_values(seen), mask)

@@ -131,6 +131,7 @@ class ProDA(CLIPTrainer):
 
     registered_name = "prompt_learner"
     shape_settings = ("N_CTX", "N_PROMPT")
+    not_graphed = "each step has other prompts, and class names in other places"
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ProDAModel:

@@ -70,7 +70,9 @@ class TipAdapterModel(Method):
 
     def by_class(self, weights: Tensor) -> Tensor:
         """Return the product with V: sums of ``[B, N]`` over the images of each class, ``[B, C]``."""
-        labels = torch.tensor(self.places, device=weights.device)[self.cache_labels]
+        labels, own = self.cache_labels, list(range(len(self.classnames)))
+        if self.places != own:
+            labels = torch.tensor(self.places, device=weights.device)[labels]
         return weights.new_zeros(weights.shape[0], len(self.classnames)).index_add(1, labels, weights)
 
     def logits(self, f: Tensor) -> Tensor:
