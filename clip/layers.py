@@ -78,14 +78,15 @@ class Attention(nn.Module):
         Returns ``[B, R, d]``, before the output projection.
         """
         k, v = kv.split(self.width, dim=-1)
-        return self._mix(q, k, v, mask)
+        return self.mix_parts(q, k, v, mask)
 
     def mix_all(self, x: Tensor, count: int, mask: Tensor | None = None) -> Tensor:
         """Attend with the first ``count`` (R) of normalised tokens ``[B, M, d]`` to all of them, as ``mix`` does."""
         q, k, v = F.linear(x, self.in_proj_weight, self.in_proj_bias).split(self.width, dim=-1)
-        return self._mix(q if count == q.shape[1] else q[:, :count], k, v, mask)
+        return self.mix_parts(q if count == q.shape[1] else q[:, :count], k, v, mask)
 
-    def _mix(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    def mix_parts(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend as ``mix`` does, with keys and values ``[B, M, d]`` apart."""
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 

@@ -94,9 +94,11 @@ class FakeGraph:
 
     def replay(self):
         self.calls.append("replay")
+        before = [value.grad for value in self.parameters]
         self.out.copy_(self.run())
-        for mine, value in zip(self.grads, self.parameters, strict=True):
+        for mine, value, found in zip(self.grads, self.parameters, before, strict=True):
             mine.copy_(value.grad)
+            value.grad = found  # a replay knows memory, not attributes
 
 
 def trained(trainer, graph=None):
@@ -121,6 +123,9 @@ def test_replayed_steps_train_as_others_do(fails, make_trainer, capsys):
     found, same = trained(trainer, graph)
     assert losses == same and all(torch.equal(a, b) for a, b in zip(found, want, strict=True))
     assert graph.calls == ["aside"] * graphs.WARM_UP + (["record"] if fails else ["record", "replay", "replay"])
+    if not fails:
+        images, labels = trainer.parse_batch_train(next(iter(trainer.train_loader_x)))
+        assert trainer.do_pass(images, labels).data_ptr() != graph.out.data_ptr()
     said = "steps are not replayed as a CUDA graph: operation not permitted"
     assert capsys.readouterr().out.count(f"note: {said}\n") == bool(fails)
     assert (trainer.notes.get("cuda_graph") == said) == bool(fails)

@@ -81,7 +81,7 @@ class TipAdapterModel(Method):
             zero_shot = SCALE * f @ self.text.t()
             if not self.seen:
                 return zero_shot
-            return zero_shot + self.alpha * self.by_class(torch.exp(-self.beta * (1 - self.affinity(f))))
+            return zero_shot + self.alpha * self.by_class(torch.exp(self.beta * (self.affinity(f) - 1)))
 
     def class_features(self) -> Tensor:
         """Return the frozen class features ``[C, d]``. Raises ValueError where the cache is of other classes."""
