@@ -126,7 +126,7 @@ def check_packages(name: str, config: Mapping[str, Any]) -> None:
 
 def digest(config: Mapping[str, Any]) -> str:
     """Return a name of a configuration: two of one name compute the same."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(config, sort_keys=True, allow_nan=False).encode()).hexdigest()[:12]
 
 
 def _empty(name: str, config: Mapping[str, Any]) -> Any:

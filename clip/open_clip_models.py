@@ -87,16 +87,17 @@ def weights(name: str, root: str | os.PathLike[str] | None = None) -> Path:
 def locate(name: str, root: str | os.PathLike[str] | None = None) -> Location | None:
     """Return where a model of the hub or of a folder is that open_clip configures; None for any other name.
 
-    A folder that also has Hugging Face's configuration is read as theirs. Raises ValueError for ``hf-hub:`` without
-    owner and name.
+    A folder that is also a CLIP of Hugging Face's is read as theirs. Raises ValueError for ``hf-hub:`` without owner
+    and name, or for a broken configuration.
     """
     if name.startswith(HUB):
         if re.fullmatch(rf"{HUB}[\w.-]+/[\w.-]+", name) is None:
             raise ValueError(f"{name!r} names no model of the hub: give {HUB}OWNER/NAME")
         return Location(name, root=None if root is None else Path(root).expanduser())
-    path = Path(name).expanduser()
-    here = name and (path / CONFIG).is_file() and not (path / hugging_face.CONFIG).is_file()
-    return Location(name, folder=path) if here else None
+    place = Location(name, folder=Path(name).expanduser())
+    if not name or place.json(CONFIG) is None or (place.json(hugging_face.CONFIG) or {}).get("model_type") == "clip":
+        return None
+    return place
 
 
 def architecture(name: str) -> Architecture:
