@@ -52,6 +52,11 @@ def test_features_and_probabilities_are_open_clips(family, folder):
     logits = theirs.logit_scale.exp() * f @ w.t() + (0 if theirs.logit_bias is None else theirs.logit_bias)
     torch.testing.assert_close(classifier.predict(image), logits.softmax(dim=-1), atol=1e-5, rtol=1e-5)
     model = classifier.method.clip_model
+    for mine, reference in (
+        (model.encode_image(prepared), theirs.encode_image(prepared, normalize=False)),
+        (model.encode_text(model.tokenize([TEMPLATE])), theirs.encode_text(tokenizer([TEMPLATE]), normalize=False)),
+    ):
+        torch.testing.assert_close(mine, reference, atol=1e-5, rtol=1e-5)
     assert (model.logit_bias is not None) == (family == "siglip")
     assert (model.visual.projection is not None) == (family != "siglip")
 

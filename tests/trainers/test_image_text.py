@@ -5,9 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import save_file
 
 import mmrl
 import trainers
@@ -138,3 +141,22 @@ def test_train_predict_and_export(folder, digits_root, tmp_path, capsys):
     found = load_classifier(run, device="cpu", precision="fp32")
     paths = sorted((digits_root / "digits/images/two").iterdir())[:2]
     assert np.abs(Classifier(out).predict(paths) - found.predict(paths).numpy()).max() < 1e-4
+
+
+@pytest.mark.slow
+def test_a_run_on_a_real_architecture(digits_root, tmp_path):
+    """MobileCLIP-S1 at full size with random weights, by the command line; features are open_clip's."""
+    theirs, _, prepare = open_clip.create_model_and_transforms(
+        "MobileCLIP-S1", image_mean=(0, 0, 0), image_std=(1, 1, 1)
+    )
+    file, run = tmp_path / "model.safetensors", tmp_path / "run"
+    save_file(theirs.state_dict(), file)
+    options = ["--backbone", f"open_clip:MobileCLIP-S1:{file}", "DATASET.NUM_SHOTS", "1", "TEST.NO_TEST", "True"]
+    options += ["TRAINER.LINEARPROBE.C", "1.0"]
+    assert calls.call(calls.words(digits_root, run, *options, method="LinearProbe")) == 0
+    path = next((digits_root / "digits/images/two").iterdir())
+    image = Image.open(path).convert("RGB").resize((256, 256), Image.Resampling.BICUBIC)
+    with torch.no_grad():
+        wanted = theirs.eval().encode_image(prepare(image)[None], normalize=True)
+    found = load_classifier(run, device="cpu", precision="fp32").features(image)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
