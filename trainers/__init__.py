@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from yacs.config import CfgNode
 
 from . import settings
-from .shared import config_files, engine, foreign
+from .shared import config_files, engine, foreign, images
 from .shared.settings import Settings
 
 
@@ -124,11 +124,14 @@ def is_foreign(name: str) -> bool:
 
 
 def draws_as_public_code(cfg: Any) -> bool:
-    """Return whether it is known what the public code of this run's method draws."""
+    """Return whether it is known what the public code of this run's method draws, around a CLIP."""
     if cfg.TRAINER.NAME not in METHODS:
         return False
     entry = METHODS[cfg.TRAINER.NAME]
-    return entry.settings.has_public_draws(cfg.TRAINER[entry.node] if entry.node else {})
+    if not entry.settings.has_public_draws(cfg.TRAINER[entry.node] if entry.node else {}):
+        return False
+    known = images.describe(cfg.MODEL.BACKBONE.NAME)
+    return not (known and known.foreign)
 
 
 def load(name: str) -> Any:

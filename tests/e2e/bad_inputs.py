@@ -38,7 +38,7 @@ def of_options() -> list[Case]:
         case(
             "'ViT-B/61' is neither a CLIP model nor a weights file; did you mean 'ViT-B/16'? Models: RN50, RN101, "
             "RN50x4, RN50x16, RN50x64, ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336px, embedded, "
-            "open_clip:ARCH/PRETRAINED, or hf:OWNER/NAME",
+            "open_clip:ARCH/PRETRAINED, hf-hub:OWNER/NAME, or hf:OWNER/NAME",
             *("MODEL.BACKBONE.NAME", "ViT-B/61"),
         ),
         case(

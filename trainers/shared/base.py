@@ -22,13 +22,13 @@ from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
 from . import engine, official_stream
-from .backbone import check_input, load_clip, unknowns, weights_id
+from .backbone import check_input, check_method, load_clip, unknowns, weights_id
 from .cached_features import CachedFeatures
 from .cosine import frozen_features
 from .graphs import CUDAGraphs, GraphedPass
 from .method import Method
 from .saving import SavingTrainer
-from .templates import check_texts, same_prompts
+from .templates import check_texts, same_prompts, tokenizer_of
 
 CPU_PASS = 32  # images scored at a time
 FEW = 2**18  # learned values; in steps over features with so few, threads wait for each other more than they work
@@ -46,6 +46,7 @@ class CLIPTrainer(SavingTrainer):
     def check_cfg(self, cfg: Any) -> None:
         """Raise ValueError naming the key whose value is not allowed, or as ``engine.check`` does."""
         engine.check(cfg)
+        check_method(cfg.MODEL.BACKBONE.NAME, cfg.TRAINER.NAME, self.on_frozen_features)
         settings = self.settings_of(cfg)
         if cfg.TASK not in ("B2N", "CD", "FS"):
             raise ValueError(f"TASK is {cfg.TASK!r}: choose B2N (base to new), CD (cross-dataset) or FS (few-shot)")
@@ -101,9 +102,9 @@ class CLIPTrainer(SavingTrainer):
         print(
             f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME}, precision: {self.precision}, weights: {self.weights})"
         )
-        if line := same_prompts(cfg, self.dm.dataset.classnames):
-            self.note("same_prompts", line)
         clip_model = load_clip(checkpoint, self.precision, self.device)
+        if line := same_prompts(cfg, self.dm.dataset.classnames, tokenizer_of(clip_model)):
+            self.note("same_prompts", line)
         for kind, line in unknowns(cfg.MODEL.BACKBONE.NAME, checkpoint).items():
             self.note(kind, line)
         check_input(cfg.INPUT, cfg.MODEL.BACKBONE.NAME, checkpoint, clip_model.visual.input_resolution)

@@ -34,7 +34,7 @@ AT_ONCE = 4096  # features that go to disk together
 THREADS = 8  # they wait for the disk together
 # What of INPUT makes an image of the test transform, with these of its TRANSFORMS.
 PLAIN = ("SIZE", "INTERPOLATION", "READ", "PIXEL_MEAN", "PIXEL_STD")
-PLAIN_TRANSFORMS = {"normalize", "instance_norm"}
+PLAIN_TRANSFORMS = {"normalize", "instance_norm", "squash"}
 
 
 class CachedFeatures:

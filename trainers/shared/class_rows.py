@@ -18,9 +18,9 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 
 from .cosine import at_least_float32, l2_normalize
-from .features import rows_among
+from .features import encode_prompts, rows_among
 from .method import Method
-from .templates import IMAGENET_ENSEMBLE, prompt_tokens, template_of
+from .templates import IMAGENET_ENSEMBLE, template_of
 
 
 class ClassRowsModel(Method):
@@ -71,13 +71,11 @@ def raw_templates(cfg: Any) -> list[str]:
     return [*more, template_of(cfg)]
 
 
-@torch.no_grad()
 def mean_text_features(clip_model: CLIP, classnames: Sequence[str], templates: Sequence[str]) -> Tensor:
     """Return ``[C, d]``, at least float32: the mean of the templates' features as the text tower gives them.
 
     Class names keep their underscores.
     """
-    device = clip_model.positional_embedding.device
     prompts = ([template.format(name) for name in classnames] for template in templates)
-    features = [clip_model.encode_text(prompt_tokens(texts).to(device)) for texts in prompts]
+    features = [encode_prompts(clip_model, texts) for texts in prompts]
     return at_least_float32(torch.stack(features)).mean(dim=0)

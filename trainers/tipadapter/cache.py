@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from clip.layers import no_autocast
 from clip.model import CLIP
 
+from ..shared.cosine import release_scale
 from ..shared.features import Features, places_among
 from ..shared.method import Method
 
-SCALE = 100.0
 ROWS = 4096  # of images that the search scores at once
 
 
@@ -44,7 +44,7 @@ class TipAdapterModel(Method):
 
     def __init__(self, clip_model: CLIP, classnames: Sequence[str], text: Tensor, alpha: float, beta: float):
         super().__init__(clip_model)
-        self.classnames, self.text = list(classnames), text
+        self.classnames, self.text, self.scale = list(classnames), text, release_scale(clip_model)
         self.seen, self.places = True, list(range(len(classnames)))
         self.register_buffer("cache_labels", torch.zeros(0, dtype=torch.long))
         self.register_buffer("alpha", torch.tensor(float(alpha)))
@@ -78,7 +78,7 @@ class TipAdapterModel(Method):
     def logits(self, f: Tensor) -> Tensor:
         """Return z ``[B, C]`` of unit features ``[B, d]``; for classes without cached images the zero-shot term."""
         with no_autocast(f):
-            zero_shot = SCALE * f @ self.text.t()
+            zero_shot = self.scale * f @ self.text.t()
             if not self.seen:
                 return zero_shot
             return zero_shot + self.alpha * self.by_class(torch.exp(self.beta * (self.affinity(f) - 1)))
@@ -159,7 +159,7 @@ def search(model: TipAdapterModel, features: Features, scale: Sequence[float], s
     )
     correct = torch.zeros(len(betas), len(alphas), dtype=torch.long, device=features.values.device)
     for f, labels in zip(features.values.split(ROWS), features.labels.split(ROWS), strict=True):
-        zero_shot, affinity = SCALE * f @ model.text.t(), model.affinity(f)
+        zero_shot, affinity = model.scale * f @ model.text.t(), model.affinity(f)
         for i, beta in enumerate(betas):
             cached = model.by_class(torch.exp(-beta * (1 - affinity)))
             hits = [((zero_shot + alpha * cached).argmax(dim=1) == labels).sum() for alpha in alphas]
