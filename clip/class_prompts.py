@@ -36,19 +36,22 @@ ALIGNED = 8  # columns of a mask that begin anew in memory: what CUDA's kernels 
 class ClassPrompts:
     """The layout of the tokenised prompts of C classes.
 
-    Attributes ``starts`` and ``eot`` ``[C]`` are the places of a class's first and last suffix token among the T.
+    Attributes ``starts`` and ``eot`` ``[C]`` are the places of a class's first and last suffix token among the T;
+    ``ids`` and ``positions`` ``[P + T]`` stay where ``tokens`` are, to compute with before there are steps.
 
     Args:
-        tokens: token ids ``[C, L]``, zero-padded, EOT the highest id of each row.
+        tokens: token ids ``[C, L]``, zero-padded, EOT the highest id of each row. They are read: on an accelerator that
+            waits, so leave them on the CPU.
         prefix: how many leading tokens to share; by default all that the classes have in common, EOT excepted.
+        device: CLIP's, by default that of ``tokens``.
 
     Raises ValueError for no class at all, or a prefix that the classes do not share.
     """
 
-    def __init__(self, tokens: Tensor, prefix: int | None = None):
+    def __init__(self, tokens: Tensor, prefix: int | None = None, device: torch.device | None = None):
         if tokens.dim() != 2 or len(tokens) == 0:
             raise ValueError("class prompts need token ids [C, L] of at least one class")
-        device, eot = tokens.device, tokens.argmax(dim=1)
+        device, eot = tokens.device if device is None else device, tokens.argmax(dim=1)
         shared = _common_prefix(tokens, eot)
         if prefix is not None and not 0 <= prefix <= shared:
             raise ValueError(f"the first {prefix} tokens are not the same in all prompts: only the first {shared} are")
@@ -56,21 +59,22 @@ class ClassPrompts:
         lengths = eot + 1 - self.prefix
         order = lengths.argsort(descending=True, stable=True)
         ends = lengths[order].cumsum(0)
-        self.rank = order.argsort()  # [C], where a class stands among the sorted
-        self.sorted_eot = ends - 1
+        self.rank = order.argsort().to(device)  # [C], where a class stands among the sorted
+        self.sorted_eot = (ends - 1).to(device)
         self.eot = self.sorted_eot[self.rank]
-        self.starts = self.eot + 1 - lengths
+        self.starts = self.eot + 1 - lengths.to(device)
         self.fused = layers.waits_for_launches(device)
         self.joint = self.fused and int(lengths.sum()) <= JOINT
         parts = _close_lengths(lengths[order].tolist(), math.inf if self.fused else PADDING)
         self.groups = [_Group(part, device) for part in parts]
-        steps = torch.arange(int(lengths.max()), device=device)
+        steps = torch.arange(int(lengths.max()), device=tokens.device)
         own = steps < lengths[order, None]
         where = self.prefix + steps.expand_as(own)
-        self.positions = torch.cat([torch.arange(self.prefix, device=device), where[own]])  # [P + T]
+        self.positions = torch.cat([torch.arange(self.prefix, device=tokens.device), where[own]])  # [P + T]
         suffixes = tokens[order, self.prefix : self.prefix + len(steps)]
         self.ids = torch.cat([tokens[0, : self.prefix], suffixes[own]])
-        self._lengths = lengths[order]
+        self._input = self.ids.to(device), self.positions.to(device)
+        self._owners = torch.arange(len(order), device=tokens.device).repeat_interleave(lengths[order]).to(device)
         self._masks: dict[tuple[Any, ...], Any] = {}  # the same in all layers and steps: made once
 
     @property
@@ -85,7 +89,7 @@ class ClassPrompts:
 
     def embed(self, clip_model: CLIP) -> Tensor:
         """Return the first layer's input ``[1, P + T, d]``: frozen token embeddings plus positional embeddings."""
-        return clip_model.embed_tokens(self.ids, self.positions)[None]
+        return clip_model.embed_tokens(*self._input)[None]
 
     def layer(
         self,
@@ -181,7 +185,7 @@ class ClassPrompts:
         """Return ``[P, K + P]``: causal, with the K extra tokens seen from token ``extra_at`` on."""
         key = (prefix, extra, extra_at)
         if key not in self._masks:
-            device = self.ids.device
+            device = self.eot.device
             sees_extra = torch.arange(prefix, device=device)[:, None] >= extra_at
             self._masks[key] = torch.cat([sees_extra.expand(-1, extra), causal_mask(prefix, device)], dim=1)
         return self._masks[key]
@@ -193,8 +197,7 @@ class ClassPrompts:
         """
         key = (prefix, extra, extra_at, dtype)
         if key not in self._masks:
-            owner = torch.arange(self.classes, device=self.ids.device).repeat_interleave(self._lengths)
-            owner = F.pad(owner, (prefix, 0), value=-1)
+            owner = F.pad(self._owners, (prefix, 0), value=-1)
             seen = ((owner[:, None] == owner) | (owner < 0)).tril()
             sees_extra = (torch.arange(len(owner), device=owner.device) >= extra_at)[:, None].expand(-1, extra)
             seen = torch.cat([seen, sees_extra], dim=1)

@@ -86,7 +86,7 @@ class ImageTextModel(nn.Module):
     def encode_text(self, text: Tensor) -> Tensor:
         """Encode token ids ``[B, N]``: features ``[B, d]``, not normalised."""
         with self._precision():
-            return self.visual.model.encode_text(text, normalize=False)
+            return self.visual.model.encode_text(text.to(self.logit_scale.device), normalize=False)
 
     def encode_image(self, image: Tensor) -> Tensor:
         """Encode images ``[B, 3, side, side]``: features ``[B, d]``, not normalised."""

@@ -181,10 +181,14 @@ class CLIP(nn.Module):
             return self.ln_final(tokens) @ self.text_projection
 
     def encode_text(self, text: Tensor) -> Tensor:
-        """Encode token ids ``[B, 77]``: features ``[B, d]``, not normalised. What follows all EOTs is cut off."""
-        eot = text.argmax(dim=-1)
+        """Encode token ids ``[B, 77]``: features ``[B, d]``, not normalised. What follows all EOTs is cut off.
+
+        The ids are read: on an accelerator that waits, on the CPU it does not, and they are moved here.
+        """
+        eot, device = text.argmax(dim=-1), self.positional_embedding.device
         length = int(eot.max()) + 1
-        x, mask = self.embed_text(text, length), causal_mask(length, text.device)
+        eot, text = eot.to(device), text.to(device)
+        x, mask = self.embed_text(text, length), causal_mask(length, device)
         blocks = self.transformer.resblocks
         for block in blocks[:-1]:
             x = block(x, mask=mask)

@@ -183,8 +183,8 @@ class CLIPLoRAModel(Method):
         if not self.adapted:
             key = settings.key("POSITION")
             raise ValueError(f"{key} {settings.position} has no layer in these towers: set it to all")
-        self.tokens = prompt_tokens(prompts).to(clip_model.positional_embedding.device)
-        self.layout, self.apart = ClassPrompts(self.tokens), ClassPrompts(self.tokens, prefix=0)
+        self.tokens, device = prompt_tokens(prompts), clip_model.positional_embedding.device
+        self.layout, self.apart = (ClassPrompts(self.tokens, prefix, device) for prefix in (None, 0))
         self.frozen_text = clip_text_features(clip_model, prompts) if settings.encoder == "vision" else None
 
     def _blocks(self, tower: str) -> list[Any]:

@@ -152,7 +152,7 @@ class MMAModel(AdaptedTowers):
     def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: MMASettings):
         super().__init__(clip_model, settings)
         self.scale = settings.adapter_scale
-        self.prompts = ClassPrompts(prompt_tokens(prompts).to(clip_model.positional_embedding.device))
+        self.prompts = ClassPrompts(prompt_tokens(prompts), device=clip_model.positional_embedding.device)
         self.text_states = self.frozen_text(self.prompts)  # the same at every step
 
     def class_features(self) -> Tensor:

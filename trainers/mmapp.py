@@ -63,13 +63,13 @@ class MMAppModel(AdaptedTowers):
 
     def __init__(self, clip_model: CLIP, tokens: Tensor, settings: MMAppSettings):
         super().__init__(clip_model, settings)
-        self.settings, self.tokens = settings, tokens.to(clip_model.positional_embedding.device)
+        self.settings, self.tokens = settings, tokens
         self.choose(torch.zeros(len(tokens), dtype=torch.long), 0.5)
 
     def choose(self, which: Tensor, share: float) -> None:
         """Say which text of each class ``[C]`` the next step has, and its u."""
-        own = torch.arange(len(self.tokens), device=self.tokens.device)
-        self.chosen, self.share = ClassPrompts(self.tokens[own, which.to(own.device)], prefix=0), share
+        tokens = self.tokens[torch.arange(len(self.tokens)), which.cpu()]
+        self.chosen, self.share = ClassPrompts(tokens, 0, self.clip_model.positional_embedding.device), share
 
     def draw(self) -> None:
         """Draw the next step's texts and u from torch's generator, in the official order."""
@@ -99,7 +99,7 @@ class MMAppModel(AdaptedTowers):
     def class_features(self) -> Tensor:
         path, found = partial(self.path, scale=self.settings.adapter_test_scale), []
         for tokens in self.tokens.flatten(0, 1).split(AT_ONCE):
-            prompts = ClassPrompts(tokens)
+            prompts = ClassPrompts(tokens, device=self.clip_model.positional_embedding.device)
             found.append(self.adapted_text(prompts, self.frozen_text(prompts), path))
         return l2_normalize(torch.cat(found).unflatten(0, self.tokens.shape[:2]).mean(dim=1))
 

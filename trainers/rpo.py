@@ -48,11 +48,11 @@ class RPOModel(Method):
     def __init__(self, clip_model: CLIP, prompts: list[str], pairs: int):
         super().__init__(clip_model)
         check_vit(clip_model, "RPO")
-        tokens = prompt_tokens(prompts).to(clip_model.positional_embedding.device)
-        self.prompts = ClassPrompts(tokens)
+        tokens = prompt_tokens(prompts)
+        self.prompts = ClassPrompts(tokens, device=clip_model.positional_embedding.device)
         with torch.no_grad():  # the same at every step
             self.seen = self.prompts.keys_values(clip_model.transformer.resblocks, self.prompts.embed(clip_model))
-        end = clip_model.token_embedding.weight[tokens.max()]
+        end = clip_model.token_embedding.weight[int(tokens.max())]
         self.starts = {"text_prompt": end, "img_prompt": clip_model.visual.class_embedding.detach()}
         self.text_prompt, self.img_prompt = (
             nn.Parameter(_around(start, torch.randn(pairs, len(start)))) for start in self.starts.values()

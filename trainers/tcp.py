@@ -70,16 +70,18 @@ class TCPPrompts(ContextPrompts):
 
     def __init__(self, clip_model: CLIP, prompts: list[str]):
         self.clip_model, self.context = clip_model, Context(placeholders(VECTORS), VECTORS)
-        rows = prompt_tokens(prompts).long().to(clip_model.positional_embedding.device)
-        rows[:, 1 : 1 + VECTORS] = -1 - torch.arange(VECTORS, device=rows.device)
+        rows = prompt_tokens(prompts).long()
+        rows[:, 1 : 1 + VECTORS] = -1 - torch.arange(VECTORS)
         self._lay_out(rows)
         blocks = list(clip_model.transformer.resblocks)
         replace_at = 2 * len(blocks) // 3
         self.lower, self.upper = blocks[:replace_at], blocks[replace_at:]
-        self.own = ClassPrompts(rows, prefix=1)  # classes are sorted as in ``layout``: all are longer by the same
-        shared = self.own.positions < self.layout.prefix
-        self.source = torch.where(shared, self.own.positions, self.layout.prefix + (~shared).cumsum(0) - 1)
-        self.replaced = ((self.own.positions >= 1) & (self.own.positions <= VECTORS)).nonzero()[:, 0]
+        device = clip_model.positional_embedding.device
+        self.own = ClassPrompts(rows, 1, device)  # classes are sorted as in ``layout``: all are longer by the same
+        positions = self.own.positions
+        shared = positions < self.layout.prefix
+        self.source = torch.where(shared, positions, self.layout.prefix + (~shared).cumsum(0) - 1).to(device)
+        self.replaced = ((positions >= 1) & (positions <= VECTORS)).nonzero()[:, 0].to(device)
         self.order = self.own.rank.argsort()
 
     def class_aware_features(self, ctx: Tensor, class_tokens: Tensor) -> Tensor:

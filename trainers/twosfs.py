@@ -63,7 +63,7 @@ class TwoSFSModel(Method):
         visual = check_vit(clip_model, "TwoSFS")
         self.classnames, self.trained, self.second = list(classnames), list(classnames), False
         self.image_blocks, self.text_blocks = self._blocks("visual.transformer"), self._blocks("transformer")
-        self.layout = ClassPrompts(prompt_tokens(prompts).to(clip_model.positional_embedding.device))
+        self.layout = ClassPrompts(prompt_tokens(prompts), device=clip_model.positional_embedding.device)
         self.register_buffer("classifier", torch.zeros(len(classnames), visual.output_dim))
 
     def _blocks(self, tower: str) -> list[Any]:

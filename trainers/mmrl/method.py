@@ -72,7 +72,7 @@ class MMRLModel(Method):
         lower, text_lower = settings.lower(len(image_blocks)), settings.lower(len(text_blocks))
         self.image_lower, self.image_upper = tuple(image_blocks[:lower]), tuple(image_blocks[lower:])
         self.text_upper = tuple(text_blocks[text_lower:])
-        self.prompts = ClassPrompts(prompt_tokens(prompts).to(clip_model.positional_embedding.device))
+        self.prompts = ClassPrompts(prompt_tokens(prompts), device=clip_model.positional_embedding.device)
         with torch.no_grad():
             # Text layers 1..J-1 and the frozen class features are the same at every step: computed once, here.
             self.text_states = self.prompts.run(text_blocks[:text_lower], self.prompts.embed(clip_model))

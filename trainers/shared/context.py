@@ -131,14 +131,15 @@ class ContextPrompts:
 
     def _lay_out(self, rows: Tensor, prefix: int | None = None) -> None:
         clip_model = self.clip_model
-        self.layout = ClassPrompts(rows.to(clip_model.positional_embedding.device), prefix)
-        learned = self.layout.ids < 0
-        self.places = learned.nonzero()[:, 0]
-        self.which = -1 - self.layout.ids[self.places]
+        device = clip_model.positional_embedding.device
+        self.layout = ClassPrompts(rows, prefix, device)
+        ids, positions = self.layout.ids, self.layout.positions.to(device)
+        places = (ids < 0).nonzero()[:, 0]
+        self.places, self.which, ids = places.to(device), (-1 - ids[places]).to(device), ids.to(device)
         with torch.no_grad():
-            words = clip_model.embed_tokens(self.layout.ids.clamp_min(0), self.layout.positions)
-            bare = clip_model.positional_embedding[self.layout.positions].to(words.dtype)
-            self.start = torch.where(learned[:, None], bare, words)[None]
+            words = clip_model.embed_tokens(ids.clamp_min(0), positions)
+            bare = clip_model.positional_embedding[positions].to(words.dtype)
+            self.start = torch.where((ids < 0)[:, None], bare, words)[None]
 
     def embed(self, ctx: Tensor) -> Tensor:
         """Return the first layer's input ``[B, P + T, d_t]``.
@@ -173,7 +174,7 @@ def clip_text_features(clip_model: CLIP, prompts: Sequence[str]) -> Tensor:
 @torch.no_grad()
 def text_outputs(clip_model: CLIP, prompts: Sequence[str]) -> Tensor:
     """Return the features ``[C, d]`` of ``clip_text_features`` before they are normalised."""
-    layout = ClassPrompts(prompt_tokens(prompts).to(clip_model.positional_embedding.device))
+    layout = ClassPrompts(prompt_tokens(prompts), device=clip_model.positional_embedding.device)
     out = layout.run(clip_model.transformer.resblocks, layout.embed(clip_model), last=True)
     return at_least_float32(clip_model.text_to_joint_space(out[0]))
 

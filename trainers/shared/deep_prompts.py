@@ -39,7 +39,7 @@ class DeepText:
 
     def __init__(self, clip_model: CLIP, words: str, classnames: Sequence[str], count: int):
         self.clip_model, self.count = clip_model, count
-        self.tokens = prompt_tokens(fill(f"{words} {{}}.", classnames)).to(clip_model.positional_embedding.device)
+        self.tokens = prompt_tokens(fill(f"{words} {{}}.", classnames))
         self.places = slice(1, 1 + count)
         self.of_all = self._embedded(self.tokens)
 
@@ -66,7 +66,7 @@ class DeepText:
 
     def _embedded(self, tokens: Tensor) -> tuple[ClassPrompts, Tensor]:
         """Return the layout, and the first layer's input ``[1, P - K + T, d_t]`` without the learned tokens."""
-        layout = ClassPrompts(tokens)
+        layout = ClassPrompts(tokens, device=self.clip_model.positional_embedding.device)
         with torch.no_grad():
             x = layout.embed(self.clip_model)
         return layout, torch.cat([x[:, :1], x[:, 1 + self.count :]], dim=1)

@@ -44,8 +44,7 @@ def template_features(clip_model: CLIP, classnames: Sequence[str], templates: Se
 @torch.no_grad()
 def encode_prompts(clip_model: CLIP, prompts: Sequence[str]) -> Tensor:
     """Return features ``[C, d]`` of prompts as the text tower gives them. Raises as ``prompt_tokens``."""
-    tokens = prompt_tokens(prompts, tokenizer_of(clip_model))
-    return clip_model.encode_text(tokens.to(clip_model.logit_scale.device))
+    return clip_model.encode_text(prompt_tokens(prompts, tokenizer_of(clip_model)))
 
 
 @torch.no_grad()
