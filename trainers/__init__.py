@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from yacs.config import CfgNode
 
-from . import settings
+from . import plugins, settings
 from .shared import config_files, engine, foreign
 from .shared.settings import Settings
 
@@ -91,6 +91,7 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
     # Initial tensors and random stream of the public code, None: where they are known (docs/coming-from-coop.md).
     cfg.OFFICIAL_STREAM = None
     cfg.TRAINER.COMPILE = False  # torch.compile for the training step
+    cfg.TRAINER.PLUGINS = []  # what stands around the method, in this order (``plugins``)
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"
     cfg.DATASET.TEMPLATE = ""  # of the prompts, such as "a photo of a {}."; empty: the data set's own
     # The user's own data (docs/your-own-data.md): its folder in ROOT or absolute, and files in that folder or absolute.
@@ -104,6 +105,8 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
     for entry in METHODS.values():
         if entry.node:
             cfg.TRAINER[entry.node] = CfgNode(entry.settings.defaults())
+    for plugin in plugins.PLUGINS.values():
+        cfg.TRAINER[plugin.node] = CfgNode(plugin.settings.defaults())
     if is_foreign(trainer):
         getattr(foreign.module(trainer), "extend_cfg", lambda _: None)(cfg)
 

@@ -23,7 +23,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.class_prompts import ClassPrompts
@@ -35,8 +34,8 @@ from dassl.engine import TRAINER_REGISTRY
 from .coop import ContextTrainer
 from .settings import TCPSettings
 from .shared.context import Context, ContextPrompts, clip_text_features, initial_vectors, is_class_buffer, placeholders
-from .shared.cosine import cosine_distance, l2_normalize
-from .shared.method import Method
+from .shared.cosine import cosine_distance
+from .shared.method import DualEncoder
 from .shared.official_stream import a_clip, one_linear
 from .shared.templates import fill, prompt_tokens, template_of
 
@@ -83,14 +82,14 @@ class TCPPrompts(ContextPrompts):
         self.order = self.own.rank.argsort()
 
     def class_aware_features(self, ctx: Tensor, class_tokens: Tensor) -> Tensor:
-        """Return unit features ``[C, d]`` of the vectors ``[4, d_t]`` and the class-aware tokens ``[C, 4, d_t]``."""
+        """Return features ``[C, d]``, not normalised, of the vectors ``[4, d_t]`` and the class-aware tokens ``[C, 4, d_t]``."""
         x = self.layout.run(self.lower, self.embed(ctx)).index_select(1, self.source)
         tokens = class_tokens.index_select(0, self.order).flatten(0, 1).to(x.dtype)
         x = x.index_copy(1, self.replaced, tokens[None])
-        return l2_normalize(self.clip_model.text_to_joint_space(self.own.run(self.upper, x, last=True)[0]))
+        return self.clip_model.text_to_joint_space(self.own.run(self.upper, x, last=True)[0])
 
 
-class TCPModel(Method):
+class TCPModel(DualEncoder):
     """The learned vectors ``ctx`` ``[4, d_t]`` and the network ``meta_net`` from T0 to the class-aware tokens.
 
     Of each class there are two texts: ``prior_prompts`` gives T0, in ``prompts`` the first four words are learned,
@@ -104,17 +103,15 @@ class TCPModel(Method):
         self.ctx = nn.Parameter(initial_vectors(clip_model, Context.of(words, VECTORS), len(prompts)))
         self.meta_net = meta_net(self.text_features_clip.shape[1], clip_model.transformer.width)
 
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean cross-entropy + 8 (1 - mean cos), and the logits ``[B, C]``."""
-        w = self.class_features()
-        logits = self.scores(images, w)
-        return F.cross_entropy(logits, labels) + WEIGHT * cosine_distance(w, self.text_features_clip), logits
+    def regularizer(self, w: Tensor) -> Tensor:
+        """Return 8 (1 - mean cos)."""
+        return WEIGHT * cosine_distance(w, self.text_features_clip)
 
     def class_tokens(self) -> Tensor:
         """Return what replaces the vectors, ``[C, 4, d_t]``."""
         return self.meta_net(self.text_features_clip).unflatten(1, (VECTORS, -1))
 
-    def class_features(self) -> Tensor:
+    def raw_class_features(self) -> Tensor:
         return self.prompts.class_aware_features(self.ctx, self.class_tokens())
 
     def ignores_checkpoint_key(self, key: str) -> bool:

@@ -20,9 +20,10 @@ from clip.weights import find
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
+from ..plugins.contract import parameter_groups, plug
 from . import engine, official_stream
 from .backbone import check_input, load_clip, unknowns, weights_id
-from .cached_features import CachedFeatures
+from .cached_features import CachedFeatures, generators_untouched
 from .cosine import frozen_features
 from .method import Method
 from .saving import SavingTrainer
@@ -109,11 +110,12 @@ class CLIPTrainer(SavingTrainer):
             self.model = self.build_method(cfg, clip_model, list(self.dm.dataset.classnames)).to(self.device)
             self.prepare_method()
         self.start_as_public_code()
+        self.plugged = plug(self.model, cfg, self.dm.dataset.classnames)  # the model itself without TRAINER.PLUGINS
         scale = self.precision == "amp"
         self.scaler = torch.amp.GradScaler(self.device.type) if scale else None
-        self.compute_loss = self.model.loss
+        self.compute_loss = self.plugged.loss
         if cfg.TRAINER.COMPILE:
-            self.compute_loss = compiled(self.model.loss, self.device)
+            self.compute_loss = compiled(self.plugged.loss, self.device)
         learned = sum(p.numel() for p in self.model.parameters())
         if not learned:
             return
@@ -167,8 +169,28 @@ class CLIPTrainer(SavingTrainer):
 
     def build_optim(self) -> None:
         """Set ``optim`` and ``sched``."""
-        self.optim = build_optimizer(self.model, self.cfg.OPTIM)
+        self.optim = self.build_optimizer()
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
+
+    def build_optimizer(self) -> torch.optim.Optimizer:
+        """Return the optimiser of what is learned; plug-ins may learn at a rate of their own."""
+        if self.plugged is self.model:
+            return build_optimizer(self.model, self.cfg.OPTIM)
+        groups = parameter_groups(self.plugged, self.cfg.OPTIM.LR)
+        return build_optimizer(self.model, self.cfg.OPTIM, groups)
+
+    @torch.no_grad()
+    def fit_plugins(self) -> None:
+        """Let plug-ins find their numbers on validation images; nothing is drawn for it."""
+        if self.plugged is self.model or not self.plugged.fits:
+            return
+        from .features import loader_of, validation_images  # which are built on this module
+
+        loader = loader_of(self.cfg, validation_images(self.cfg, self.dm.dataset, few=True), self.test_loader)
+        self.set_model_mode("eval")
+        self.plugged.use_classes(True)
+        with generators_untouched(), self.autocast():
+            self.plugged.fit(lambda: (self.parse_batch_test(batch) for batch in loader))
 
     def run_epoch(self) -> None:
         """Train on all batches once; on features and a CPU with one thread, where little is learned."""
@@ -222,9 +244,9 @@ class CLIPTrainer(SavingTrainer):
     def test(self, split: str | None = None) -> float:
         """Evaluate; class features are computed once for it and dropped afterwards."""
         self.set_model_mode("eval")
-        self.model.use_classes(self.seen_classes())
+        self.plugged.use_classes(self.seen_classes())
         with self.autocast():
-            self.class_features = self.model.class_features()
+            self.class_features = self.plugged.class_features()
         try:
             return super().test(split)
         finally:
@@ -242,7 +264,7 @@ class CLIPTrainer(SavingTrainer):
     def model_inference(self, images: Tensor) -> Tensor:
         """Return scores ``[B, C]`` of a batch of images, within ``test``."""
         with self.autocast():
-            return in_passes(lambda part: self.model.scores(part, self.class_features), images)
+            return in_passes(lambda part: self.plugged.scores(part, self.class_features), images)
 
 
 @contextlib.contextmanager
