@@ -78,6 +78,14 @@ OF_ALIAS = {
     "CLAP": {"TRAINER.ADAPTER.CONSTRAINT": "l2"},
     "ZSLP": {"TRAINER.ADAPTER.CONSTRAINT": "none"},
 }
+# The names of public trainers that are a method of ours with a plug-in around it.
+OFFICIAL_TITLES = {
+    "DeKg": "KgCoOp+DeKg",
+    "DeKg_TCP": "TCP+DeKg",
+    "ExtrasLinearProbeCoOp": "CoOp+DePT",
+    "ExtrasLinearProbeKgCoOp": "KgCoOp+DePT",
+    "ExtrasLinearProbeMaPLe": "MaPLe+DePT",
+}
 
 
 def extend_cfg(cfg: Any, trainer: str = "") -> None:

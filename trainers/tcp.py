@@ -1,8 +1,8 @@
 """TCP: Textual-based Class-aware Prompt tuning (Yao, Zhang and Xu, CVPR 2024).
 
-Four learned vectors stand where CoOp has them. Two thirds up the text tower (before the ninth of twelve layers) they
-are replaced, class by class, by four tokens that a small network makes of frozen CLIP's feature of the class, T0. The
-loss is cross-entropy + 8 (1 - the mean over all classes of cos(w_c, T0_c)); images see frozen CLIP.
+Four learned vectors stand where CoOp has them. Before the text tower's ninth layer (the official literal; a tower that
+has no ninth: two thirds up) they are replaced, class by class, by four tokens that a small network makes of frozen
+CLIP's feature of the class, T0. The loss is cross-entropy + 8 (1 - the mean over all classes of cos(w_c, T0_c)); images see frozen CLIP.
 
 As in the official code: the templates below (of T0, and of the learned prompts, whose first four words are replaced);
 the weight 8 and the complete replacement are literals, TRAINER.COOP.W is not read; Adam with eps 0.001, which the
@@ -41,6 +41,7 @@ from .shared.templates import fill, prompt_tokens, template_of
 
 VECTORS = TCPSettings.vectors
 WEIGHT = 8.0
+REPLACED_BEFORE = 8  # the layer, from 0
 ADAM_EPS = 1e-3
 # Of the frozen feature T0, where not zero-shot CLIP's.
 PRIOR_TEMPLATES = {
@@ -73,7 +74,7 @@ class TCPPrompts(ContextPrompts):
         rows[:, 1 : 1 + VECTORS] = -1 - torch.arange(VECTORS, device=rows.device)
         self._lay_out(rows)
         blocks = list(clip_model.transformer.resblocks)
-        replace_at = 2 * len(blocks) // 3
+        replace_at = REPLACED_BEFORE if len(blocks) > REPLACED_BEFORE else 2 * len(blocks) // 3
         self.lower, self.upper = blocks[:replace_at], blocks[replace_at:]
         self.own = ClassPrompts(rows, prefix=1)  # classes are sorted as in ``layout``: all are longer by the same
         shared = self.own.positions < self.layout.prefix

@@ -16,6 +16,8 @@ Shapes: C classes, d joint width.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from clip.layers import no_autocast
@@ -32,10 +34,12 @@ class DeKg(Plugin):
 
     def loss(self, step: Step, loss: Tensor) -> Tensor:
         """Return the loss so far + mu HSIC(t, T0)."""
-        t = step.class_features
-        assert t is not None  # the host offers "features"
-        t = t if isinstance(step.host, TCPModel) else l2_normalize(t)
-        return loss + self.settings.loss_weight * hsic(t, step.host.text_features_clip)
+        return loss + self.settings.loss_weight * self.term(step.host, step.class_features)
+
+    @staticmethod
+    def term(host: Any, t: Any) -> Tensor:
+        """Return HSIC of a host's learned class features ``[C, d]``, as they are, and its frozen ones."""
+        return hsic(t if isinstance(host, TCPModel) else l2_normalize(t), host.text_features_clip)
 
 
 def hsic(a: Tensor, b: Tensor) -> Tensor:
