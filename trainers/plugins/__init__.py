@@ -42,6 +42,8 @@ class Entry(NamedTuple):
 PLUGINS = {
     "DePT": Entry("trainers.plugins.dept", settings.DePTSettings),
     "DeKg": Entry("trainers.plugins.dekg", settings.DeKgSettings),
+    "Temperature": Entry("trainers.plugins.temperature", settings.TemperatureSettings),
+    "DAC": Entry("trainers.plugins.dac", settings.DACSettings),
 }
 
 

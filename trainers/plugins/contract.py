@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ..shared.cosine import l2_normalize
 from ..shared.method import DualEncoder, Method
 from . import PLUGINS, check_names
+
+SCORES = torch.tensor([[0.5, 2.0, -1.0]])  # of which no host makes the softmax by chance
 
 
 class Offer(NamedTuple):
@@ -27,6 +30,10 @@ OFFERS = {
     "features": Offer(
         "image features [B, d] and class features [C, d] whose cosines are its scores and whose cross-entropy it learns",
         lambda host: isinstance(host, DualEncoder),
+    ),
+    "softmax": Offer(
+        "scores whose softmax are its probabilities",
+        lambda host: bool(host.probabilities(SCORES).allclose(SCORES.softmax(dim=1))),
     ),
     "teacher": Offer(
         "frozen CLIP's features [C, d] of its classes (text_features_clip)",

@@ -110,7 +110,8 @@ class CLIPTrainer(SavingTrainer):
             self.model = self.build_method(cfg, clip_model, list(self.dm.dataset.classnames)).to(self.device)
             self.prepare_method()
         self.start_as_public_code()
-        self.plugged = plug(self.model, cfg, self.dm.dataset.classnames)  # the model itself without TRAINER.PLUGINS
+        with self.autocast():
+            self.plugged = plug(self.model, cfg, self.dm.dataset.classnames)  # the model itself without TRAINER.PLUGINS
         scale = self.precision == "amp"
         self.scaler = torch.amp.GradScaler(self.device.type) if scale else None
         self.compute_loss = self.plugged.loss
