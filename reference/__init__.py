@@ -101,9 +101,14 @@ def of(title: str) -> Reference:
     method, plugins = trainers.plugins.split_title(title)
     found = _of_method(method)
     for name in plugins:
-        module = import_module(f"reference.plugins.{trainers.plugins.PLUGINS[name].module.rpartition('.')[2]}")
-        found = getattr(module, name).around(found)
+        found = plugin(name).around(found)
     return found
+
+
+def plugin(name: str) -> Any:
+    """Return what is known of a plug-in, a ``reference.plugins.PluginReference``."""
+    module = trainers.plugins.PLUGINS[name].module.rpartition(".")[2]
+    return getattr(import_module(f"reference.plugins.{module}"), name)
 
 
 def _of_method(method: str) -> Reference:

@@ -61,7 +61,7 @@ class DePT(Plugin):
             FiLM(width) if settings.film_linear_probe else nn.Identity() for _ in range(2)
         )
         self.linear_probe_proj = nn.Linear(width, len(classnames)) if settings.linear_probe_type == "linear" else None
-        self.seen = self.named = True
+        self.seen, self.named = True, False  # named: by a checkpoint
         self.rows: list[int] = list(range(len(classnames)))  # by class; empty: these classes have none in the head
 
     def loss(self, step: Step, loss: Tensor) -> Tensor:
