@@ -69,9 +69,12 @@ def short_name(setting: str) -> str:
 
 def full_name(method: str, short: str) -> str:
     """Return a setting's key from what a row's name calls it: `ALPHA` is `TRAINER.MMRL.ALPHA`."""
-    if "." in short or method not in trainers.METHODS:
+    host, names = trainers.plugins.split_title(method)
+    if "." in short or host not in trainers.METHODS:
         return short
-    return f"TRAINER.{trainers.METHODS[method].node}.{short}"
+    entries = [trainers.METHODS[host], *(trainers.plugins.PLUGINS[name] for name in names)]
+    own = next((entry for entry in entries if short in entry.settings.defaults()), entries[0])
+    return own.settings.key(short)
 
 
 def shown(key: Key, settings: Settings) -> dict[str, Any]:

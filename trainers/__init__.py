@@ -78,14 +78,6 @@ OF_ALIAS = {
     "CLAP": {"TRAINER.ADAPTER.CONSTRAINT": "l2"},
     "ZSLP": {"TRAINER.ADAPTER.CONSTRAINT": "none"},
 }
-# The names of public trainers that are a method of ours with a plug-in around it.
-OFFICIAL_TITLES = {
-    "DeKg": "KgCoOp+DeKg",
-    "DeKg_TCP": "TCP+DeKg",
-    "ExtrasLinearProbeCoOp": "CoOp+DePT",
-    "ExtrasLinearProbeKgCoOp": "KgCoOp+DePT",
-    "ExtrasLinearProbeMaPLe": "MaPLe+DePT",
-}
 
 
 def extend_cfg(cfg: Any, trainer: str = "") -> None:
@@ -126,6 +118,12 @@ def merge_from_file(cfg: Any, path: str) -> None:
     """
     for _, content in config_files.with_bases(path):
         cfg.merge_from_other_cfg(CfgNode(content))
+
+
+def full_title(name: str) -> str:
+    """Return a method's registered name and its plug-ins': of ``MMA+DePT`` that is ``MultiModalAdapter+DePT``."""
+    method, names = plugins.split_title(name)
+    return "+".join([ALIASES.get(method, method), *names])
 
 
 def is_foreign(name: str) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..shared.cosine import l2_normalize
 from ..shared.method import DualEncoder, Method
-from . import PLUGINS, check_names
+from . import PLUGINS, check
 
 
 class Offer(NamedTuple):
@@ -204,10 +204,10 @@ def plug(host: Method, cfg: Any, classnames: Sequence[str]) -> Any:
 
     Raises ValueError naming a plug-in that there is not, or that cannot stand around this host, with the reason.
     """
+    check(cfg)
     names = list(cfg.TRAINER.PLUGINS)
     if not names:
         return host
-    check_names(names)
     device = host.clip_model.positional_embedding.device
     return Plugged(host, {name: _build(name, host, cfg, classnames).to(device) for name in names})
 
