@@ -72,9 +72,8 @@ def full_name(method: str, short: str) -> str:
     host, names = trainers.plugins.split_title(method)
     if "." in short or host not in trainers.METHODS:
         return short
-    entries = [trainers.METHODS[host], *(trainers.plugins.PLUGINS[name] for name in names)]
-    own = next((entry for entry in entries if short in entry.settings.defaults()), entries[0])
-    return own.settings.key(short)
+    nodes = [trainers.METHODS[host].settings, *(trainers.plugins.PLUGINS[name].settings for name in names)]
+    return next((node for node in nodes if short in node.defaults()), nodes[0]).key(short)
 
 
 def shown(key: Key, settings: Settings) -> dict[str, Any]:

@@ -84,7 +84,10 @@ def _own_template(stated: dict[str, Any], method: str) -> str:
 
 
 def build(setting: dict[str, Any], cfg: CfgNode) -> Any:
-    """Build the method as its trainer does, with its plug-ins, on the recipe's CLIP. Raises ValueError for a setting it refuses."""
+    """Build the method as its trainer does, with its plug-ins, on the recipe's CLIP.
+
+    Raises ValueError for a setting that it refuses.
+    """
     kind = trainers.load(cfg.TRAINER.NAME)
     kind.check_cfg(object.__new__(kind), cfg)  # a run's own checks, without the data that a trainer begins with
     clip_model = build_model(clip_weights(setting["clip"]), dtype=torch.float32)

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from dassl.data.data_manager import build_data_loader
+from trainers.plugins import title
 from trainers.shared.base import CPU_PASS
 from trainers.shared.cosine import l2_normalize
 from trainers.shared.features import template_features
-from trainers.plugins import title
 from trainers.shared.method import IMAGE_FEATURE
 from trainers.shared.templates import template_of
 

@@ -3,7 +3,7 @@
 A plug-in is a file here with a class of its name, its settings in ``settings`` and a row in ``PLUGINS``; docs, tests
 and tools find it by listing. As with methods, nothing of this module needs torch.
 
-The contract (``contract.Plugin``). A plug-in is a module of its own beside a method, its host, which it must not change:
+The contract (``contract.Plugin``). A plug-in is a module beside a method, its host, which it must not change:
 
 * ``needs``: names of ``contract.OFFERS``, what it needs of its host. A host that does not offer one is refused in one
   line, and so is one of which ``refusal`` says why.

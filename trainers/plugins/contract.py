@@ -25,8 +25,8 @@ class Offer(NamedTuple):
 
 OFFERS = {
     "features": Offer(
-        "image features [B, d] and class features [C, d] whose cosines are its scores and whose cross-entropy it learns",
-        lambda host: isinstance(host, DualEncoder),
+        "image features [B, d] and class features [C, d] whose cosines are its scores and enter its cross-entropy",
+        lambda host: isinstance(host, DualEncoder) and host.shows_features(),
     ),
     "teacher": Offer(
         "frozen CLIP's features [C, d] of its classes (text_features_clip)",
@@ -120,7 +120,7 @@ class Plugged(nn.Module):
 
     def __init__(self, host: Method, plugins: Mapping[str, Plugin]):
         super().__init__()
-        self.host, self.names = host, list(plugins)
+        self.host, self.names, self.features = host, list(plugins), OFFERS["features"].has(host)
         for name, plugin in plugins.items():
             host.add_module(name, plugin)
 
@@ -141,7 +141,7 @@ class Plugged(nn.Module):
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss and the scores ``[B, C]`` of training accuracy, the host's."""
         host, v, t = self.host, None, None
-        if isinstance(host, DualEncoder):
+        if self.features:
             t, v = host.raw_class_features(), host.raw_image_features(images)
             loss, scores = host.loss_of(v, t, labels)
         else:
@@ -153,7 +153,7 @@ class Plugged(nn.Module):
 
     def class_features(self) -> Any:
         """Return what ``scores`` needs of the classes: the host's, but not normalised where it offers them."""
-        return (self.host.raw_class_features if isinstance(self.host, DualEncoder) else self.host.class_features)()
+        return (self.host.raw_class_features if self.features else self.host.class_features)()
 
     def scores(self, images: Tensor, class_features: Any) -> Tensor:
         """Return evaluation scores ``[B, C]`` through all plug-ins."""
@@ -188,7 +188,7 @@ class Plugged(nn.Module):
 
     def _seen(self, images: Tensor, class_features: Any) -> tuple[Seen, Tensor]:
         host = self.host
-        if not isinstance(host, DualEncoder):
+        if not self.features:
             return Seen(host, class_features, None), host.scores(images, class_features)
         v = host.raw_image_features(images)
         return Seen(host, class_features, v), host.scores_of(v, l2_normalize(class_features))

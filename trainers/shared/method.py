@@ -104,8 +104,9 @@ class Method(nn.Module):
 class DualEncoder(Method):
     """A method of one feature per image and one per class, whose cosines are its scores: plug-ins see both.
 
-    A subclass has ``raw_class_features`` and, where they differ from CLIP's, ``raw_image_features``; what its loss has
-    beside the mean cross-entropy is its ``regularizer``.
+    A subclass has ``raw_class_features`` and, where they differ from CLIP's, ``raw_image_features`` and ``scores_of``;
+    what its loss has beside the mean cross-entropy is its ``regularizer``. One that overrides more is not open to
+    plug-ins that need features (``shows_features``).
     """
 
     def raw_class_features(self) -> Tensor:
@@ -127,6 +128,15 @@ class DualEncoder(Method):
     def image_features(self, images: Tensor) -> Tensor:
         """Return unit image features ``[B, d]``."""
         return l2_normalize(self.raw_image_features(images))
+
+    def shows_features(self) -> bool:
+        """Return whether loss and scores are made of the raw features as here, and not in a subclass's own way."""
+        names = ("class_features", "image_features", "scores", "loss_of", "loss")
+        return all(getattr(type(self), name) is getattr(DualEncoder, name) for name in names)
+
+    def scores(self, images: Tensor, class_features: Any) -> Tensor:
+        """Return evaluation scores ``[B, C]``."""
+        return self.scores_of(self.raw_image_features(images), class_features)
 
     def scores_of(self, v: Tensor, w: Tensor) -> Tensor:
         """Return CLIP's cosine logits ``[B, C]`` of image features ``[B, d]`` and unit class features ``[C, d]``."""
