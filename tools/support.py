@@ -155,13 +155,26 @@ def as_markdown(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> str:
 PAGE = "docs/methods.md"
 
 
-def put(text: str, block: str) -> str:
+def put(text: str, block: str, page: str = PAGE) -> str:
     """``text`` with ``block`` between the markers. Raises ValueError where they are not there once, in order."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end or BEGIN in rest or END in after:
-        raise ValueError(f"{PAGE} must hold {BEGIN} and {END} once, in this order")
+        raise ValueError(f"{page} must hold {BEGIN} and {END} once, in this order")
     return f"{before}{BEGIN}\n{block}\n{END}{after}"
+
+
+def update(page: str, block: str, check: bool, command: str) -> int:
+    """Write ``block`` into a page, or with ``check`` only say whether that is needed; return the exit status."""
+    path = ROOT / page
+    text = path.read_text(encoding="utf-8")
+    new = put(text, block, page)
+    if new == text:
+        return 0
+    print(f"{page}: {f'out of date, run {command}' if check else 'written'}")
+    if not check:
+        path.write_text(new, encoding="utf-8")
+    return int(check)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -179,15 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.device != "cpu":
         print(full_table(found, measured))
         return 0
-    path = ROOT / PAGE
-    text = path.read_text(encoding="utf-8")
-    new = put(text, full_table(found, measured))
-    if new == text:
-        return 0
-    print(f"{PAGE}: {'out of date, run python tools/support.py' if args.check else 'written'}")
-    if not args.check:
-        path.write_text(new, encoding="utf-8")
-    return int(args.check)
+    return update(PAGE, full_table(found, measured), args.check, "python tools/support.py")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 Four learned vectors stand where CoOp has them. Before the text tower's ninth layer (the official literal; in a tower
 without one, two thirds up) they are replaced, class by class, by four tokens that a small network makes of frozen
-CLIP's feature of the class, T0. The loss is cross-entropy + 8 (1 - the mean over all classes of cos(w_c, T0_c)); images see
-frozen CLIP.
+CLIP's feature of the class, T0. The loss is cross-entropy + 8 (1 - the mean over all classes of cos(w_c, T0_c)); images
+see frozen CLIP.
 
 As in the official code: the templates below (of T0, and of the learned prompts, whose first four words are replaced);
 the weight 8 and the complete replacement are literals, TRAINER.COOP.W is not read; Adam with eps 0.001, which the
