@@ -133,7 +133,7 @@ def is_foreign(name: str) -> bool:
 
 def draws_as_public_code(cfg: Any) -> bool:
     """Return whether it is known what the public code of this run's method draws."""
-    if cfg.TRAINER.NAME not in METHODS:
+    if cfg.TRAINER.NAME not in METHODS or not plugins.draws_as_public_code(cfg):
         return False
     entry = METHODS[cfg.TRAINER.NAME]
     return entry.settings.has_public_draws(cfg.TRAINER[entry.node] if entry.node else {})

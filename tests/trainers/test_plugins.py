@@ -11,6 +11,7 @@ import torch
 
 import train
 import trainers
+from clip.draws import perform
 from runs import config
 from runs.config import build_cfg
 from runs.plan import describe, identify
@@ -19,7 +20,7 @@ from tests.few_digits import TESTED
 from tests.trainers.test_contract_runs import killed_within_an_epoch_it_goes_on, predicts_as_it_evaluates
 from tools import plugins, probing, support
 from trainers.plugins import PLUGINS, Entry
-from trainers.plugins.contract import Plugin
+from trainers.plugins.contract import Plugin, Seen
 from trainers.plugins.settings import PluginSettings
 from trainers.shared import checkpoints
 from trainers.shared.settings import at_least
@@ -78,10 +79,24 @@ def test_dept_keeps_its_tensors_and_scores_new_classes_without_them(make_trainer
         picked = make_trainer("CoOp+DePT").plugged.plugins["DePT"]
         picked.classnames = some
         picked.fit_to({name.removeprefix("DePT."): value for name, value in tensors.items()}, about["classnames"])
-        assert picked.rows == [3, 1] and picked.linear_probe_proj.weight.shape == (5, 32)
+        picked.load_state_dict(trainer.model.DePT.state_dict())
+        seen = Seen(trainer.model, None, trainer.model.raw_image_features(images))
+        of_all = trainer.model.DePT.scores(seen, torch.zeros(3, 5))
+        assert torch.equal(picked.scores(seen, torch.zeros(3, 2)), of_all[:, [3, 1]])
     plain = make_trainer("CoOp")
     with pytest.raises(ValueError, match=r"does not fit this run: method is CoOp\+DePT there, CoOp here"):
         plain.load_model(trainer.output_dir)
+
+
+def test_depts_head_is_drawn_behind_the_hosts_tensors(make_trainer):
+    """As in its public code, with OFFICIAL_STREAM; what DeKg's draws in its steps is not known."""
+    trainer = make_trainer("CoOp+DePT", "OFFICIAL_STREAM", True)
+    torch.manual_seed(1)
+    assert list(perform(trainer.official_draws(trainer.cfg, trainer.model)))
+    wanted = torch.nn.Linear(32, 5).state_dict()
+    assert all(torch.equal(trainer.model.DePT.linear_probe_proj.get_parameter(name), wanted[name]) for name in wanted)
+    with pytest.raises(ValueError, match=r"^--official-stream .* public code of TCP\+DeKg draws is not known here"):
+        make_trainer("TCP+DeKg", "OFFICIAL_STREAM", True)
 
 
 @dataclass(frozen=True)
@@ -121,7 +136,7 @@ class Again(Shift):
 
 @pytest.mark.parametrize("method", ["CoOp", "MMRL"])
 def test_a_plug_in_is_fitted_to_validation_images_and_its_numbers_are_kept(method, make_trainer, shift, tmp_path):
-    quick = ["OPTIM.MAX_EPOCH", 2, "TEST.NO_TEST", True, "TRAINER.SHIFT.BY", 3.0]
+    quick = ["OPTIM.MAX_EPOCH", 2, "TRAIN.CHECKPOINT_FREQ", 1, "TEST.NO_TEST", True, "TRAINER.SHIFT.BY", 3.0]
     trainer = make_trainer(f"{method}+Shift+Again", *quick)
     trainer.train()
     plain = make_trainer(method, *quick, "OUTPUT_DIR", str(tmp_path / "plain"))

@@ -80,6 +80,12 @@ def settings_of(cfg: Any) -> dict[str, Any]:
     return {"plugins": found} if found else {}
 
 
+def draws_as_public_code(cfg: Any) -> bool:
+    """Return whether public code with these plug-ins is known to draw as a run does, where that of the method is."""
+    hosts = [PLUGINS[name].settings.public_draws for name in cfg.TRAINER.PLUGINS]
+    return all(known is None or cfg.TRAINER.NAME in known for known in hosts)
+
+
 def nodes_of(cfg: Any) -> list[str]:
     """Return the keys below TRAINER that the plug-ins of a run read; none where there are no plug-ins."""
     nodes = [entry.node for name, entry in PLUGINS.items() if name in cfg.TRAINER.PLUGINS]

@@ -20,6 +20,7 @@ from clip.weights import find
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
+from .. import plugins
 from ..plugins.contract import parameter_groups, plug
 from . import engine, official_stream
 from .backbone import check_input, load_clip, unknowns, weights_id
@@ -150,6 +151,8 @@ class CLIPTrainer(SavingTrainer):
         if cfg.OFFICIAL_STREAM is False or cfg.SEED < 0:
             return
         try:
+            if not plugins.draws_as_public_code(cfg):
+                raise official_stream.Unknown(f"what public code of {plugins.title(cfg)} draws is not known here")
             draws = list(self.official_draws(cfg, self.model))
         except official_stream.Unknown:
             if cfg.OFFICIAL_STREAM:
