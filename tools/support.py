@@ -49,10 +49,10 @@ class Proof:
 
 def proofs() -> dict[str, Proof]:
     """Return what holds the numbers of each method."""
-    files: dict[str, list[str]] = {method: [] for method in trainers.METHODS}
+    files: dict[str, list[str]] = {}
     for path in sorted((ROOT / "tests" / "trainers" / "data").glob("*.json")):
-        files[method_of(json.loads(path.read_text(encoding="utf-8")))].append(path.name)
-    return {method: Proof(reference.module_of(method), tuple(names)) for method, names in files.items()}
+        files.setdefault(method_of(json.loads(path.read_text(encoding="utf-8"))), []).append(path.name)
+    return {one: Proof(reference.module_of(one), tuple(files.get(one, ()))) for one in trainers.METHODS}
 
 
 @dataclass(frozen=True)
