@@ -15,7 +15,6 @@ from pathlib import Path
 
 from common.names import suggest
 from runs.environment import PROJECT
-from trainers.plugins import OFFICIAL, PLUGINS, split_title
 
 CONFIGS = PROJECT / "configs"
 SOURCE = "imagenet"  # the data set that cross-dataset runs train on where nothing else is asked for
@@ -137,8 +136,10 @@ def dataset_file(name: str) -> Path:
 
 def method_folder(method: str) -> Path:
     """Return the folder of a method's configurations; with plug-ins (`CoOp+DePT`) that of both, if there is one."""
-    names = (method, OFFICIAL.get(method, method), split_title(method)[0])
-    folders = [CONFIGS / "trainers" / name for name in names]
+    from trainers.plugins import split_title
+
+    host, plugins = split_title(method)
+    folders = [CONFIGS / "trainers" / name for name in (method, "+".join([host, *plugins]), host)]
     return next((folder for folder in folders if folder.is_dir()), folders[-1])
 
 
@@ -161,6 +162,8 @@ def method_names(second_names: bool = True) -> list[str]:
 
 def check_method(name: str) -> None:
     """Raise ValueError, with the nearest names, unless `name` is a method's, or one's with plug-ins (`CoOp+DePT`)."""
+    from trainers.plugins import PLUGINS, split_title
+
     method, plugins = split_title(name)
     check_name("method", method, method_names())
     for plugin in plugins:
@@ -175,7 +178,7 @@ def default_config(protocol: str, dataset: str, method: str, shots: int) -> str:
     file.
     """
     folder = method_folder(method)
-    own = folder / f"protocols_{split_title(method)[0]}"
+    own = folder / f"protocols_{method.partition('+')[0]}"
     path = own if own.is_file() else folder / "protocols"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
