@@ -56,6 +56,22 @@ def test_runs_go_on_after_a_kill_and_predict_as_they_evaluate(title, make_traine
     predicts_as_it_evaluates(whole, title.partition("+")[0])
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_stays_close_to_fp32(precision, make_trainer, one_batch):
+    found = {}
+    for one in ("fp32", precision):
+        trainer = make_trainer("TCP+DePT+DeKg", "TRAINER.COOP.PREC", one, "TRAINER.DEKG.LOSS_WEIGHT", 1000.0)
+        images, labels = trainer.parse_batch_train(one_batch(trainer))
+        with trainer.autocast():
+            loss, _ = trainer.plugged.loss(images, labels)
+            scores = trainer.plugged.scores(images, trainer.plugged.class_features())
+        loss.backward()
+        assert loss.dtype == scores.dtype == torch.float32
+        assert all(value.grad.isfinite().all() for value in trainer.model.parameters())
+        found[one] = loss.detach()
+    assert torch.isclose(*found.values(), rtol=0.05)
+
+
 def test_dept_keeps_its_tensors_and_scores_new_classes_without_them(make_trainer):
     trainer = make_trainer("CoOp+DePT", "OPTIM.MAX_EPOCH", 1, "TEST.NO_TEST", True, "OPTIM.LR", 0.002)
     (host, dept) = trainer.optim.param_groups
