@@ -16,9 +16,10 @@ def get_rng_state() -> dict[str, Any]:
     """
     version, numbers, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state()
+    of_numpy = torch.from_numpy(np.asarray(keys, np.int64))
     state: dict[str, Any] = {
         "python": (version, torch.tensor(numbers), gauss),
-        "numpy": (str(name), torch.from_numpy(np.asarray(keys, np.int64)), int(position), int(has_gauss), float(cached)),
+        "numpy": (str(name), of_numpy, int(position), int(has_gauss), float(cached)),
         "torch": torch.get_rng_state(),
     }
     if torch.cuda.is_available():
