@@ -63,7 +63,7 @@ def of_options() -> list[Case]:
         case(f"{layers} starts at layer 7, but the image tower has layers 1 to 6", layers, "[7, 8]"),
         case(f"{k} must be at least 1, not 0", k, "0"),
         case("TRAINER.MMRL.FUSION must be probs or logits, not 'both'", "TRAINER.MMRL.FUSION", "both"),
-        case("TRAINER.MMRL.PREC is 'fp8': choose one of fp32, fp16, amp, bf16", "TRAINER.MMRL.PREC", "fp8"),
+        case("TRAINER.MMRL.PREC is 'fp8': choose one of fp32, fp16, amp, bf16, auto", "TRAINER.MMRL.PREC", "fp8"),
         case(
             'embedded was trained on other images than INPUT describes: add INPUT.SIZE "(32, 32)"',
             *("INPUT.SIZE", "(40, 40)"),
