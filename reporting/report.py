@@ -25,6 +25,7 @@ from reporting.plots.training import training_plots
 from reporting.stats import DAGGER
 from reporting.tables.base_to_new import base_to_new
 from reporting.tables.costs import cost_tables, runs_table
+from reporting.tables.joint import joint
 from reporting.tables.table import Table, slug
 from reporting.tables.wide import crossed, few_shot
 
@@ -129,6 +130,7 @@ def _sections(cells: Cells, keys: Sequence[Key], request: Request) -> list[Secti
     to, paper = request.to, request.paper
     return [
         Section("Base to new", list(base_to_new(cells, keys, to, paper)), list(radar_plots(cells, keys))),
+        Section("Base and new classes in one label space", list(joint(cells, keys, to))),
         Section("Cross-dataset and domain generalisation", list(crossed(cells, keys, to, paper))),
         Section("Few-shot", list(few_shot(cells, keys, to, paper)), list(few_shot_plots(cells, keys))),
         Section("Ablations", list(ablations(cells, keys, paper)), list(ablation_plots(cells, keys))),

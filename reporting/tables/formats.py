@@ -24,6 +24,7 @@ _TEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
+    "→": r"$\rightarrow$",
     DAGGER: r"$\dagger$",
 }
 WIDE = 8  # columns from which a LaTeX table is shrunk to the page
