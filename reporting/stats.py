@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from runs.joint import harmonic_mean
 
+OUTSIDE = "‡"  # marks a published number that is outside all re-runs by others
 DAGGER = "†"  # marks a number that means little; the line below its table says why
 PARTS = ("base", "new", "hm")
 
