@@ -78,3 +78,11 @@ def test_both_sides_must_have_images():
     z, base = np.eye(3), np.array([True, True, False])
     with pytest.raises(ValueError, match="^TASK JOINT: no image that was tested is of a new class"):
         joint.measures(z[:2], np.array([0, 1]), base, np.ones(2))
+
+
+def test_a_trainer_of_another_kind_has_one_rule(capsys):
+    """Of the scores that its evaluator kept by batch."""
+    evaluator = SimpleNamespace(scores=[np.eye(4)[:3], np.eye(4)[2:3]], _y_true=[0, 1, 2, 3])
+    found = joint.results(SimpleNamespace(evaluator=evaluator), np.array([True, True, False, False]))
+    assert list(found) == ["own scores"] and found["own scores"]["com_new"] == 50
+    assert "=> joint result (own scores)\n* accuracy: 75.0%\n" in capsys.readouterr().out

@@ -111,9 +111,6 @@ def test_its_model_is_tested_with_the_settings_it_was_trained_with(trained, data
     assert call(train, *words(tmp_path / "again", *evaluate))[0] == 0
     again = record(tmp_path / "again")
     assert again["accuracy"] == record(trained)["accuracy"] and again["config"]["TRAINER.MINE.SCALE"] == 0.5
-    joint = [*evaluate[:-1], "all", "TASK", "JOINT"]
-    assert call(train, *words(tmp_path / "joint", *joint))[0] == 0
-    assert list(record(tmp_path / "joint")["joint"]) == ["own scores"]
 
 
 def test_killed_it_goes_on(trained, data_root, call, tmp_path, monkeypatch):
