@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -119,6 +120,7 @@ def test_depts_head_is_drawn_behind_the_hosts_tensors(make_trainer):
 class ShiftSettings(PluginSettings, path="TRAINER.SHIFT"):
     """Of the plug-in below."""
 
+    public_draws: ClassVar[None] = None
     by: float = at_least(0, 1.0)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ..shared.cosine import l2_normalize
@@ -164,6 +165,19 @@ class Plugged(nn.Module):
         """Tell the host and the plug-ins."""
         for part in (self.host, *self.plugins.values()):
             part.use_classes(seen)
+
+    def use_all_classes(self) -> None:
+        """Tell the host and the plug-ins, to which some classes are then others than those trained on."""
+        self.host.use_all_classes()
+        for plugin in self.plugins.values():
+            plugin.use_classes(False)
+
+    def joint_scores(self, images: Tensor, class_features: Any) -> Tensor:
+        """Return log-probabilities ``[B, R, C]`` by each of the host's ``rules``, each through all plug-ins."""
+        if type(self.host).joint_scores is Method.joint_scores:
+            return self.host.log_probabilities(self.scores(images, class_features))[:, None]
+        seen, rules = Seen(self.host, class_features, None), self.host.joint_scores(images, class_features).unbind(1)
+        return torch.stack([self._through(self.names, seen, one).log_softmax(dim=-1) for one in rules], dim=1)
 
     def fit_to(self, tensors: Mapping[str, Tensor], classnames: Sequence[str] | None) -> None:
         """Get host and plug-ins ready to load a checkpoint's tensors."""
