@@ -27,6 +27,7 @@ from trainers.shared import checkpoints
 from trainers.shared.settings import at_least
 
 TITLES = [f"{method}+{plugin}" for method in trainers.METHODS for plugin in PLUGINS]
+JOINT = ["TASK", "JOINT", "DATASET.SUBSAMPLE_CLASSES", "all", "OUTPUT_DIR", ""]
 DIGITS = ["--dataset-config-file", "configs/datasets/digits.yaml"]
 
 
@@ -100,6 +101,13 @@ def test_dept_keeps_its_tensors_and_scores_new_classes_without_them(make_trainer
         seen = Seen(trainer.model, None, trainer.model.raw_image_features(images))
         of_all = trainer.model.DePT.scores(seen, torch.zeros(3, 5))
         assert torch.equal(picked.scores(seen, torch.zeros(3, 2)), of_all[:, [3, 1]])
+    joint = make_trainer("CoOp+DePT", *JOINT)
+    joint.load_model(trainer.output_dir)
+    joint.test()
+    with torch.no_grad():
+        images = next(iter(joint.test_loader))["img"]
+        own = joint.model.scores(images, joint.model.class_features()).log_softmax(dim=-1)
+    assert torch.allclose(joint.by_rule[0][:, 0], own, atol=1e-5)
     plain = make_trainer("CoOp")
     with pytest.raises(ValueError, match=r"does not fit this run: method is CoOp\+DePT there, CoOp here"):
         plain.load_model(trainer.output_dir)
@@ -173,6 +181,13 @@ def test_a_plug_in_is_fitted_to_validation_images_and_its_numbers_are_kept(metho
         found = other.plugged.scores(images, other.plugged.class_features())
         wanted = plain.model.scores(images, plain.model.class_features()) + first + second
     assert torch.allclose(found, wanted, atol=1e-5)
+    rules = {}
+    for title, folder in ((method, plain.output_dir), (f"{method}+Shift+Again", trainer.output_dir)):
+        joint = make_trainer(title, *quick, *JOINT)
+        joint.load_model(folder)
+        joint.test()
+        rules[title] = torch.cat(joint.by_rule)  # [N, R, C], log-probabilities: the same whatever is added to all
+    assert torch.allclose(*rules.values(), atol=1e-4) and rules[method].shape[1] == len(plain.model.rules)
 
 
 def test_what_a_run_is_called():
