@@ -6,8 +6,8 @@ from pathlib import Path
 
 from datasets.digits import CLASSES, Digits
 
-BASE, NEW = 40, 36  # images of each class: 20, 8 and 12 to train, select and test on; 18, 7 and 11
-SELECTED, TESTED = 5 * 8, {"base": 5 * 12, "new": 5 * 11}  # images of the base classes; by classes
+BASE, NEW = 24, 20  # images of each class: 12, 5 and 7 to train, select and test on; 10, 4 and 6
+SELECTED, TESTED = 5 * 5, {"base": 5 * 7, "new": 5 * 6}  # images of the base classes; by classes
 
 
 class FewDigits(Digits):
