@@ -142,7 +142,8 @@ class CLIP(nn.Module):
         self.ln_final = LayerNorm(transformer_width)
         self.text_projection = nn.Parameter(torch.empty(transformer_width, embed_dim))
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        self.initialize_parameters()
+        if not self.logit_scale.is_meta:  # where they are replaced at once, even empty draws take time
+            self.initialize_parameters()
 
     def initialize_parameters(self) -> None:
         """Draw initial values for training from scratch (CLIP, section 2.4, and OpenAI's release)."""
