@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -237,22 +238,31 @@ def build_model(
     shape = infer_shape(tensors, computation)
     with torch.device("meta"):  # no time for initial values that are replaced at once
         model = CLIP(**shape)
-    check_keys(model, tensors)
+    check_keys(shape, tensors)
     model.load_state_dict(tensors, assign=True)
     if dtype != torch.float32:
         convert_weights(model, dtype)
     return model.eval()
 
 
-def check_keys(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Raise ValueError naming the tensors that are missing, unexpected or of the wrong shape for ``model``."""
-    wanted = model.state_dict()
+@lru_cache(maxsize=16)
+def _shapes(**shape: Any) -> dict[str, list[int]]:
+    with torch.device("meta"):
+        return {name: list(value.shape) for name, value in CLIP(**shape).state_dict().items()}
+
+
+def check_keys(shape: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError naming the tensors that are missing, unexpected or of the wrong shape for ``CLIP(**shape)``.
+
+    Raises what ``CLIP`` does where there is none of these sizes.
+    """
+    wanted = _shapes(**shape)
     problems = [f"{k} is missing" for k in wanted if k not in tensors]
     problems += [f"{k} is unexpected" for k in tensors if k not in wanted]
     problems += [
-        f"{k} is {list(tensors[k].shape)}, not {list(v.shape)}"
-        for k, v in wanted.items()
-        if k in tensors and tensors[k].shape != v.shape
+        f"{k} is {list(tensors[k].shape)}, not {sizes}"
+        for k, sizes in wanted.items()
+        if k in tensors and list(tensors[k].shape) != sizes
     ]
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
