@@ -48,7 +48,7 @@ def toy_settings(method):
 
 @pytest.fixture(scope="session")
 def remembered():
-    """``remembered(function)``: `function`, computed once for equal arguments; who gets the value leaves it as it is."""
+    """``remembered(function)``: `function`, computed once for equal arguments; takers leave the value as it is."""
     values = {}
 
     def remembering(function):
