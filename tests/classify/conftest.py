@@ -53,13 +53,14 @@ def evaluation(run, classes, *options):
 @pytest.fixture(scope="session")
 def mmrl_run(shared, data) -> Path:
     """MMRL after a few steps on the base classes, strong enough to leave its initial values."""
-    return shared("mmrl", lambda run: trained("MMRL", run, data, *QUICK, "DATASET.SUBSAMPLE_CLASSES", "base"))
+    options = [*QUICK, "DATASET.SUBSAMPLE_CLASSES", "base", "OPTIM.LR", "0.002"]
+    return shared("run-mmrl", lambda run: trained("MMRL", run, data, *options))
 
 
 @pytest.fixture(scope="session")
 def zero_shot_run(shared, data) -> Path:
     options = ["DATASET.SUBSAMPLE_CLASSES", "new", "DATASET.NUM_SHOTS", "1"]
-    return shared("zero", lambda run: trained("ZeroshotCLIP", run, data, *options))
+    return shared("run-zero", lambda run: trained("ZeroshotCLIP", run, data, *options))
 
 
 @pytest.fixture(scope="session")
