@@ -9,6 +9,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -264,11 +265,23 @@ def in_passes(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 
 
 def effective_precision(asked: str, device: torch.device) -> str:
-    """Return the precision that runs: amp (fp16 autocast, loss scaling) needs CUDA; elsewhere it is fp32."""
+    """Return the precision that runs: amp (fp16 autocast, loss scaling) needs CUDA; elsewhere it is fp32.
+
+    ``auto`` is amp on CUDA, bf16 on a processor that multiplies bfloat16, else fp32.
+    """
+    if asked == "auto":
+        on_cpu = "bf16" if device.type == "cpu" and multiplies_bfloat16() else "fp32"
+        return "amp" if device.type == "cuda" else on_cpu
     if asked == "amp" and device.type != "cuda":
         print(f"PREC amp needs CUDA; on {device.type} this run uses fp32")
         return "fp32"
     return asked
+
+
+def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether the processor has AVX512_BF16 or AMX; False where Linux does not say."""
+    text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.is_file() else ""
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(text.split())
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:
