@@ -87,7 +87,7 @@ def reruns() -> dict[tuple[str, str, str, str, int], list[float]]:
     for row in read("reruns"):
         base, new = float(row["base"]), float(row["new"])
         for part, value in (("base", base), ("new", new), ("hm", harmonic_mean(base, new))):
-            found[row["protocol"], row["method"], row["dataset"], part, int(row["shots"])].append(value)
+            found[row["protocol"], our_name(row["method"]), row["dataset"], part, int(row["shots"])].append(value)
     return dict(found)
 
 
