@@ -243,7 +243,7 @@ def build_model(
     return model.eval()
 
 
-def check_keys(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def check_keys(model: nn.Module, tensors: Mapping[str, Tensor], kind: str = "CLIP") -> None:
     """Raise ValueError naming the tensors that are missing, unexpected or of the wrong shape for ``model``."""
     wanted = model.state_dict()
     problems = [f"{k} is missing" for k in wanted if k not in tensors]
@@ -255,4 +255,4 @@ def check_keys(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     ]
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        raise ValueError(f"these weights do not make a CLIP: {'; '.join(problems[:3])}{more}")
+        raise ValueError(f"these weights do not make a {kind}: {'; '.join(problems[:3])}{more}")

@@ -55,6 +55,28 @@ def read_state_dict(path: str | os.PathLike[str], computation: Computation = OPE
     return tensors
 
 
+def read_named(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a weights file under its own names, without wrappers and prefixes, whatever model it is.
+
+    Prints and raises as ``read_state_dict`` does.
+    """
+    content = _read(path)
+    try:
+        found, notes = unwrap(content)
+        _check_finite(found)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    for line in notes:
+        print(f"note: {path}: {line}")
+    return found
+
+
+def _check_finite(tensors: dict[str, Tensor]) -> None:
+    problem = finite.describe_nonfinite(tensors)
+    if problem:
+        raise ValueError(f"{problem}: the file is damaged, or its training diverged; get other weights")
+
+
 def _read(path: Path) -> Any:
     kind = "a weights file"
     try:
@@ -87,9 +109,7 @@ def _kind(path: Path) -> tuple[str, Any]:
 
 def _openai_keys(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     tensors = {key: value for key, value in tensors.items() if key not in _NO_WEIGHTS}
-    problem = finite.describe_nonfinite(tensors)
-    if problem:
-        raise ValueError(f"{problem}: the file is damaged, or its training diverged; get other weights")
+    _check_finite(tensors)
     # open_clip's CustomTextCLIP
     tensors = {key.removeprefix("text."): value for key, value in openai_names(tensors).items()}
     if "logit_scale" in tensors and tensors["logit_scale"].shape == (1,):  # of some of open_clip's
