@@ -111,12 +111,13 @@ def choices(method):
 
 def examples(title):
     """How many: few ways are soon seen, and a plug-in's host is compared by itself."""
-    return 5 if title in PAIRS else 20 if choices(title) > 15 else 10
+    return 3 if title in PAIRS else 10 if choices(title) > 15 else 6
 
 
+@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", [*trainers.METHODS, *PAIRS])
-def test_float64_equals_the_equations(method):
-    @settings(max_examples=examples(method), deadline=None)
+def test_float64_equals_the_equations(method, times):
+    @settings(max_examples=times * examples(method), deadline=None)
     @given(st.data(), st.integers(0, 100), st.sampled_from(TOWERS), NAMES, st.integers(1, 3))
     def for_all(data, seed, towers, names, batch):
         compare(method, lambda values: data.draw(st.sampled_from(list(values))), seed, towers, names, batch)
