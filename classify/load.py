@@ -21,9 +21,12 @@ from dassl.utils.images import UPRIGHT, Reading
 from runs.config import default_cfg
 from runs.open import finished_record, recorded_cfg
 from runs.threads import choose_threads
+from trainers.plugins import title
+from trainers.plugins.contract import plug
 from trainers.shared import checkpoints
-from trainers.shared.backbone import load_clip, unknowns, weights_id
+from trainers.shared.backbone import check_method, load_clip, unknowns, weights_id
 from trainers.shared.base import autocast, effective_precision
+from trainers.shared.images import SQUASH
 from trainers.shared.method import Method
 from trainers.shared.settings import PRECISIONS
 from trainers.shared.templates import TEMPLATES, template_of
@@ -50,7 +53,7 @@ def load_classifier(
         run_folder: a finished run of train.py (``config.yaml``, ``record.json``, checkpoints).
         classes: class names; by default those trained on (of a run that learns nothing: those of its data set).
         device: by default CUDA where there is one, else MPS, else the CPU.
-        precision: fp32, fp16, amp or bf16; by default the run's.
+        precision: fp32, fp16, amp, bf16 or auto; by default the run's.
         template: of the prompts, such as ``"a photo of a {}."``; by default the run's.
         epoch: which checkpoint; by default the best if one was kept, else the last.
 
@@ -83,9 +86,9 @@ def load_classifier(
     build = _Build(cfg, trained if seen else names.check(wanted), device, precision)
     if "method" in about:
         trainer.check_fits(path, about, build.facts(), cfg)
-    build.method.fit_to(tensors, trained)
+    build.plugged.fit_to(tensors, trained)
     checkpoints.load_learned(build.method, tensors, path)
-    build.method.use_classes(seen)
+    build.plugged.use_classes(seen)
     if not seen:
         print("note: these are not exactly the classes trained on, so all of them are scored as new classes")
     return build.classifier(run_id, about.get("epoch"), seen, wanted, order)
@@ -111,7 +114,8 @@ def zero_shot(
         print(f"note: {line}")
     side = build.method.clip_model.visual.input_resolution
     images = build.checkpoint.preprocess or OPENAI_IMAGES
-    cfg.INPUT.SIZE, cfg.INPUT.INTERPOLATION, cfg.INPUT.TRANSFORMS = (side, side), images.interpolation, ("normalize",)
+    cfg.INPUT.SIZE, cfg.INPUT.INTERPOLATION = (side, side), images.interpolation
+    cfg.INPUT.TRANSFORMS = ("normalize", SQUASH) if images.squash else ("normalize",)
     cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD = list(images.mean), list(images.std)
     return build.classifier()
 
@@ -127,6 +131,7 @@ class _Build:
         if asked not in PRECISIONS:
             raise ValueError(f"precision is {asked!r}: choose one of {', '.join(PRECISIONS)}")
         self.precision = effective_precision(asked, self.device)
+        check_method(cfg.MODEL.BACKBONE.NAME, cfg.TRAINER.NAME, self.trainer.on_frozen_features)
         try:
             self.checkpoint = find(cfg.MODEL.BACKBONE.NAME)
         except RuntimeError as error:
@@ -135,11 +140,12 @@ class _Build:
         clip_model = load_clip(self.checkpoint, self.precision, self.device)
         with autocast(self.precision, self.device):
             self.method: Method = self.trainer.build_method(cfg, clip_model, classes).to(self.device)
+            self.plugged = plug(self.method, cfg, classes)
 
     def facts(self) -> dict[str, Any]:
         """Return what a checkpoint of this run must agree with."""
         return {
-            "method": self.cfg.TRAINER.NAME,
+            "method": title(self.cfg),
             "backbone": self.cfg.MODEL.BACKBONE.NAME,
             "weights": weights_id(self.checkpoint),
             "settings": self.trainer.settings_of(self.cfg).values(),
@@ -168,13 +174,14 @@ class _Build:
             preprocess = build_transform(self.cfg, is_train=False)
         assert preprocess is not None
         columns, reading = classes or self.classes, Reading.of(self.cfg)
-        return Classifier(self.method, columns, preprocess, self.device, about, order, reading)
+        return Classifier(self.plugged, columns, preprocess, self.device, about, order, reading)
 
 
 def preprocessing(cfg: Any) -> dict[str, Any]:
     """Return what is done to an image file before the image tower, in order, as plain values.
 
-    ``read`` is "stored" (pixels as the file has them) or "upright" (turned as EXIF says, transparent pixels on white).
+    Without ``resize_shorter_side`` images are resized to the size of the crop, whatever their shape. ``read`` is
+    "stored" (pixels as the file has them) or "upright" (turned as EXIF says, transparent pixels on white).
 
     Raises ValueError where the configuration prepares nothing.
     """
@@ -193,6 +200,8 @@ def preprocessing(cfg: Any) -> dict[str, Any]:
         "mean": list(node.PIXEL_MEAN) if normalized else [0.0, 0.0, 0.0],
         "std": list(node.PIXEL_STD) if normalized else [1.0, 1.0, 1.0],
     }
+    if SQUASH in node.TRANSFORMS:
+        del steps["resize_shorter_side"]
     return steps | ({"instance_norm": True} if "instance_norm" in node.TRANSFORMS else {})
 
 

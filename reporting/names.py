@@ -11,7 +11,12 @@ from reporting.load.result import Key
 from runs.protocols import check_name
 
 # The methods as the paper's tables call them.
-PAPER_METHODS = {"CLIP": "ZeroshotCLIP", "MMA": "MultiModalAdapter", "MetaPrompt": "Meta_B2N"}
+PAPER_METHODS = {
+    "CLIP": "ZeroshotCLIP",
+    "MMA": "MultiModalAdapter",
+    "MetaPrompt": "Meta_B2N",
+    "AlignedNorm": "ALIGNEDNORM",
+}
 PAPER_BACKBONE = "ViT-B/16"
 PAPER_DATASETS = (
     "imagenet caltech101 oxford_pets stanford_cars oxford_flowers food101 fgvc_aircraft sun397 dtd eurosat ucf101"
@@ -66,12 +71,12 @@ def method_order(method: str, order: Sequence[str] = ()) -> tuple[int, int, int,
     """Return the sort key of a method: those of `order` as it has them, then the others.
 
     These begin with zero-shot CLIP and end with MMRL's family and methods that are not this project's, such as the
-    reader's own; between them they stand as `trainers.METHODS` lists them.
+    reader's own; between them they stand as `trainers.METHODS` lists them, each with plug-ins behind itself without.
     """
-    known = list(trainers.METHODS)
-    place = {"ZeroshotCLIP": -1, "MMRL": 1, "MMRLpp": 1, "ALIGNEDNORM": 1}.get(method, 0 if method in known else 2)
+    known, (host, _) = list(trainers.METHODS), trainers.plugins.split_title(method)
+    place = {"ZeroshotCLIP": -1, "MMRL": 1, "MMRLpp": 1, "ALIGNEDNORM": 1}.get(host, 0 if host in known else 2)
     listed = order.index(method) if method in order else len(order)
-    return (listed, place, known.index(method) if method in known else len(known), method)
+    return (listed, place, known.index(host) if host in known else len(known), method)
 
 
 def in_order(keys: Iterable[Key], order: Sequence[str] = ()) -> list[Key]:

@@ -29,7 +29,7 @@ from dassl.config import get_cfg_default  # noqa: E402
 from reference.shared.numbers import Numbers  # noqa: E402
 from reference.shared.recipe import clip_weights  # noqa: E402
 from runs.config import get, merge_pairs  # noqa: E402
-from trainers.plugins import PLUGINS, split_title, title  # noqa: E402
+from trainers.plugins import OFFICIAL, PLUGINS, split_title, title  # noqa: E402
 from trainers.plugins.contract import plug  # noqa: E402
 from trainers.shared.templates import TEMPLATES  # noqa: E402
 
@@ -44,7 +44,7 @@ def method_of(setting: dict[str, Any]) -> str:
     Official names may have underscores, or be aliases. Raises ValueError for a method that is not registered.
     """
     name = str(setting.get("method"))
-    for known in (trainers.OFFICIAL_TITLES.get(name, name), trainers.ALIASES.get(name), name.replace("_", "")):
+    for known in (OFFICIAL.get(name, name), trainers.ALIASES.get(name), name.replace("_", "")):
         if known and split_title(known)[0] in trainers.METHODS:
             return known
     raise ValueError(f"method is {name!r}: this tool knows {', '.join(trainers.METHODS)}")
@@ -84,7 +84,10 @@ def _own_template(stated: dict[str, Any], method: str) -> str:
 
 
 def build(setting: dict[str, Any], cfg: CfgNode) -> Any:
-    """Build the method as its trainer does, with its plug-ins, on the recipe's CLIP. Raises ValueError for a setting it refuses."""
+    """Build the method as its trainer does, with its plug-ins, on the recipe's CLIP.
+
+    Raises ValueError for a setting that it refuses.
+    """
     kind = trainers.load(cfg.TRAINER.NAME)
     kind.check_cfg(object.__new__(kind), cfg)  # a run's own checks, without the data that a trainer begins with
     clip_model = build_model(clip_weights(setting["clip"]), dtype=torch.float32)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from yacs.config import CfgNode
 
 from . import plugins, settings
-from .shared import config_files, engine, foreign
+from .shared import config_files, engine, foreign, images
 from .shared.settings import Settings
 
 
@@ -78,21 +78,14 @@ OF_ALIAS = {
     "CLAP": {"TRAINER.ADAPTER.CONSTRAINT": "l2"},
     "ZSLP": {"TRAINER.ADAPTER.CONSTRAINT": "none"},
 }
-# The names of public trainers that are a method of ours with a plug-in around it.
-OFFICIAL_TITLES = {
-    "DeKg": "KgCoOp+DeKg",
-    "DeKg_TCP": "TCP+DeKg",
-    "ExtrasLinearProbeCoOp": "CoOp+DePT",
-    "ExtrasLinearProbeKgCoOp": "KgCoOp+DePT",
-    "ExtrasLinearProbeMaPLe": "MaPLe+DePT",
-}
 
 
 def extend_cfg(cfg: Any, trainer: str = "") -> None:
     """Add every method's node and the keys that the CoOp family shares to Dassl's defaults, and those it lacks.
 
     For a ``trainer`` that is not ours also what its file's ``extend_cfg`` adds. Raises as ``foreign.module`` does.
-    ``TASK`` is the protocol: B2N (base to new), CD (cross-dataset and domain generalisation), FS (few-shot).
+    ``TASK`` is the protocol: B2N (base to new), CD (cross-dataset and domain generalisation), FS (few-shot), JOINT
+    (base and new classes in one label space).
     """
     engine.add_keys(cfg)
     cfg.TASK = "B2N"
@@ -128,17 +121,26 @@ def merge_from_file(cfg: Any, path: str) -> None:
         cfg.merge_from_other_cfg(CfgNode(content))
 
 
+def full_title(name: str) -> str:
+    """Return a method's registered name and its plug-ins': of ``MMA+DePT`` that is ``MultiModalAdapter+DePT``."""
+    method, names = plugins.split_title(name)
+    return "+".join([ALIASES.get(method, method), *names])
+
+
 def is_foreign(name: str) -> bool:
     """Return whether a file in this folder has a trainer of this name that is none of the methods."""
     return bool(name) and name not in METHODS and name not in ALIASES and name in foreign.find()
 
 
 def draws_as_public_code(cfg: Any) -> bool:
-    """Return whether it is known what the public code of this run's method draws."""
-    if cfg.TRAINER.NAME not in METHODS:
+    """Return whether it is known what the public code of this run's method draws, around a CLIP."""
+    if cfg.TRAINER.NAME not in METHODS or not plugins.draws_as_public_code(cfg):
         return False
     entry = METHODS[cfg.TRAINER.NAME]
-    return entry.settings.has_public_draws(cfg.TRAINER[entry.node] if entry.node else {})
+    if not entry.settings.has_public_draws(cfg.TRAINER[entry.node] if entry.node else {}):
+        return False
+    known = images.describe(cfg.MODEL.BACKBONE.NAME)
+    return not (known and known.foreign)
 
 
 def load(name: str) -> Any:

@@ -94,7 +94,8 @@ class ProGradSettings(ContextSettings):
 
     def rules(self) -> Rules:
         switch = self.ctx_init or False
-        yield isinstance(switch, bool) or switch == self.phrase, f"CTX_INIT must be True (start from words) or False (draw), not {switch!r}"
+        line = f"CTX_INIT must be True (start from words) or False (draw), not {switch!r}"
+        yield isinstance(switch, bool) or switch == self.phrase, line
         yield from super().rules()
 
 

@@ -1,8 +1,9 @@
 """TCP: Textual-based Class-aware Prompt tuning (Yao, Zhang and Xu, CVPR 2024).
 
-Four learned vectors stand where CoOp has them. Before the text tower's ninth layer (the official literal; a tower that
-has no ninth: two thirds up) they are replaced, class by class, by four tokens that a small network makes of frozen
-CLIP's feature of the class, T0. The loss is cross-entropy + 8 (1 - the mean over all classes of cos(w_c, T0_c)); images see frozen CLIP.
+Four learned vectors stand where CoOp has them. Before the text tower's ninth layer (the official literal; in a tower
+without one, two thirds up) they are replaced, class by class, by four tokens that a small network makes of frozen
+CLIP's feature of the class, T0. The loss is cross-entropy + 8 (1 - the mean over all classes of cos(w_c, T0_c)); images
+see frozen CLIP.
 
 As in the official code: the templates below (of T0, and of the learned prompts, whose first four words are replaced);
 the weight 8 and the complete replacement are literals, TRAINER.COOP.W is not read; Adam with eps 0.001, which the
@@ -83,7 +84,7 @@ class TCPPrompts(ContextPrompts):
         self.order = self.own.rank.argsort()
 
     def class_aware_features(self, ctx: Tensor, class_tokens: Tensor) -> Tensor:
-        """Return features ``[C, d]``, not normalised, of the vectors ``[4, d_t]`` and the class-aware tokens ``[C, 4, d_t]``."""
+        """Return raw features ``[C, d]`` of the vectors ``[4, d_t]`` and the class-aware tokens ``[C, 4, d_t]``."""
         x = self.layout.run(self.lower, self.embed(ctx)).index_select(1, self.source)
         tokens = class_tokens.index_select(0, self.order).flatten(0, 1).to(x.dtype)
         x = x.index_copy(1, self.replaced, tokens[None])

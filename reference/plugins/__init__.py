@@ -76,6 +76,10 @@ class PluginReference:
     numbers: type[Numbers] = Numbers
     bounds: Mapping[str, float] = field(default_factory=dict)
 
+    def titles(self, name: str) -> list[str]:
+        """Return the hosts with the plug-in, called ``name``, around them."""
+        return [f"{host}+{name}" for host in self.hosts]
+
     def around(self, host: Reference) -> Reference:
         """Return the facts about a host with this plug-in around it."""
         return replace(

@@ -54,13 +54,15 @@ class Golden(Numbers):
 
     def before_step(self, step: int) -> None:
         """Look at the terms, and at first at HSIC's gradient."""
-        terms = self._terms()
-        self.terms = [*(self.terms if step else []), [term.item() for term in terms]]
+        terms, learned = self._terms(), self.learned()
+        self.terms.append([term.item() for term in terms])
         if step == 0:
-            self.gradients = dict(zip(self.learned(), torch.autograd.grad(terms[2], [*self.learned().values()])))
+            grads = torch.autograd.grad(terms[2], [*learned.values()])
+            self.gradients = dict(zip(learned, grads, strict=True))
 
     def train(self) -> dict[str, np.ndarray]:
         """What all methods have, the terms, and HSIC's gradient."""
+        self.terms: list[list[float]] = []
         found = super().train() | {"loss_terms": np.array(self.terms)}
         for name, grad in self.gradients.items():
             found |= {f"grad_hsic/{name}": grad.numpy(), f"gradnorm_hsic/{name}": grad.norm().numpy()}

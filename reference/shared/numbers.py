@@ -19,8 +19,9 @@ OPTIONS = ("lr", "momentum", "weight_decay", "dampening", "nesterov", "betas", "
 class Numbers:
     """A setting's model, filled by the recipe, and its golden arrays. A method with arrays of its own has a subclass.
 
-    Attributes: ``model``, as a run of ``cfg`` has it; ``plugged``, with its plug-ins around it if it has any; ``prefix`` of the learned tensors' names in the setting, which
-    may be those of the release's whole model; ``images`` ``[B, 3, H, W]`` and ``labels`` ``[B]`` of every step.
+    Attributes: ``model``, as a run of ``cfg`` has it; ``plugged``, with its plug-ins around it if it has any;
+    ``prefix`` of the learned tensors' names in the setting, which may be those of the release's whole model;
+    ``images`` ``[B, 3, H, W]`` and ``labels`` ``[B]`` of every step.
 
     Raises ValueError for a setting that the method refuses or differs from, KeyError for what the setting lacks.
     """
@@ -44,7 +45,8 @@ class Numbers:
     def fill(self) -> None:
         """Overwrite what is learned, and what the setting's ``frozen_filled`` names, by the recipe, name by name.
 
-        ``fill_std`` and ``fill_offset`` of the setting, where it has them, say how wide and around what. Raises ValueError when names or shapes differ.
+        ``fill_std`` and ``fill_offset`` of the setting, where it has them, say how wide and around what. Raises
+        ValueError when names or shapes differ.
         """
         shapes, kept = self.setting.get("trainable", {}), dict(self.model.named_buffers())
         self.prefix = prefix_of(self.model, shapes)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from tabulate import tabulate
 
-from reporting.stats import DAGGER, Cell
+from reporting.stats import DAGGER, OUTSIDE, Cell
 from reporting.tables.table import Entry, Table
 
 _TEX = {
@@ -24,7 +24,9 @@ _TEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
+    "→": r"$\rightarrow$",
     DAGGER: r"$\dagger$",
+    OUTSIDE: r"$\ddagger$",
 }
 WIDE = 8  # columns from which a LaTeX table is shrunk to the page
 

@@ -23,6 +23,7 @@ from runs.config import build_cfg, merge_pairs
 from tests import open_clip_toys as toys
 from trainers.mmrl import MMRLModel
 from trainers.settings import MMRLSettings
+from trainers.shared import base
 from trainers.shared.backbone import load_clip, weights_id
 from trainers.shared.templates import prompt_tokens
 
@@ -128,7 +129,8 @@ def published(monkeypatch, tmp_path):
 
 RIGHT = [
     *("INPUT.SIZE", (48, 48), "INPUT.PIXEL_MEAN", [0.5, 0.5, 0.5], "INPUT.PIXEL_STD", [0.25, 0.25, 0.25]),
-    *("INPUT.INTERPOLATION", "bicubic", "TRAINER.MMRL.REP_LAYERS", [-2, -1]),
+    *("INPUT.INTERPOLATION", "bicubic", "INPUT.TRANSFORMS", ["normalize", "squash"]),
+    *("TRAINER.MMRL.REP_LAYERS", [-2, -1]),
 ]
 
 
@@ -137,7 +139,7 @@ def test_a_run_on_open_clip_weights(method, published, make_trainer, capsys):
     trainer = make_trainer(method, "MODEL.BACKBONE.NAME", published, *RIGHT)
     trainer.train()
     log = capsys.readouterr().out
-    assert f"note: {published} was trained on images squashed to squares; a run crops them" in log
+    assert "Building transform_test\n+ resize to 48x48\n+ to torch tensor" in log
     assert "does not say" not in log and "* accuracy: " in log
     assert trainer.weights.endswith(" (GELU, heads of 64)")
 
@@ -147,6 +149,7 @@ def test_a_run_on_open_clip_weights(method, published, make_trainer, capsys):
     [
         ([], ""),
         (["INPUT.SIZE", (32, 32)], 'INPUT.SIZE "(48, 48)"'),
+        (["INPUT.TRANSFORMS", ["normalize"]], "INPUT.TRANSFORMS \"['normalize', 'squash']\""),
         (["INPUT.PIXEL_MEAN", [0.5, 0.5, 0.4]], 'INPUT.PIXEL_MEAN "[0.5, 0.5, 0.5]"'),
         (
             ["INPUT.PIXEL_STD", [0.2, 0.25, 0.25], "INPUT.INTERPOLATION", "bilinear"],
@@ -172,7 +175,7 @@ def test_the_line_says_what_to_add(published, make_trainer):
     cfg = get_cfg_default()
     merge_pairs(cfg, zip(words[::2], words[1::2], strict=True))
     given = [item for key in words[::2] for item in (key, cfg.INPUT[key.removeprefix("INPUT.")])]
-    assert len(words) == 8
+    assert len(words) == 10
     make_trainer("MMRL", "MODEL.BACKBONE.NAME", published, "TRAINER.MMRL.REP_LAYERS", [-2, -1], *given)
 
 
@@ -207,6 +210,13 @@ def test_input_follows_the_name_of_a_checkpoint(name):
     assert (tuple(node.PIXEL_MEAN), tuple(node.PIXEL_STD)) == (OPENAI_IMAGES.mean, OPENAI_IMAGES.std)
 
 
+def test_squash_follows_the_checkpoint(published):
+    """open_clip's DFN at 378 pixels was trained on squashed images, and is a CLIP."""
+    for name in (published, "open_clip:ViT-H-14-378/dfn5b"):
+        assert configuration("MODEL.BACKBONE.NAME", name).INPUT.TRANSFORMS[-2:] == ["normalize", "squash"]
+    assert "squash" not in configuration("MODEL.BACKBONE.NAME", "ViT-B/16").INPUT.TRANSFORMS
+
+
 def test_input_follows_weights_of_open_clip_but_not_over_the_command_line():
     other = ["MODEL.BACKBONE.NAME", "open_clip:ViT-L-14/laion2b_s32b_b82k"]
     node = configuration(*other).INPUT
@@ -231,3 +241,22 @@ def test_a_run_from_the_command_line_follows_its_checkpoint(published, data_root
         assert train.main() == 0
     steps = load_classifier(tmp_path / "run", device="cpu").about["preprocessing"]
     assert (steps["center_crop"], steps["mean"], steps["std"]) == ([48, 48], [0.5, 0.5, 0.5], [0.25, 0.25, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("flags", "device", "precision"),
+    [
+        ("flags : fpu avx512f avx512_bf16", "cpu", "bf16"),
+        ("flags : fpu amx_bf16 amx_tile", "cpu", "bf16"),
+        ("flags : fpu avx2 avx512f", "cpu", "fp32"),
+        (None, "cpu", "fp32"),  # not Linux
+        ("flags : avx512_bf16", "mps", "fp32"),
+        ("flags : avx512_bf16", "cuda", "amp"),
+    ],
+)
+def test_auto_is_bf16_where_the_processor_multiplies_it(flags, device, precision, tmp_path, monkeypatch):
+    file = tmp_path / "cpuinfo"
+    if flags:
+        file.write_text(f"model name : X\n{flags} rdseed\n")
+    monkeypatch.setattr(base.multiplies_bfloat16, "__defaults__", (file,))
+    assert base.effective_precision("auto", torch.device(device)) == precision

@@ -3,7 +3,7 @@
 A plug-in is a file here with a class of its name, its settings in ``settings`` and a row in ``PLUGINS``; docs, tests
 and tools find it by listing. As with methods, nothing of this module needs torch.
 
-The contract (``contract.Plugin``). A plug-in is a module of its own beside a method, its host, which it must not change:
+The contract (``contract.Plugin``). A plug-in is a module beside a method, its host, which it must not change:
 
 * ``needs``: names of ``contract.OFFERS``, what it needs of its host. A host that does not offer one is refused in one
   line, and so is one of which ``refusal`` says why.
@@ -18,7 +18,6 @@ under its name (``DePT.film_lp_img.scale``), and are loaded by exactly this list
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from common.names import suggest
@@ -45,6 +44,14 @@ PLUGINS = {
     "Temperature": Entry("trainers.plugins.temperature", settings.TemperatureSettings),
     "DAC": Entry("trainers.plugins.dac", settings.DACSettings),
 }
+# The names of public trainers that are a method of ours with a plug-in around it.
+OFFICIAL = {
+    "DeKg": "KgCoOp+DeKg",
+    "DeKg_TCP": "TCP+DeKg",
+    "ExtrasLinearProbeCoOp": "CoOp+DePT",
+    "ExtrasLinearProbeKgCoOp": "KgCoOp+DePT",
+    "ExtrasLinearProbeMaPLe": "MaPLe+DePT",
+}
 
 
 def title(cfg: Any) -> str:
@@ -53,18 +60,20 @@ def title(cfg: Any) -> str:
 
 
 def split_title(name: str) -> tuple[str, list[str]]:
-    """Return the method's name and the plug-ins' in a title such as ``CoOp+DePT``."""
-    method, *plugins = name.split("+")
+    """Return the method's name and the plug-ins' in a title such as ``CoOp+DePT``, or in an official name."""
+    method, *plugins = OFFICIAL.get(name, name).split("+")
     return method, plugins
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Raise ValueError unless all are plug-ins, and none is named twice."""
+def check(cfg: Any) -> None:
+    """Raise ValueError unless a run's plug-ins are known, none is named twice, and their settings are allowed."""
+    names = list(cfg.TRAINER.PLUGINS)
     for name in names:
         if name not in PLUGINS:
             raise ValueError(f"TRAINER.PLUGINS: there is no plug-in {name!r}; {suggest(str(name), PLUGINS)}")
-        if list(names).count(name) > 1:
+        if names.count(name) > 1:
             raise ValueError(f"TRAINER.PLUGINS names {name} twice")
+    settings_of(cfg)
 
 
 def settings_of(cfg: Any) -> dict[str, Any]:
@@ -73,6 +82,13 @@ def settings_of(cfg: Any) -> dict[str, Any]:
     return {"plugins": found} if found else {}
 
 
+def draws_as_public_code(cfg: Any) -> bool:
+    """Return whether public code with these plug-ins is known to draw as a run does, where that of the method is."""
+    hosts = [PLUGINS[name].settings.public_draws for name in cfg.TRAINER.PLUGINS]
+    return all(known is None or cfg.TRAINER.NAME in known for known in hosts)
+
+
 def nodes_of(cfg: Any) -> list[str]:
     """Return the keys below TRAINER that the plug-ins of a run read; none where there are no plug-ins."""
-    return ["PLUGINS", *(PLUGINS[name].node for name in cfg.TRAINER.PLUGINS)] if cfg.TRAINER.PLUGINS else []
+    nodes = [entry.node for name, entry in PLUGINS.items() if name in cfg.TRAINER.PLUGINS]
+    return ["PLUGINS", *nodes] if cfg.TRAINER.PLUGINS else []

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..shared.cosine import l2_normalize
 from ..shared.method import DualEncoder, Method
-from . import PLUGINS, check_names
+from . import PLUGINS, check
 
 SCORES = torch.tensor([[0.5, 2.0, -1.0]])  # of which no host makes the softmax by chance
 
@@ -28,8 +28,8 @@ class Offer(NamedTuple):
 
 OFFERS = {
     "features": Offer(
-        "image features [B, d] and class features [C, d] whose cosines are its scores and whose cross-entropy it learns",
-        lambda host: isinstance(host, DualEncoder),
+        "image features [B, d] and class features [C, d] whose cosines are its scores and enter its cross-entropy",
+        lambda host: isinstance(host, DualEncoder) and host.shows_features(),
     ),
     "softmax": Offer(
         "scores whose softmax are its probabilities",
@@ -127,7 +127,7 @@ class Plugged(nn.Module):
 
     def __init__(self, host: Method, plugins: Mapping[str, Plugin]):
         super().__init__()
-        self.host, self.names = host, list(plugins)
+        self.host, self.names, self.features = host, list(plugins), OFFERS["features"].has(host)
         for name, plugin in plugins.items():
             host.add_module(name, plugin)
 
@@ -148,7 +148,7 @@ class Plugged(nn.Module):
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss and the scores ``[B, C]`` of training accuracy, the host's."""
         host, v, t = self.host, None, None
-        if isinstance(host, DualEncoder):
+        if self.features:
             t, v = host.raw_class_features(), host.raw_image_features(images)
             loss, scores = host.loss_of(v, t, labels)
         else:
@@ -160,7 +160,7 @@ class Plugged(nn.Module):
 
     def class_features(self) -> Any:
         """Return what ``scores`` needs of the classes: the host's, but not normalised where it offers them."""
-        return (self.host.raw_class_features if isinstance(self.host, DualEncoder) else self.host.class_features)()
+        return (self.host.raw_class_features if self.features else self.host.class_features)()
 
     def scores(self, images: Tensor, class_features: Any) -> Tensor:
         """Return evaluation scores ``[B, C]`` through all plug-ins."""
@@ -171,6 +171,19 @@ class Plugged(nn.Module):
         """Tell the host and the plug-ins."""
         for part in (self.host, *self.plugins.values()):
             part.use_classes(seen)
+
+    def use_all_classes(self) -> None:
+        """Tell the host and the plug-ins, to which some classes are then others than those trained on."""
+        self.host.use_all_classes()
+        for plugin in self.plugins.values():
+            plugin.use_classes(False)
+
+    def joint_scores(self, images: Tensor, class_features: Any) -> Tensor:
+        """Return log-probabilities ``[B, R, C]`` by each of the host's ``rules``, each through all plug-ins."""
+        if type(self.host).joint_scores is Method.joint_scores:
+            return self.host.log_probabilities(self.scores(images, class_features))[:, None]
+        seen, rules = Seen(self.host, class_features, None), self.host.joint_scores(images, class_features).unbind(1)
+        return torch.stack([self._through(self.names, seen, one).log_softmax(dim=-1) for one in rules], dim=1)
 
     def fit_to(self, tensors: Mapping[str, Tensor], classnames: Sequence[str] | None) -> None:
         """Get host and plug-ins ready to load a checkpoint's tensors."""
@@ -195,7 +208,7 @@ class Plugged(nn.Module):
 
     def _seen(self, images: Tensor, class_features: Any) -> tuple[Seen, Tensor]:
         host = self.host
-        if not isinstance(host, DualEncoder):
+        if not self.features:
             return Seen(host, class_features, None), host.scores(images, class_features)
         v = host.raw_image_features(images)
         return Seen(host, class_features, v), host.scores_of(v, l2_normalize(class_features))
@@ -211,10 +224,10 @@ def plug(host: Method, cfg: Any, classnames: Sequence[str]) -> Any:
 
     Raises ValueError naming a plug-in that there is not, or that cannot stand around this host, with the reason.
     """
+    check(cfg)
     names = list(cfg.TRAINER.PLUGINS)
     if not names:
         return host
-    check_names(names)
     device = host.clip_model.positional_embedding.device
     return Plugged(host, {name: _build(name, host, cfg, classnames).to(device) for name in names})
 

@@ -8,7 +8,7 @@ Schmidt independence criterion of linear kernels): with A and B divided by their
 As in the official code: no factor (C - 1)^-2; over all classes, whatever the batch; the learned features are of unit
 length on KgCoOp, and as the text tower gives them on TCP. KgCoOp's W and TCP's 8 stay the hosts' own (the official
 DeKg_TCP reads TRAINER.COOP.W there). mu is the official LOSS.WEIGHT, here TRAINER.DEKG.LOSS_WEIGHT: 6, as in the
-release's script for all data sets (its README's example has 2). Other than there: the term is computed in float32, where
+release's script for all data sets (its README's example has 2). Other than there: the term is computed in float32, as
 half precision loses up to half of its gradient; nothing is profiled within a step.
 
 Shapes: C classes, d joint width.

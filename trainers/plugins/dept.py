@@ -9,8 +9,8 @@ in front of which each channel is scaled and shifted. Of features as the towers 
 Classes that were all trained on are scored by (1 - lambda) z_s + lambda z_c(v'), raw scores; other classes by z_s.
 
 As in the official code, which has CoOp, CoCoOp, KgCoOp and MaPLe as hosts: LINEAR_PROBE_TYPE similarity puts the
-cosine logits of t' and v' in the head's place (its text rows then count for nothing); ImageNet's variants, whose classes
-are some of those trained on, are scored by both. DePT's tensors learn LR_EXP times as fast as the host's. Other than
+cosine logits of t' and v' in the head's place (B rows, no text rows); ImageNet's variants, whose classes are some of
+those trained on, are scored by both. DePT's tensors learn LR_EXP times as fast as the host's. Other than
 there: all tensors are float32 in every precision; training on all classes of any data set has the head, where the
 official code has it on ImageNet alone and stops elsewhere; there is no CoCoOp, whose class features depend on images.
 
@@ -61,7 +61,7 @@ class DePT(Plugin):
             FiLM(width) if settings.film_linear_probe else nn.Identity() for _ in range(2)
         )
         self.linear_probe_proj = nn.Linear(width, len(classnames)) if settings.linear_probe_type == "linear" else None
-        self.seen = self.named = True
+        self.seen, self.named = True, False  # named: by a checkpoint
         self.rows: list[int] = list(range(len(classnames)))  # by class; empty: these classes have none in the head
 
     def loss(self, step: Step, loss: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,14 +21,15 @@ from clip.weights import find
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
+from .. import plugins
 from ..plugins.contract import parameter_groups, plug
 from . import engine, official_stream
-from .backbone import check_input, load_clip, unknowns, weights_id
+from .backbone import check_input, check_method, load_clip, unknowns, weights_id
 from .cached_features import CachedFeatures, generators_untouched
 from .cosine import frozen_features
 from .method import Method
 from .saving import SavingTrainer
-from .templates import check_texts, same_prompts
+from .templates import check_texts, same_prompts, tokenizer_of
 
 CPU_PASS = 32  # images scored at a time
 FEW = 2**18  # learned values; in steps over features with so few, threads wait for each other more than they work
@@ -43,9 +45,11 @@ class CLIPTrainer(SavingTrainer):
     def check_cfg(self, cfg: Any) -> None:
         """Raise ValueError naming the key whose value is not allowed, or as ``engine.check`` does."""
         engine.check(cfg)
+        check_method(cfg.MODEL.BACKBONE.NAME, cfg.TRAINER.NAME, self.on_frozen_features)
         settings = self.settings_of(cfg)
-        if cfg.TASK not in ("B2N", "CD", "FS"):
-            raise ValueError(f"TASK is {cfg.TASK!r}: choose B2N (base to new), CD (cross-dataset) or FS (few-shot)")
+        if cfg.TASK not in ("B2N", "CD", "FS", "JOINT"):
+            known = "B2N (base to new), CD (cross-dataset), FS (few-shot) or JOINT (base and new in one label space)"
+            raise ValueError(f"TASK is {cfg.TASK!r}: choose {known}")
         check_texts(cfg, settings)
         if cfg.FEATURES.ONCE and not self.on_frozen_features:
             raise ValueError(
@@ -98,9 +102,9 @@ class CLIPTrainer(SavingTrainer):
         print(
             f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME}, precision: {self.precision}, weights: {self.weights})"
         )
-        if line := same_prompts(cfg, self.dm.dataset.classnames):
-            self.note("same_prompts", line)
         clip_model = load_clip(checkpoint, self.precision, self.device)
+        if line := same_prompts(cfg, self.dm.dataset.classnames, tokenizer_of(clip_model)):
+            self.note("same_prompts", line)
         for kind, line in unknowns(cfg.MODEL.BACKBONE.NAME, checkpoint).items():
             self.note(kind, line)
         check_input(cfg.INPUT, cfg.MODEL.BACKBONE.NAME, checkpoint, clip_model.visual.input_resolution)
@@ -151,6 +155,8 @@ class CLIPTrainer(SavingTrainer):
         if cfg.OFFICIAL_STREAM is False or cfg.SEED < 0:
             return
         try:
+            if not plugins.draws_as_public_code(cfg):
+                raise official_stream.Unknown(f"what public code of {plugins.title(cfg)} draws is not known here")
             draws = list(self.official_draws(cfg, self.model))
         except official_stream.Unknown:
             if cfg.OFFICIAL_STREAM:
@@ -243,9 +249,16 @@ class CLIPTrainer(SavingTrainer):
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
-        """Evaluate; class features are computed once for it and dropped afterwards."""
+        """Evaluate; class features are computed once for it and dropped afterwards.
+
+        Under ``TASK`` JOINT the scores by each of the method's rules stay in ``by_rule``, ``[B, R, C]`` by batch.
+        """
         self.set_model_mode("eval")
-        self.plugged.use_classes(self.seen_classes())
+        self.by_rule: list[Tensor] = []
+        if self.cfg.TASK == "JOINT":
+            self.plugged.use_all_classes()
+        else:
+            self.plugged.use_classes(self.seen_classes())
         with self.autocast():
             self.class_features = self.plugged.class_features()
         try:
@@ -257,15 +270,21 @@ class CLIPTrainer(SavingTrainer):
         """Return whether the classes scored are those trained on."""
         if self.cfg.TASK == "CD" and self.cfg.DATASET.NAME != self.trained_on:
             return False
-        if self.cfg.TASK != "CD" and self.cfg.DATASET.SUBSAMPLE_CLASSES == "new":
+        if self.cfg.TASK == "JOINT" or (self.cfg.TASK != "CD" and self.cfg.DATASET.SUBSAMPLE_CLASSES == "new"):
             return False
         # Own data sets share their loaders' names, and a model of base classes may be tested on all.
         return self.trained_classes in (None, list(self.dm.dataset.classnames))
 
     def model_inference(self, images: Tensor) -> Tensor:
         """Return scores ``[B, C]`` of a batch of images, within ``test``."""
+        joint = self.cfg.TASK == "JOINT"
+        score = self.plugged.joint_scores if joint else self.plugged.scores
         with self.autocast():
-            return in_passes(lambda part: self.plugged.scores(part, self.class_features), images)
+            scores = in_passes(lambda part: score(part, self.class_features), images)
+        if not joint:
+            return scores
+        self.by_rule.append(scores.cpu())
+        return scores[:, 0]
 
 
 @contextlib.contextmanager
@@ -280,18 +299,30 @@ def threads(count: int) -> Iterator[None]:
 
 
 def in_passes(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Return scores ``[B, C]`` of images ``[B, 3, H, W]``; on a CPU few at a time, so that caches hold the states."""
+    """Return scores ``[B, ...]`` of images ``[B, 3, H, W]``; on a CPU few at a time, so that caches hold the states."""
     if images.device.type != "cpu" or len(images) <= CPU_PASS:
         return score(images)
     return torch.cat([score(part) for part in images.split(CPU_PASS)])
 
 
 def effective_precision(asked: str, device: torch.device) -> str:
-    """Return the precision that runs: amp (fp16 autocast, loss scaling) needs CUDA; elsewhere it is fp32."""
+    """Return the precision that runs: amp (fp16 autocast, loss scaling) needs CUDA; elsewhere it is fp32.
+
+    ``auto`` is amp on CUDA, bf16 on a processor that multiplies bfloat16, else fp32.
+    """
+    if asked == "auto":
+        on_cpu = "bf16" if device.type == "cpu" and multiplies_bfloat16() else "fp32"
+        return "amp" if device.type == "cuda" else on_cpu
     if asked == "amp" and device.type != "cuda":
         print(f"PREC amp needs CUDA; on {device.type} this run uses fp32")
         return "fp32"
     return asked
+
+
+def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether the processor has AVX512_BF16 or AMX; False where Linux does not say."""
+    text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.is_file() else ""
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(text.split())
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:

@@ -48,7 +48,7 @@ class DeepText:
         return self._embedded(self.tokens[list(classes)])
 
     def features(self, prompts: Sequence[Tensor], of: tuple[ClassPrompts, Tensor] | None = None) -> Tensor:
-        """Return unit features ``[C, d]`` of all classes, or of some (``of``), of prompts as ``raw_features`` has them."""
+        """Return unit features ``[C, d]`` of all classes, or of some (``of``), of ``raw_features``' prompts."""
         return l2_normalize(self.raw_features(prompts, of))
 
     def raw_features(self, prompts: Sequence[Tensor], of: tuple[ClassPrompts, Tensor] | None = None) -> Tensor:
@@ -95,8 +95,7 @@ class ImageStart:
         return l2_normalize(self.raw_feature(prompts))
 
     def raw_feature(self, prompts: Sequence[Tensor]) -> Tensor:
-        """Return features ``[B, d]``, not normalised; ``prompts`` are J times ``[K, d_v]``, the first passes ``ln_pre``.
-        """
+        """Return features ``[B, d]``, not normalised; prompts are J times ``[K, d_v]``, the first passes ``ln_pre``."""
         x, blocks = self.x, self.blocks
         for i, block in enumerate(blocks[:-1]):
             kv_tokens = self._prompt(prompts, i)

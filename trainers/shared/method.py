@@ -16,6 +16,7 @@ from clip.model import CLIP
 from .cosine import at_least_float32, clip_image_features, cosine_logits, frozen_features, l2_normalize
 
 IMAGE_FEATURE = "image feature"  # where a method has one
+OWN_RULE = "own scores"
 
 
 class Method(nn.Module):
@@ -27,6 +28,8 @@ class Method(nn.Module):
 
     clip_model: CLIP
     changes_image_feature = False  # whether ``image_features`` is one of the method's own, [B, d]
+    # By which it can score classes trained on and others in one space (``joint_scores``), its own way first.
+    rules: tuple[str, ...] = (OWN_RULE,)
 
     def __init__(self, clip_model: CLIP):
         super().__init__()
@@ -66,6 +69,18 @@ class Method(nn.Module):
         A method that cannot score other classes raises ValueError for ``seen=False``.
         """
 
+    def use_all_classes(self) -> None:
+        """Say that classes trained on and others are scored side by side, for images of which no side is known.
+
+        Here all of them as others are; a method with something of its own for each class gives each what it has. Raises
+        as ``use_classes`` does.
+        """
+        self.use_classes(False)
+
+    def joint_scores(self, images: Tensor, class_features: Any) -> Tensor:
+        """Return log-probabilities ``[B, R, C]``, at least float32, by each of ``rules``."""
+        return self.log_probabilities(self.scores(images, class_features))[:, None]
+
     def named_image_features(self, images: Tensor) -> dict[str, Tensor]:
         """Return unit features ``[B, d]`` that the method makes of images, by what they are; none of frozen CLIP's."""
         return {IMAGE_FEATURE: l2_normalize(self.image_features(images))} if self.changes_image_feature else {}
@@ -104,8 +119,9 @@ class Method(nn.Module):
 class DualEncoder(Method):
     """A method of one feature per image and one per class, whose cosines are its scores: plug-ins see both.
 
-    A subclass has ``raw_class_features`` and, where they differ from CLIP's, ``raw_image_features``; what its loss has
-    beside the mean cross-entropy is its ``regularizer``.
+    A subclass has ``raw_class_features`` and, where they differ from CLIP's, ``raw_image_features`` and ``scores_of``;
+    what its loss has beside the mean cross-entropy is its ``regularizer``. One that overrides more is not open to
+    plug-ins that need features (``shows_features``).
     """
 
     def raw_class_features(self) -> Tensor:
@@ -127,6 +143,15 @@ class DualEncoder(Method):
     def image_features(self, images: Tensor) -> Tensor:
         """Return unit image features ``[B, d]``."""
         return l2_normalize(self.raw_image_features(images))
+
+    def shows_features(self) -> bool:
+        """Return whether loss and scores are made of the raw features as here, and not in a subclass's own way."""
+        names = ("class_features", "image_features", "scores", "loss_of", "loss")
+        return all(getattr(type(self), name) is getattr(DualEncoder, name) for name in names)
+
+    def scores(self, images: Tensor, class_features: Any) -> Tensor:
+        """Return evaluation scores ``[B, C]``."""
+        return self.scores_of(self.raw_image_features(images), class_features)
 
     def scores_of(self, v: Tensor, w: Tensor) -> Tensor:
         """Return CLIP's cosine logits ``[B, C]`` of image features ``[B, d]`` and unit class features ``[C, d]``."""
