@@ -134,7 +134,7 @@ def carry_out(args: argparse.Namespace, runs: list[Run], folders: Folders, repor
         return 0
     if args.launcher:
         return cluster.launch(args, runs, folders, PROGRAM, report)
-    slots = slots_for(args.jobs)
+    slots = slots_for(args.jobs, args.per_gpu)
     pool = Pool(PROGRAM, folders, slots)
     caught: list[int] = []
 

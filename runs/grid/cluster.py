@@ -17,7 +17,7 @@ from typing import Any
 
 from common.files import write_json
 from runs.grid.expand import Chain, chains_of
-from runs.grid.pool import Folders, Outcome, Pool, Program, gpus, let_processes_import
+from runs.grid.pool import Folders, Outcome, Pool, Program, gpus, let_processes_import, slots_for
 from runs.protocols import Run
 
 JOBS = "grid_jobs"
@@ -160,7 +160,7 @@ class _Local:
         found = gpus()
         self._wanted = min(1 if args.gpus is None else args.gpus, len(found))
         self._found = [int(name) for name in found if name.isdigit()]
-        self.at_once = args.concurrency or args.jobs or max(1, len(found))
+        self.at_once = args.concurrency or len(slots_for(args.jobs, args.per_gpu))
         self._executor = submitit.LocalExecutor(folder, max_num_timeout=TIMEOUTS)
         self._executor.update_parameters(timeout_min=minutes(args.time))
         self._next = 0

@@ -171,10 +171,15 @@ def gpus() -> list[str]:
     return [word.strip() for word in (named or "").split(",") if word.strip() not in ("", "-1")]
 
 
-def slots_for(jobs: int | None) -> list[str | None]:
-    """Return `jobs` slots for runs, GPUs in turn; by default one for each GPU, or one."""
+def slots_for(jobs: int | None, per_gpu: int | None = None) -> list[str | None]:
+    """Return slots for runs, GPUs in turn: `jobs`, by default `per_gpu` (1) for each GPU, or one without any.
+
+    Raises ValueError: there are to be several on each GPU, and there is none.
+    """
     found = gpus()
-    count = jobs or len(found) or 1
+    if per_gpu and not found:
+        raise ValueError("--per-gpu: there is no GPU here (nvidia-smi, CUDA_VISIBLE_DEVICES); give --jobs N")
+    count = jobs or len(found) * (per_gpu or 1) or 1
     return [found[i % len(found)] if found else None for i in range(count)]
 
 

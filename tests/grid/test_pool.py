@@ -102,9 +102,12 @@ def test_gpus_are_those_that_may_be_used(monkeypatch):
     assert gpus() == [] and slots_for(None) == [None] and slots_for(2) == [None, None]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-5a")
     assert gpus() == ["2", "GPU-5a"] and slots_for(None) == ["2", "GPU-5a"] and slots_for(3) == ["2", "GPU-5a", "2"]
+    assert slots_for(None, per_gpu=2) == ["2", "GPU-5a", "2", "GPU-5a"]
     for none in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
         assert gpus() == []
+        with pytest.raises(ValueError, match="--per-gpu: there is no GPU here"):
+            slots_for(None, per_gpu=2)
 
 
 def test_the_last_word_of_a_run(tmp_path):
