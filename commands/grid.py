@@ -47,6 +47,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     many = parser.add_mutually_exclusive_group().add_argument
     many("--jobs", type=int, metavar="N", help="runs at a time, a GPU each in turn (default: the number of GPUs, or 1)")
     many("--per-gpu", type=int, metavar="N", help="runs at a time on each GPU, in the place of --jobs (default: 1)")
+    together = "the seeds of one method and data set in one process, step by step where the method can"
+    add("--together", action="store_true", help=together)
     keep = "after a failure go on with the rest (default) or start nothing more"
     add("--keep-going", action=argparse.BooleanOptionalAction, default=True, help=keep)
     add_cluster_arguments(parser)

@@ -1,4 +1,7 @@
-"""Carry out runs as jobs of a scheduler, through submitit: one job for each training run with its tests."""
+"""Carry out runs as jobs of a scheduler, through submitit: one job for each training run with its tests.
+
+With `--together` one for the training runs of all seeds, with their tests.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ def launch(args: argparse.Namespace, runs: Sequence[Run], folders: Folders, prog
     beside = 1 if args.launcher == "slurm" else board.at_once
     jobs = [
         Job(chain, absolute, program, folder / f"{stamp}-{number}.json", beside)
-        for number, chain in enumerate(chains_of(runs), start=1)
+        for number, chain in enumerate(chains_of(runs, program.together is not None), start=1)
     ]
     terminated = False
 

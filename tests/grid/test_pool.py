@@ -18,8 +18,8 @@ from runs.grid.pool import Folders, Pool, Program, gpus, last_line, slots_for
 def carry_out(tmp_path, fake_train, monkeypatch):
     """Carry out a grid; returns outcomes by name and the folder of all runs."""
 
-    def run(grids, slots=(None,), keep_going=True, meanwhile=None):
-        pool = Pool(Program(fake_train.main), Folders("data", str(tmp_path)), list(slots))
+    def run(grids, slots=(None,), keep_going=True, meanwhile=None, together=None):
+        pool = Pool(Program(fake_train.main, together=together), Folders("data", str(tmp_path)), list(slots))
         outcomes = {}
         if meanwhile:
             threading.Thread(target=meanwhile, args=(pool,), daemon=True).start()
@@ -64,6 +64,23 @@ def test_a_failure_stops_nothing_but_its_own_tests(carry_out, fake_train, tmp_pa
         (0, ""),
         (0, ""),
     ]
+
+
+def test_seeds_share_a_process_and_each_has_its_own_outcome(carry_out, fake_train, tmp_path):
+    seeds = [1, fake_train.FAIL, fake_train.DIE, 2]
+    outcomes = carry_out([Grid("base2new", ["digits"], seeds=seeds)], together=fake_train.together)
+    assert [(outcome.status, outcome.line) for outcome in outcomes] == [
+        (0, ""),
+        (0, ""),
+        (1, "error: a line about it"),
+        (None, "its training run is not done"),
+        (-9, "killed by SIGKILL"),
+        (None, "its training run is not done"),
+        (-9, "killed by SIGKILL"),  # it had not begun
+        (None, "its training run is not done"),
+    ]
+    together = [(tmp_path / outcome.run.name / "argv.txt") for outcome in outcomes[:2]]
+    assert [path.read_text().splitlines()[-1] for path in together] == ["4", "new"]
 
 
 def test_without_keep_going_nothing_more_is_started(carry_out, fake_train):

@@ -37,6 +37,8 @@ class CLIPTrainer(SavingTrainer):
 
     # Whether all that the method takes of an image is ``cosine.frozen_features``: then FEATURES.ONCE is open to it.
     on_frozen_features = False
+    # What a step calls in the place of ``passes``: something that takes them with those of other seeds (``joint``).
+    take_passes: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
     features_projected = True  # whether it takes them in the joint space, or as they are before the projection
 
     def check_cfg(self, cfg: Any) -> None:
@@ -188,13 +190,10 @@ class CLIPTrainer(SavingTrainer):
     def forward_backward(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """Do one step. Raises FloatingPointError naming the batch where the loss is not finite."""
         images, labels = self.parse_batch_train(batch)
-        with self.autocast():
-            loss, scores = self.compute_loss(images, labels)
-        self.optim.zero_grad()
-        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
-        accuracy = compute_accuracy(scores.detach(), labels)[0].reshape(())
+        loss, scores = (self.take_passes or self.passes)(images, labels)
+        accuracy = compute_accuracy(scores, labels)[0].reshape(())
         # The one wait for the device in a step; it comes once the backward pass is queued and before any update.
-        value, percent = torch.stack([loss.detach(), accuracy.to(loss)]).tolist()
+        value, percent = torch.stack([loss, accuracy.to(loss)]).tolist()
         if not math.isfinite(value):
             raise FloatingPointError(
                 f"the loss is {value} at epoch {self.epoch + 1}, batch {self.batch_idx + 1} "
@@ -210,6 +209,18 @@ class CLIPTrainer(SavingTrainer):
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
         return {"loss": value, "acc": percent}
+
+    def passes(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Leave the gradients of the loss of a batch; return it and the scores ``[B, C]`` of training accuracy."""
+        with self.autocast():
+            loss, scores = self.compute_loss(images, labels)
+        self.optim.zero_grad()
+        self.scaled(loss).backward()
+        return loss.detach(), scores.detach()
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        """Return the loss as its gradients are taken."""
+        return loss if self.scaler is None else self.scaler.scale(loss)
 
     def after_update(self, labels: Tensor) -> None:
         """Do what else a step has, for labels ``[B]``; a hook."""

@@ -1,0 +1,57 @@
+"""Training steps of several runs at once: one method, one data set, several seeds (``grid --together``).
+
+A method that has a ``joint_losses`` of its own folds the seeds into the batch axis. Each seed's loss and gradients are
+those of its own step, up to the rounding of larger matrix products.
+
+Shapes: S seeds, B images of each, C classes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Step = tuple[Any, Tensor, Tensor]  # a trainer with its images [B, ...] and labels [B]
+
+
+def can(trainer: Any) -> bool:
+    """Return whether a trainer's steps can be taken with those of other seeds.
+
+    A ``joint_losses`` that a method inherits is that of another loss, and a compiled step stands for itself.
+    """
+    return "joint_losses" in vars(type(trainer.model)) and not trainer.cfg.TRAINER.COMPILE
+
+
+def passes(steps: Sequence[Step]) -> list[tuple[Tensor, Tensor] | Exception]:
+    """Do what ``CLIPTrainer.passes`` does for each step; those with batches of one shape share one pass.
+
+    Returns for each its loss and scores ``[B, C]``, or what was raised.
+    """
+    alike = defaultdict(list)
+    for number, (_, images, labels) in enumerate(steps):
+        alike[images.shape, labels.shape].append(number)
+    found: dict[int, Any] = {}
+    for numbers in alike.values():
+        try:
+            found |= zip(numbers, _passes([steps[number] for number in numbers]), strict=True)
+        except (RuntimeError, ValueError, LookupError, MemoryError) as error:
+            found |= dict.fromkeys(numbers, error)
+    return [found[number] for number in range(len(steps))]
+
+
+def _passes(steps: Sequence[Step]) -> list[tuple[Tensor, Tensor]]:
+    trainers, images, labels = zip(*steps, strict=True)
+    first = trainers[0]
+    if len(steps) == 1:
+        return [first.passes(images[0], labels[0])]
+    with first.autocast():
+        found = first.model.joint_losses([trainer.model for trainer in trainers], torch.stack(images), labels)
+    for trainer in trainers:
+        trainer.optim.zero_grad()
+    losses = [trainer.scaled(loss) for trainer, (loss, _) in zip(trainers, found, strict=True)]
+    torch.autograd.backward(losses)
+    return [(loss.detach(), scores.detach()) for loss, scores in found]
