@@ -33,6 +33,7 @@ from ..settings import MMRLppSettings, MMRLSettings, trained_as
 from ..shared import official_stream
 from ..shared.base import CLIPTrainer
 from ..shared.cosine import at_least_float32, l2_normalize
+from ..shared.joint import Losses, stacked
 from ..shared.method import Method
 from ..shared.official_stream import a_clip, normal, one_linear
 from ..shared.templates import fill, prompt_tokens, template_of
@@ -108,14 +109,14 @@ class MMRLModel(Method):
         return self.loss_of(out, labels), self.fuse(out.logits, out.logits_rep)
 
     @staticmethod
-    def joint_losses(models: Sequence[Any], images: Tensor, labels: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    def joint_losses(models: Sequence[Any], images: Tensor, labels: Sequence[Tensor]) -> Losses:
         """Return ``loss`` of S models, each of its images of ``[S, B, 3, H, W]`` and its labels ``[B]``.
 
         One pass through the towers, in which each S-th of the images, and each version of the prompts, has its tokens.
         """
         first, seeds = models[0], len(models)
         towers = zip(*(model.representation_learner(first.text_states.dtype) for model in models), strict=True)
-        vision, text = ([torch.stack(own) for own in zip(*tower, strict=True)] for tower in towers)
+        vision, text = map(stacked, towers)
         x, projected, f_0 = first._frozen(images.flatten(0, 1), share=len(vision) > 1)
         shown = first._last_outputs(x, vision, projected) if vision else None
         w = first._read_texts(first.text_states, text) if text else [first.text_features_clip] * seeds

@@ -13,8 +13,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from .cosine import cosine_logits
+
+Losses = list[tuple[Tensor, Tensor]]  # of S seeds: loss and scores [B, C] of each
 Step = tuple[Any, Tensor, Tensor]  # a trainer with its images [B, ...] and labels [B]
 
 
@@ -43,7 +47,7 @@ def passes(steps: Sequence[Step]) -> list[tuple[Tensor, Tensor] | Exception]:
     return [found[number] for number in range(len(steps))]
 
 
-def _passes(steps: Sequence[Step]) -> list[tuple[Tensor, Tensor]]:
+def _passes(steps: Sequence[Step]) -> Losses:
     trainers, images, labels = zip(*steps, strict=True)
     first = trainers[0]
     if len(steps) == 1:
@@ -55,3 +59,17 @@ def _passes(steps: Sequence[Step]) -> list[tuple[Tensor, Tensor]]:
     losses = [trainer.scaled(loss) for trainer, (loss, _) in zip(trainers, found, strict=True)]
     torch.autograd.backward(losses)
     return [(loss.detach(), scores.detach()) for loss, scores in found]
+
+
+def cosine_losses(models: Sequence[Any], f: Tensor, w: Tensor, labels: Sequence[Tensor]) -> Losses:
+    """Return for each seed the mean cross-entropy of CLIP's cosine logits, and these.
+
+    Image features are ``[S, B, d]``, class features ``[S, C, d]``, labels ``[B]`` each.
+    """
+    logits = [cosine_logits(model.clip_model, *own) for model, *own in zip(models, f, w, strict=True)]
+    return [(F.cross_entropy(scores, own), scores) for scores, own in zip(logits, labels, strict=True)]
+
+
+def stacked(groups: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """Return J tensors ``[S, K, d]`` of S times J tensors ``[K, d]``."""
+    return [torch.stack(one) for one in zip(*groups, strict=True)]
