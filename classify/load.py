@@ -50,7 +50,7 @@ def load_classifier(
         run_folder: a finished run of train.py (``config.yaml``, ``record.json``, checkpoints).
         classes: class names; by default those trained on (of a run that learns nothing: those of its data set).
         device: by default CUDA where there is one, else MPS, else the CPU.
-        precision: fp32, fp16, amp or bf16; by default the run's.
+        precision: fp32, fp16, amp, bf16 or auto; by default the run's.
         template: of the prompts, such as ``"a photo of a {}."``; by default the run's.
         epoch: which checkpoint; by default the best if one was kept, else the last.
 

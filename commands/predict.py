@@ -52,7 +52,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--html", metavar="FILE", help="write a page of thumbnails by class")
     add("--batch-size", type=positive, default=64, metavar="N", help="images that are scored at once (default 64)")
     add("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (default: the best there is)")
-    add("--precision", choices=("fp32", "fp16", "amp", "bf16"), help="default: the run's")
+    add("--precision", choices=("fp32", "fp16", "amp", "bf16", "auto"), help="default: the run's")
     add("--load-epoch", type=int, metavar="N", help="the epoch to load (default: best if kept, else last)")
     add("--max-megapixels", type=above_zero, metavar="N", help="refuse larger images (default: the run's, or 179)")
     add("--template", metavar="TEXT", help="prompt with {} for the class name (default: the run's)")

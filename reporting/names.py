@@ -11,7 +11,12 @@ from reporting.load.result import Key
 from runs.protocols import check_name
 
 # The methods as the paper's tables call them.
-PAPER_METHODS = {"CLIP": "ZeroshotCLIP", "MMA": "MultiModalAdapter", "MetaPrompt": "Meta_B2N"}
+PAPER_METHODS = {
+    "CLIP": "ZeroshotCLIP",
+    "MMA": "MultiModalAdapter",
+    "MetaPrompt": "Meta_B2N",
+    "AlignedNorm": "ALIGNEDNORM",
+}
 PAPER_BACKBONE = "ViT-B/16"
 PAPER_DATASETS = (
     "imagenet caltech101 oxford_pets stanford_cars oxford_flowers food101 fgvc_aircraft sun397 dtd eurosat ucf101"

@@ -1,14 +1,16 @@
-"""The published numbers, from `paper/*.csv` (as printed; `paper/README.md` lists the misprints)."""
+"""The published numbers and what others got again, from `paper/*.csv` (sources: `paper/README.md`)."""
 
 from __future__ import annotations
 
 import csv
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from reporting.load.result import Key, Row
 from reporting.names import AVERAGE, PAPER_BACKBONE, PAPER_DATASETS, PAPER_METHODS
+from reporting.stats import OUTSIDE, harmonic_mean
 from reporting.sweeps import Sweep
 from runs.environment import PROJECT
 
@@ -47,9 +49,9 @@ def part_of(row: dict[str, str]) -> str:
 
 @cache
 def accuracies() -> dict[tuple[str, str, str, str, int], float]:
-    """Return Tables 1, 2, 3, 10, 11: (protocol, method, data set or `average`, part, shots) -> percent."""
+    """Return all published accuracies: (protocol, method, data set or `average`, part, shots) -> percent."""
     found: dict[tuple[str, str, str, str, int], float] = {}
-    for row in read("table1_base_to_novel"):
+    for row in read("table1_base_to_novel") + read("alignednorm_base_to_new"):
         found["base2new", our_name(row["method"]), row["dataset"], part_of(row), 16] = float(row["value"])
     for name in ("table2_cross_dataset", "table3_domain_generalization"):
         for row in read(name):
@@ -59,17 +61,65 @@ def accuracies() -> dict[tuple[str, str, str, str, int], float]:
     return found
 
 
-def published(key: Key, part: str = "") -> float | None:
-    """Return the published number beside a cell, by default of its own part; None where the paper has none.
+def _place(key: Key, part: str) -> tuple[str, str, str, str, int] | None:
+    """Return where published numbers have a cell, by default of its own part; None where they are not comparable.
 
-    The paper's numbers are of ViT-B/16, of methods in their default settings, and of ImageNet as cross-dataset source.
-    A log of another repository is taken for one of default settings.
+    They are of ViT-B/16, of methods in their default settings, and of ImageNet as cross-dataset source. A log of
+    another repository is taken for one of default settings.
     """
     row, protocol = key.row, key.protocol
     other = row.variant and not row.foreign  # another repository's log names its own configuration
     if key.backbone != PAPER_BACKBONE or other or (protocol == "xd" and key.source != "imagenet"):
         return None
-    return accuracies().get((protocol, row.method, key.dataset, part or key.part, key.shots))
+    return protocol, row.method, key.dataset, part or key.part, key.shots
+
+
+def published(key: Key, part: str = "") -> float | None:
+    """Return the published number beside a cell; None where there is none."""
+    place = _place(key, part)
+    return accuracies().get(place) if place else None
+
+
+@cache
+def reruns() -> dict[tuple[str, str, str, str, int], list[float]]:
+    """Return what others got with the public code or a port of it, by place as in `accuracies`."""
+    found: dict[tuple[str, str, str, str, int], list[float]] = defaultdict(list)
+    for row in read("reruns"):
+        base, new = float(row["base"]), float(row["new"])
+        for part, value in (("base", base), ("new", new), ("hm", harmonic_mean(base, new))):
+            found[row["protocol"], our_name(row["method"]), row["dataset"], part, int(row["shots"])].append(value)
+    return dict(found)
+
+
+def rerun_range(key: Key, part: str = "") -> str | None:
+    """Return the lowest and highest re-run beside a cell and how many there are: `71.27 to 74.53 (5)`.
+
+    OUTSIDE marks where the published number, at its two digits, is not among them.
+    """
+    place = _place(key, part)
+    values = sorted(round(value, 2) for value in reruns().get(place, ())) if place else []
+    if not values:
+        return None
+    low, high = values[0], values[-1]
+    number = published(key, part)
+    outside = number is not None and len(values) > 1 and not low <= number <= high
+    span = f"{low:.2f} to {high:.2f}" if low < high else f"{low:.2f}"
+    return f"{span} ({len(values)}){f' {OUTSIDE}' if outside else ''}"
+
+
+def remarks(keys: Sequence[Key]) -> list[str]:
+    """Return the lines below a table of these cells: what re-runs are, known reasons, how lambda was chosen."""
+    places = {(key.row.method, key.dataset) for key in keys if rerun_range(key) is not None}
+    lines = [
+        "Re-runs: lowest to highest mean of others with the public code or a port of it (how many); "
+        f"{OUTSIDE} the published number is outside. Sources: paper/README.md. This project has measured none of these."
+    ]
+    for row in read("reasons"):
+        if (row["method"], row["dataset"]) in places:
+            lines.append(f"{OUTSIDE} {row['method']}, {row['dataset']}, {row['part']}: {row['reason']}.")
+    if any(method == "MMRL" for method, _ in places):
+        lines.append("MMRL's published lambda is the best of Table 8 on each data set, by the score on test classes.")
+    return lines if places else []
 
 
 @cache

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+OUTSIDE = "‡"  # marks a published number that is outside all re-runs by others
 DAGGER = "†"  # marks a number that means little; the line below its table says why
 PARTS = ("base", "new", "hm")
 

@@ -39,7 +39,7 @@ class Seat:
         self.trainer: Any = None  # once it is built
         self.step: tuple[Any, Any] | None = None  # images and labels of the step that it waits in
         self.threads = 1  # those of torch in that step
-        self.result: Any = None  # of that step: loss and scores, or what it raised
+        self.result: Any = None  # of that step: loss and accuracy [2], or what it raised
         self.status: int | None = None  # once it has ended
         self._mine, self._theirs = threading.Semaphore(0), threading.Semaphore(0)
         self._thread = threading.Thread(target=self._live, daemon=True)
@@ -56,8 +56,8 @@ class Seat:
         self._theirs.acquire()
         sys.stdout, sys.stderr = streams
 
-    def wait(self, images: Any, labels: Any) -> tuple[Any, Any]:
-        """Wait in a step, from within the run; return the loss and the scores that `result` is set to meanwhile."""
+    def wait(self, images: Any, labels: Any) -> Any:
+        """Wait in a step, from within the run; return what `result` is set to meanwhile."""
         import torch
 
         generators, streams = engine.generators(), (sys.stdout, sys.stderr)
@@ -105,7 +105,7 @@ def join(trainer: Any) -> dict[str, str]:
     how = f"one after the other: {trainer.cfg.TRAINER.NAME} takes no step for several seeds at once"
     if joint.can(trainer):
         how = "step by step, and its times are those of all of them"
-        trainer.take_passes = seat.wait
+        trainer.do_pass = seat.wait
     return {"together": f"run in one process with {seat.beside}, {how}"}
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from reporting.cells import Cells
 from reporting.load.result import Key, Row
 from reporting.names import AVERAGE, PAPER_DATASETS, block_name, dataset_order, with_average
-from reporting.paper import published
+from reporting.paper import published, remarks, rerun_range
 from reporting.stats import PARTS, Cell, Triple, average_triple, difference
 from reporting.sweeps import is_ablation, triple
 from reporting.tables.table import Entry, Table, count_in_a_note, drop_empty, gap, of_shots, slug
@@ -70,7 +70,9 @@ def base_to_new(cells: Cells, keys: Sequence[Key], to: str, paper: bool) -> Iter
             lines = [line for block in blocks for line in _lines(block, backbone, to)]
             title = f"Base to new, {shots} shots, {backbone}: accuracy in percent"
             name = slug("base_to_new", backbone, of_shots(shots))
-            yield triple_table(name, title, ["Data set", "Method"], f"HM - {to}", lines, paper)
+            places = [_place(backbone, block, row) for block in blocks if _comparable(block) for row in block.rows]
+            notes = remarks(places) if paper else []
+            yield triple_table(name, title, ["Data set", "Method"], f"HM - {to}", lines, paper, notes)
 
 
 class Line(NamedTuple):
@@ -81,16 +83,27 @@ class Line(NamedTuple):
     cell: Triple
     versus: Cell | None = None
     published: Mapping[str, float | None] = NO_NUMBERS  # by part, as far as there are any
+    reruns: Mapping[str, str | None] = {}
+
+
+def _comparable(block: Block) -> bool:
+    """Return whether published numbers may stand beside a block: an average is of the paper's data sets."""
+    return block.name != AVERAGE or set(block.names) == set(PAPER_DATASETS)
+
+
+def _place(backbone: str, block: Block, row: Row) -> Key:
+    return Key("base2new", backbone, row, block.name, block.name, "base", block.shots)
 
 
 def _lines(block: Block, backbone: str, to: str) -> Iterator[Line]:
     reference = reference_of(list(block.rows), to)
-    comparable = block.name != AVERAGE or set(block.names) == set(PAPER_DATASETS)
+    parts = PARTS if _comparable(block) else ()
     for row, cell in block.rows.items():
         versus = block.rows[reference].hm if reference not in (None, row) else None
-        key = Key("base2new", backbone, row, block.name, block.name, "base", block.shots)
-        numbers = {part: published(key, part) for part in PARTS} if comparable else NO_NUMBERS
-        yield Line(block_name(block.name, block.names), row.label, cell, versus, numbers)
+        key = _place(backbone, block, row)
+        numbers = {part: published(key, part) for part in parts}
+        others = {part: rerun_range(key, part) for part in parts}
+        yield Line(block_name(block.name, block.names), row.label, cell, versus, numbers, others)
 
 
 def triple_table(
@@ -104,12 +117,14 @@ def triple_table(
 ) -> Table:
     """Return a table of base, new and HM, with a column `versus` of differences, beside the paper's if asked for."""
     headers = [*labels, "n", "Base", "New", "HM", versus]
-    headers += [f"{what} {part}" for what in ("Published", "Gap") for part in ("base", "new", "HM")] if paper else []
+    beside = ("Published", "Gap", "Re-runs") if paper else ()
+    headers += [f"{what} {part}" for what in beside for part in ("base", "new", "HM")]
     rows: list[list[Entry]] = []
     for line in lines:
         compared = difference(line.cell.hm, line.versus) if line.versus else None
         row: list[Entry] = [line.block, line.label, str(len(line.cell.hm.values)), *line.cell, compared]
         numbers = [line.published.get(part) for part in PARTS]
-        rows.append(row + ([*numbers, *map(gap, line.cell, numbers)] if paper else []))
+        others = [line.reruns.get(part) for part in PARTS]
+        rows.append(row + ([*numbers, *map(gap, line.cell, numbers), *others] if paper else []))
     headers, rows = drop_empty(headers, rows, keep=6)
     return count_in_a_note(Table(name, title, headers, rows, 2, list(notes)))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from tabulate import tabulate
 
-from reporting.stats import DAGGER, Cell
+from reporting.stats import DAGGER, OUTSIDE, Cell
 from reporting.tables.table import Entry, Table
 
 _TEX = {
@@ -25,6 +25,7 @@ _TEX = {
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
     DAGGER: r"$\dagger$",
+    OUTSIDE: r"$\ddagger$",
 }
 WIDE = 8  # columns from which a LaTeX table is shrunk to the page
 

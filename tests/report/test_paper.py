@@ -12,7 +12,8 @@ import pytest
 from reporting import paper
 from reporting.load.result import Key, Row
 from reporting.names import PAPER_DATASETS
-from reporting.stats import harmonic_mean
+from reporting.stats import OUTSIDE, harmonic_mean
+from trainers import METHODS
 
 Deviation = tuple[str, str, float, float]  # table, row, printed, computed
 
@@ -115,3 +116,38 @@ def test_table_8_has_every_data_set_and_agrees_with_table_5_on_imagenet():
 )
 def test_a_published_number_stands_beside_what_it_is_comparable_with(key, part, expected):
     assert paper.published(key, part) == expected
+
+
+EUROSAT = Key("base2new", "ViT-B/16", Row("MMRL"), "eurosat", "eurosat", "new", 16)
+
+
+@pytest.mark.parametrize(
+    ("key", "part", "expected"),
+    [
+        (EUROSAT, "", "71.27 to 74.53 (5) ‡"),  # published: 80.17
+        (EUROSAT._replace(dataset="oxford_pets"), "base", "95.63 to 95.97 (4)"),  # published: 95.90
+        (EUROSAT._replace(row=Row("MMRLpp")), "", "85.13 to 85.40 (3) ‡"),  # published: 84.17
+        (EUROSAT._replace(row=Row("ALIGNEDNORM")), "", "80.90 to 86.50 (3) ‡"),  # published: 86.63
+        (EUROSAT._replace(row=Row("MaPLe")), "base", "90.03 (1)"),  # one run is no range to be outside of
+        (EUROSAT._replace(row=Row("MMRL", "+ALPHA=0.5")), "", None),
+        (EUROSAT._replace(backbone="embedded"), "", None),
+    ],
+)
+def test_re_runs_stand_beside_what_they_repeat(key, part, expected):
+    assert paper.rerun_range(key, part) == expected
+
+
+def test_every_re_run_has_a_source_and_every_reason_a_marked_number():
+    text = (paper.FOLDER / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{row['source']}`" in text for row in paper.read("reruns"))
+    assert {method for _, method, *_ in paper.reruns()} <= set(METHODS)
+    for row in paper.read("reasons"):
+        key = EUROSAT._replace(row=Row(row["method"]), dataset=row["dataset"])
+        assert paper.rerun_range(key, row["part"]).endswith(OUTSIDE)
+        assert any(row["reason"] in line for line in paper.remarks([key]))
+    assert paper.remarks([EUROSAT._replace(row=Row("CoOp"))]) == []
+
+
+def test_alignednorms_table_is_consistent():
+    for key, parts in triples("alignednorm_base_to_new", ["method", "dataset"]).items():
+        assert abs(harmonic_mean(parts["base"], parts["novel"]) - parts["hm"]) < 0.021, key

@@ -28,13 +28,13 @@ MARKDOWN = """\
 """  # noqa: E501
 
 CSV = """\
-Data set,Method,n,Base,Base sd,Base n,Base seeds,Base mark,New,New sd,New n,New seeds,New mark,HM,HM sd,HM n,HM seeds,HM mark,HM - MMRL,Published base,Published new,Published HM,Gap base,Gap new,Gap HM
-average of 2,CoOp,2,82.25,0.3535533906,2,3,seeds missing!,57,0,2,3,seeds missing!,67.33572711,0.1184801801,2,3,seeds missing!,-7.35 ± 5.40 (n = 2!),,,,,,
-average of 2,MMRL,3,86,0.5,3,3,,66,0.5,3,3,,74.68421053,0.5086568855,3,3,,,,,,,,
-dtd,CoOp,2,79.5,0.7071067812,2,3,2 of 3!,51,1.414213562,2,3,2 of 3!,62.13793103,1.265716155,2,3,2 of 3!,-8.48 ± 1.58 (n = 2!),79.44,41.18,54.24,+0.06 !,+9.82 !,+7.90 !
-dtd,MMRL,3,82,1,3,3,,62,1,3,3,,70.61111111,1.019293857,3,3,,,85.67,65,73.82,-3.67,-3.00,-3.21
-eurosat,CoOp,3,85,0,3,3,,63,1,3,3,,72.36486486,0.6597319979,3,3,,-6.39 ± 1.64,92.19,54.74,68.69,-7.19,+8.26,+3.67
-eurosat,MMRL,3,90,0,3,3,,70,0,3,3,,78.75,0,3,3,,,95.6,80.17,87.21,-5.60,-10.17,-8.46
+Data set,Method,n,Base,Base sd,Base n,Base seeds,Base mark,New,New sd,New n,New seeds,New mark,HM,HM sd,HM n,HM seeds,HM mark,HM - MMRL,Published base,Published new,Published HM,Gap base,Gap new,Gap HM,Re-runs base,Re-runs new,Re-runs HM
+average of 2,CoOp,2,82.25,0.3535533906,2,3,seeds missing!,57,0,2,3,seeds missing!,67.33572711,0.1184801801,2,3,seeds missing!,-7.35 ± 5.40 (n = 2!),,,,,,,,,
+average of 2,MMRL,3,86,0.5,3,3,,66,0.5,3,3,,74.68421053,0.5086568855,3,3,,,,,,,,,,,
+dtd,CoOp,2,79.5,0.7071067812,2,3,2 of 3!,51,1.414213562,2,3,2 of 3!,62.13793103,1.265716155,2,3,2 of 3!,-8.48 ± 1.58 (n = 2!),79.44,41.18,54.24,+0.06 !,+9.82 !,+7.90 !,,,
+dtd,MMRL,3,82,1,3,3,,62,1,3,3,,70.61111111,1.019293857,3,3,,,85.67,65,73.82,-3.67,-3.00,-3.21,84.47 to 85.87 (4),63.57 to 64.53 (4) ‡,72.54 to 73.66 (4) ‡
+eurosat,CoOp,3,85,0,3,3,,63,1,3,3,,72.36486486,0.6597319979,3,3,,-6.39 ± 1.64,92.19,54.74,68.69,-7.19,+8.26,+3.67,,,
+eurosat,MMRL,3,90,0,3,3,,70,0,3,3,,78.75,0,3,3,,,95.6,80.17,87.21,-5.60,-10.17,-8.46,96.10 to 96.80 (5) ‡,71.27 to 74.53 (5) ‡,82.10 to 84.09 (5) ‡
 """  # noqa: E501
 
 LATEX = r"""% \usepackage{booktabs}

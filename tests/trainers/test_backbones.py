@@ -23,6 +23,7 @@ from runs.config import build_cfg, merge_pairs
 from tests import open_clip_toys as toys
 from trainers.mmrl import MMRLModel
 from trainers.settings import MMRLSettings
+from trainers.shared import base
 from trainers.shared.backbone import load_clip, weights_id
 from trainers.shared.templates import prompt_tokens
 
@@ -231,3 +232,22 @@ def test_a_run_from_the_command_line_follows_its_checkpoint(published, data_root
         assert train.main() == 0
     steps = load_classifier(tmp_path / "run", device="cpu").about["preprocessing"]
     assert (steps["center_crop"], steps["mean"], steps["std"]) == ([48, 48], [0.5, 0.5, 0.5], [0.25, 0.25, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("flags", "device", "precision"),
+    [
+        ("flags : fpu avx512f avx512_bf16", "cpu", "bf16"),
+        ("flags : fpu amx_bf16 amx_tile", "cpu", "bf16"),
+        ("flags : fpu avx2 avx512f", "cpu", "fp32"),
+        (None, "cpu", "fp32"),  # not Linux
+        ("flags : avx512_bf16", "mps", "fp32"),
+        ("flags : avx512_bf16", "cuda", "amp"),
+    ],
+)
+def test_auto_is_bf16_where_the_processor_multiplies_it(flags, device, precision, tmp_path, monkeypatch):
+    file = tmp_path / "cpuinfo"
+    if flags:
+        file.write_text(f"model name : X\n{flags} rdseed\n")
+    monkeypatch.setattr(base.multiplies_bfloat16, "__defaults__", (file,))
+    assert base.effective_precision("auto", torch.device(device)) == precision

@@ -9,6 +9,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,10 +18,9 @@ from torch import Tensor
 from clip.draws import Draw
 from clip.model import CLIP
 from clip.weights import find
-from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
-from . import engine, official_stream
+from . import engine, joint, official_stream
 from .backbone import check_input, load_clip, unknowns, weights_id
 from .cached_features import CachedFeatures
 from .cosine import frozen_features
@@ -37,8 +37,6 @@ class CLIPTrainer(SavingTrainer):
 
     # Whether all that the method takes of an image is ``cosine.frozen_features``: then FEATURES.ONCE is open to it.
     on_frozen_features = False
-    # What a step calls in the place of ``passes``: something that takes them with those of other seeds (``joint``).
-    take_passes: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
     features_projected = True  # whether it takes them in the joint space, or as they are before the projection
 
     def check_cfg(self, cfg: Any) -> None:
@@ -113,7 +111,7 @@ class CLIPTrainer(SavingTrainer):
         self.start_as_public_code()
         scale = self.precision == "amp"
         self.scaler = torch.amp.GradScaler(self.device.type) if scale else None
-        self.compute_loss = self.model.loss
+        self.compute_loss, self.do_pass = self.model.loss, self.run_pass
         if cfg.TRAINER.COMPILE:
             self.compute_loss = compiled(self.model.loss, self.device)
         learned = sum(p.numel() for p in self.model.parameters())
@@ -190,10 +188,8 @@ class CLIPTrainer(SavingTrainer):
     def forward_backward(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """Do one step. Raises FloatingPointError naming the batch where the loss is not finite."""
         images, labels = self.parse_batch_train(batch)
-        loss, scores = (self.take_passes or self.passes)(images, labels)
-        accuracy = compute_accuracy(scores, labels)[0].reshape(())
         # The one wait for the device in a step; it comes once the backward pass is queued and before any update.
-        value, percent = torch.stack([loss, accuracy.to(loss)]).tolist()
+        value, percent = self.do_pass(images, labels).tolist()
         if not math.isfinite(value):
             raise FloatingPointError(
                 f"the loss is {value} at epoch {self.epoch + 1}, batch {self.batch_idx + 1} "
@@ -210,17 +206,13 @@ class CLIPTrainer(SavingTrainer):
             self.update_lr()
         return {"loss": value, "acc": percent}
 
-    def passes(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Leave the gradients of the loss of a batch; return it and the scores ``[B, C]`` of training accuracy."""
+    def run_pass(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Set the gradients of images ``[B, 3, H, W]`` and labels ``[B]``; return loss and accuracy ``[2]``."""
         with self.autocast():
             loss, scores = self.compute_loss(images, labels)
         self.optim.zero_grad()
-        self.scaled(loss).backward()
-        return loss.detach(), scores.detach()
-
-    def scaled(self, loss: Tensor) -> Tensor:
-        """Return the loss as its gradients are taken."""
-        return loss if self.scaler is None else self.scaler.scale(loss)
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+        return joint.numbers(loss, scores, labels)
 
     def after_update(self, labels: Tensor) -> None:
         """Do what else a step has, for labels ``[B]``; a hook."""
@@ -275,11 +267,23 @@ def in_passes(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 
 
 def effective_precision(asked: str, device: torch.device) -> str:
-    """Return the precision that runs: amp (fp16 autocast, loss scaling) needs CUDA; elsewhere it is fp32."""
+    """Return the precision that runs: amp (fp16 autocast, loss scaling) needs CUDA; elsewhere it is fp32.
+
+    ``auto`` is amp on CUDA, bf16 on a processor that multiplies bfloat16, else fp32.
+    """
+    if asked == "auto":
+        on_cpu = "bf16" if device.type == "cpu" and multiplies_bfloat16() else "fp32"
+        return "amp" if device.type == "cuda" else on_cpu
     if asked == "amp" and device.type != "cuda":
         print(f"PREC amp needs CUDA; on {device.type} this run uses fp32")
         return "fp32"
     return asked
+
+
+def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether the processor has AVX512_BF16 or AMX; False where Linux does not say."""
+    text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.is_file() else ""
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(text.split())
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dassl.metrics import compute_accuracy
+
 from .cosine import cosine_logits
 
 Losses = list[tuple[Tensor, Tensor]]  # of S seeds: loss and scores [B, C] of each
@@ -30,35 +32,41 @@ def can(trainer: Any) -> bool:
     return "joint_losses" in vars(type(trainer.model)) and not trainer.cfg.TRAINER.COMPILE
 
 
-def passes(steps: Sequence[Step]) -> list[tuple[Tensor, Tensor] | Exception]:
-    """Do what ``CLIPTrainer.passes`` does for each step; those with batches of one shape share one pass.
+def passes(steps: Sequence[Step]) -> list[Tensor | Exception]:
+    """Do what ``CLIPTrainer.run_pass`` does for each step; those with batches of one shape share one pass.
 
-    Returns for each its loss and scores ``[B, C]``, or what was raised.
+    Returns for each its loss and accuracy ``[2]``, or what was raised.
     """
     alike = defaultdict(list)
     for number, (_, images, labels) in enumerate(steps):
         alike[images.shape, labels.shape].append(number)
     found: dict[int, Any] = {}
-    for numbers in alike.values():
+    for some in alike.values():
         try:
-            found |= zip(numbers, _passes([steps[number] for number in numbers]), strict=True)
+            found |= zip(some, _passes([steps[number] for number in some]), strict=True)
         except (RuntimeError, ValueError, LookupError, MemoryError) as error:
-            found |= dict.fromkeys(numbers, error)
+            found |= dict.fromkeys(some, error)
     return [found[number] for number in range(len(steps))]
 
 
-def _passes(steps: Sequence[Step]) -> Losses:
+def _passes(steps: Sequence[Step]) -> list[Tensor]:
     trainers, images, labels = zip(*steps, strict=True)
     first = trainers[0]
     if len(steps) == 1:
-        return [first.passes(images[0], labels[0])]
+        return [first.run_pass(images[0], labels[0])]
     with first.autocast():
         found = first.model.joint_losses([trainer.model for trainer in trainers], torch.stack(images), labels)
     for trainer in trainers:
         trainer.optim.zero_grad()
-    losses = [trainer.scaled(loss) for trainer, (loss, _) in zip(trainers, found, strict=True)]
-    torch.autograd.backward(losses)
-    return [(loss.detach(), scores.detach()) for loss, scores in found]
+    pairs = zip(trainers, found, strict=True)
+    torch.autograd.backward([loss if one.scaler is None else one.scaler.scale(loss) for one, (loss, _) in pairs])
+    return [numbers(loss, scores, own) for (loss, scores), own in zip(found, labels, strict=True)]
+
+
+def numbers(loss: Tensor, scores: Tensor, labels: Tensor) -> Tensor:
+    """Return a loss and the accuracy of scores ``[B, C]``, ``[2]``."""
+    accuracy = compute_accuracy(scores.detach(), labels)[0].reshape(())
+    return torch.stack([loss.detach(), accuracy.to(loss)])
 
 
 def cosine_losses(models: Sequence[Any], f: Tensor, w: Tensor, labels: Sequence[Tensor]) -> Losses:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 N = TypeVar("N", bound="Node")
 Rules = Iterator[tuple[Any, str]]  # what must be true, and the line, from the key on, that says so where it is not
 
-PRECISIONS = ("fp32", "fp16", "amp", "bf16")
+PRECISIONS = ("fp32", "fp16", "amp", "bf16", "auto")
 
 
 @dataclass(frozen=True)
