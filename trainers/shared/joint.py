@@ -29,7 +29,7 @@ def can(trainer: Any) -> bool:
 
     A ``joint_losses`` that a method inherits is that of another loss, and a compiled step stands for itself.
     """
-    return "joint_losses" in vars(type(trainer.model)) and not trainer.cfg.TRAINER.COMPILE
+    return "joint_losses" in vars(type(getattr(trainer, "model", None))) and not trainer.cfg.TRAINER.COMPILE
 
 
 def passes(steps: Sequence[Step]) -> list[Tensor | Exception]:
