@@ -83,6 +83,7 @@ class Seat:
                         traceback.print_exc()
         finally:
             self.status = 1 if self.status is None else self.status
+            self.trainer = None  # its memory is for the others
             self._theirs.release()
 
 

@@ -22,13 +22,11 @@ def values(trainer, numbers):
         ("MMRL", (), 1e-5),
         ("MMRL", (f"{MMRL}.VARIANT", "wo_V"), 1e-5),
         ("MMRL", (f"{MMRL}.VARIANT", "wo_L"), 1e-5),
-        ("MMRL", (f"{MMRL}.VARIANT", "wo_RS"), 1e-5),
         ("CoOp", (), 1e-5),
         ("CoOp", ("TRAINER.COOP.CSC", True), 1e-5),
         ("KgCoOp", (), 1e-5),
         ("MaPLe", (), 1e-5),
         ("PromptSRC", (), 1e-5),
-        ("MMRL", (f"{MMRL}.PREC", "bf16"), 0.05),
         ("MMRL", (f"{MMRL}.PREC", "fp16"), 0.05),
     ],
 )
