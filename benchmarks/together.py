@@ -58,15 +58,15 @@ COUNT = """
 import clip.class_prompts
 from benchmarks.measure import Launches
 from torch.utils.flop_counter import FlopCounterMode
-from trainers.shared import joint
+from trainers.shared import seeds
 clip.class_prompts.one_group = lambda device: True
-passes = joint.passes
+passes = seeds.passes
 def counted(steps):
     with FlopCounterMode(display=False) as flops, Launches() as launches:
         results = passes(steps)
     found.update(launches=launches.count, gflop=flops.get_total_flops() / 1e9)
     return results
-joint.passes = counted
+seeds.passes = counted
 """
 
 

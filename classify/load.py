@@ -22,8 +22,9 @@ from runs.config import default_cfg
 from runs.open import finished_record, recorded_cfg
 from runs.threads import choose_threads
 from trainers.shared import checkpoints
-from trainers.shared.backbone import load_clip, unknowns, weights_id
+from trainers.shared.backbone import check_method, load_clip, unknowns, weights_id
 from trainers.shared.base import autocast, effective_precision
+from trainers.shared.images import SQUASH
 from trainers.shared.method import Method
 from trainers.shared.settings import PRECISIONS
 from trainers.shared.templates import TEMPLATES, template_of
@@ -111,7 +112,8 @@ def zero_shot(
         print(f"note: {line}")
     side = build.method.clip_model.visual.input_resolution
     images = build.checkpoint.preprocess or OPENAI_IMAGES
-    cfg.INPUT.SIZE, cfg.INPUT.INTERPOLATION, cfg.INPUT.TRANSFORMS = (side, side), images.interpolation, ("normalize",)
+    cfg.INPUT.SIZE, cfg.INPUT.INTERPOLATION = (side, side), images.interpolation
+    cfg.INPUT.TRANSFORMS = ("normalize", SQUASH) if images.squash else ("normalize",)
     cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD = list(images.mean), list(images.std)
     return build.classifier()
 
@@ -127,6 +129,7 @@ class _Build:
         if asked not in PRECISIONS:
             raise ValueError(f"precision is {asked!r}: choose one of {', '.join(PRECISIONS)}")
         self.precision = effective_precision(asked, self.device)
+        check_method(cfg.MODEL.BACKBONE.NAME, cfg.TRAINER.NAME, self.trainer.on_frozen_features)
         try:
             self.checkpoint = find(cfg.MODEL.BACKBONE.NAME)
         except RuntimeError as error:
@@ -174,7 +177,8 @@ class _Build:
 def preprocessing(cfg: Any) -> dict[str, Any]:
     """Return what is done to an image file before the image tower, in order, as plain values.
 
-    ``read`` is "stored" (pixels as the file has them) or "upright" (turned as EXIF says, transparent pixels on white).
+    Without ``resize_shorter_side`` images are resized to the size of the crop, whatever their shape. ``read`` is
+    "stored" (pixels as the file has them) or "upright" (turned as EXIF says, transparent pixels on white).
 
     Raises ValueError where the configuration prepares nothing.
     """
@@ -193,6 +197,8 @@ def preprocessing(cfg: Any) -> dict[str, Any]:
         "mean": list(node.PIXEL_MEAN) if normalized else [0.0, 0.0, 0.0],
         "std": list(node.PIXEL_STD) if normalized else [1.0, 1.0, 1.0],
     }
+    if SQUASH in node.TRANSFORMS:
+        del steps["resize_shorter_side"]
     return steps | ({"instance_norm": True} if "instance_norm" in node.TRANSFORMS else {})
 
 

@@ -28,7 +28,8 @@ class Classifier:
         """Return an image file as the model takes it: float32 [1, 3, H, W]."""
         steps, (height, width) = self.steps, self.steps["center_crop"]
         image = read(path, upright=steps["read"] == "upright")
-        size = [int(steps["resize_shorter_side"] * side / min(image.size)) for side in image.size]
+        shorter = steps.get("resize_shorter_side")
+        size = [int(shorter * side / min(image.size)) for side in image.size] if shorter else [width, height]
         image = image.resize(size, Image.Resampling[steps["interpolation"].upper()])
         left, top = round((image.width - width) / 2), round((image.height - height) / 2)
         pixels = np.asarray(image.crop((left, top, left + width, top + height)), np.float32) / 255

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
 from .download import _MODELS, _download
+from .foreign import ADVICE
 from .model import CLIP, build_model
 from .shape import OPENAI_IMAGES, Preprocess
 from .simple_tokenizer import SimpleTokenizer
@@ -45,14 +46,16 @@ def load(
     Preprocessing is the checkpoint's where that is known (OpenAI's models, open_clip's PRETRAINED, Hugging Face's),
     else OpenAI's.
 
-    Raises ValueError for an unknown name, a file that is not a CLIP, or ``jit=True``; FileNotFoundError for a
-    missing file; RuntimeError or ConnectionError where a download fails.
+    Raises ValueError for an unknown name, for what is not a CLIP, or ``jit=True``; FileNotFoundError for a missing
+    file; RuntimeError or ConnectionError where a download fails.
     """
     if jit:
         raise ValueError("clip.load(jit=True) is not supported: use jit=False, which gives the same features")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     checkpoint = find(name, download_root)
+    if checkpoint.foreign:
+        raise ValueError(f"{name} is not a CLIP as it is computed here: {checkpoint.foreign}; {ADVICE}")
     model = checkpoint.build(dtype).to(device)
     return model, _transform(model.visual.input_resolution, checkpoint.preprocess or OPENAI_IMAGES)
 

@@ -29,4 +29,5 @@ def check(keys: Collection[str]) -> None:
     for pattern, kind, beside in _MARKS:
         found = next(filter(re.compile(pattern).match, keys), None)
         if found and (not beside or beside in keys):
-            raise ValueError(f"it is {kind} ({found}), which is not computed as CLIP is: {ADVICE}")
+            way = "name it as open_clip:ARCH:FILE for a method on features, or " if pattern.startswith("visual") else ""
+            raise ValueError(f"it is {kind} ({found}), which is not computed as CLIP is: {way}{ADVICE}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,11 @@ class Location:
 
     def weights(self) -> Path:
         """Return the weights file, downloaded if need be. Raises ValueError where there is none, or only parts."""
-        if self.chosen is not None:
-            return self.chosen
-        for name in WEIGHTS:
+        return self.chosen or self.first(WEIGHTS)
+
+    def first(self, names: Iterable[str]) -> Path:
+        """Return the first of these files that there is. Raises as ``weights``."""
+        for name in names:
             path = self._file(name)
             if path is not None:
                 return path
@@ -71,16 +73,16 @@ class Location:
                     f"{self.name} keeps its weights in parts ({name}.index.json), which are not read: save them as one "
                     'file, by CLIPModel.from_pretrained(...).save_pretrained(FOLDER, max_shard_size="100GB")'
                 )
-        raise ValueError(f"{self.name} holds neither {' nor '.join(WEIGHTS)}: {ADVICE}")
+        raise ValueError(f"{self.name} holds neither {' nor '.join(names)}: {ADVICE}")
 
     def model(self) -> Architecture:
         """Read the configuration files; of the hub's, they alone are downloaded.
 
         Raises ValueError for a model that is not computed as CLIP is, or files that say nothing.
         """
-        content = self._json(CONFIG)
+        content = self.json(CONFIG)
         if content is None:
-            hint = "; open_clip's models are open_clip:ARCH/PRETRAINED" if self.folder is None else ""
+            hint = "" if self.folder else "; open_clip's models are hf-hub:OWNER/NAME or open_clip:ARCH/PRETRAINED"
             raise ValueError(f"{self.name} has no {CONFIG}, so it is not a Hugging Face model{hint}: {ADVICE}")
         text, vision = _part(content, "text_config", _TEXT), _part(content, "vision_config", _VISION)
         reason = _foreign(content, text, vision)
@@ -95,10 +97,10 @@ class Location:
         return Architecture(self.name, computation, shape, side, self._images(side))
 
     def _images(self, side: int) -> Preprocess | None:
-        file, content = "preprocessor_config.json", self._json("preprocessor_config.json")
+        file, content = "preprocessor_config.json", self.json("preprocessor_config.json")
         if content is None:  # where newer versions keep it
             file = "processor_config.json"
-            content = (self._json(file) or {}).get("image_processor")
+            content = (self.json(file) or {}).get("image_processor")
         if content is None:
             return None
         found = _preprocess(content, side)
@@ -106,7 +108,8 @@ class Location:
             raise ValueError(f"{self.name} makes images in a way that is not known here ({file}: {found}): {ADVICE}")
         return found
 
-    def _json(self, name: str) -> dict[str, Any] | None:
+    def json(self, name: str) -> dict[str, Any] | None:
+        """Return the object in a JSON file, or None without it. Raises ValueError for a broken one."""
         path = self._file(name)
         if path is None:
             return None
@@ -216,7 +219,7 @@ def _download(where: Location, file: str) -> Path | None:
     """Return a file of a repository, or None without it. Raises ValueError or ConnectionError in one line."""
     from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache, utils
 
-    repository = where.name.removeprefix(PREFIX).partition("@")[0]
+    repository = where.name.partition(":")[2].partition("@")[0]
     try:
         return Path(hf_hub_download(repository, file, revision=where.revision, cache_dir=where.root))
     except utils.GatedRepoError as error:

@@ -1,13 +1,15 @@
-"""open_clip's lists: which of its architectures are CLIP as it is computed here, and where their weights are.
+"""open_clip's models: which of them are CLIP as it is computed here, and where their weights are.
 
-An architecture is taken when every key of its configuration is one that is understood here or has no effect, so that
-what open_clip adds later is refused, not computed wrongly.
+Names: ``open_clip:ARCH/PRETRAINED`` of its list, ``open_clip:ARCH:FILE``, ``hf-hub:OWNER/NAME`` or a folder with its
+``open_clip_config.json``. A model is CLIP as it is computed here when every key of its configuration is one that is
+understood here or has no effect. All others, what open_clip adds later included, are left to open_clip (``foreign``).
 """
 
 from __future__ import annotations
 
 import http.client
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +17,13 @@ from typing import Any
 
 from common.names import closest
 
-from .shape import Architecture, Computation, Preprocess
+from . import hugging_face
+from .hugging_face import Location
+from .shape import OPENAI, OPENAI_IMAGES, Architecture, Computation, Preprocess
 
-PREFIX = "open_clip:"
+PREFIX, HUB = "open_clip:", "hf-hub:"
+CONFIG = "open_clip_config.json"
+WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 # Keys whose value is free: sizes, which the weights repeat, and what `Computation` holds.
 FREE = frozenset(
@@ -38,57 +44,121 @@ FIXED = {
 }
 
 
-def architecture(name: str) -> Architecture:
-    """Return one of open_clip's architectures.
+def describe(name: str, root: str | os.PathLike[str] | None = None) -> Architecture | None:
+    """Return what open_clip says of the model of a name (see the module's text); None for any other name.
 
-    Raises ValueError for a name that open_clip does not know (with the nearest ones), or a model that is not
-    computed as CLIP is (with the keys of its configuration that say so).
+    Of the hub's, the configuration alone is downloaded, into ``root``. Raises as ``split``, ``architecture``,
+    ``pretrained_use`` and ``Location`` do.
     """
+    if not name.startswith(PREFIX):
+        place = locate(name, root)
+        return None if place is None else _of_files(place)
+    arch, tag, is_file = split(name)
+    known = architecture(arch)
+    if not is_file:
+        computation, preprocess, _ = pretrained_use(known, tag)
+        return replace(known, computation=computation, preprocess=preprocess)
+    if not known.foreign:
+        return known
+    tags = list_tags(arch)
+    images = {pretrained_use(known, tag)[1] for tag in tags}  # where all weights agree, so does a file
+    return replace(known, preprocess=images.pop() if len(images) == 1 else None)
+
+
+def weights(name: str, root: str | os.PathLike[str] | None = None) -> Path:
+    """Return the weights file of a name that ``describe`` knows, downloaded if need be.
+
+    Raises FileNotFoundError for a path without a file, ValueError for a folder or repository without weights,
+    RuntimeError or ConnectionError where a download fails.
+    """
+    if not name.startswith(PREFIX):
+        place = locate(name, root)
+        assert place is not None
+        return place.first(WEIGHTS)
+    arch, rest, is_file = split(name)
+    if not is_file:
+        return _download(name, pretrained_use(architecture(arch), rest)[2], root)
+    path = Path(rest).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no weights file {path}")
+    return path
+
+
+def locate(name: str, root: str | os.PathLike[str] | None = None) -> Location | None:
+    """Return where a model of the hub or of a folder is that open_clip configures; None for any other name.
+
+    A folder that is also a CLIP of Hugging Face's is read as theirs. Raises ValueError for ``hf-hub:`` without owner
+    and name, or for a broken configuration.
+    """
+    if name.startswith(HUB):
+        if re.fullmatch(rf"{HUB}[\w.-]+/[\w.-]+", name) is None:
+            raise ValueError(f"{name!r} names no model of the hub: give {HUB}OWNER/NAME")
+        return Location(name, root=None if root is None else Path(root).expanduser())
+    place = Location(name, folder=Path(name).expanduser())
+    if not name or place.json(CONFIG) is None or (place.json(hugging_face.CONFIG) or {}).get("model_type") == "clip":
+        return None
+    return place
+
+
+def architecture(name: str) -> Architecture:
+    """Return one of open_clip's architectures. Raises ValueError for an unknown name (with the nearest ones)."""
     import open_clip
 
     config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
         raise ValueError(f"open_clip has no architecture {name!r}{_nearest(name, open_clip.list_models())}")
-    reasons = _foreign(config)
+    return _of_config(name, config)
+
+
+def _of_files(place: Location) -> Architecture:
+    content = place.json(CONFIG)
+    if content is None:
+        raise ValueError(f"{place.name} has no {CONFIG}, so it is not one of open_clip's: for a CLIPModel give hf:")
+    config: Any = content.get("model_cfg")
+    wanted = {"embed_dim": int, "vision_cfg": dict, "text_cfg": dict}
+    if not isinstance(config, dict) or not all(isinstance(config.get(key), kind) for key, kind in wanted.items()):
+        raise ValueError(f"{place.name}: {CONFIG} has no model_cfg with {', '.join(wanted)}")
+    images = _preprocess(place.name, content.get("preprocess_cfg") or {})
+    return replace(_of_config(place.name, config), preprocess=images)
+
+
+def _of_config(name: str, config: Mapping[str, Any]) -> Architecture:
+    reasons, side = _foreign(config), config["vision_cfg"].get("image_size", 224)
     if reasons:
         more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
-        raise ValueError(
-            f"open_clip's {name} is not a CLIP as it is computed here: {'; '.join(reasons[:3])}{more}; "
-            "choose a standard one, such as ViT-B-16"
-        )
+        foreign = f"{'; '.join(reasons[:3])}{more}"
+        return Architecture(name, OPENAI, {}, side, foreign=foreign, config=config)
     vision, text = config["vision_cfg"], config["text_cfg"]
     computation = Computation(
         quick_gelu=config.get("quick_gelu", False),
         vision_head_width=vision.get("head_width", 64),
         text_head_width=text["width"] // text["heads"],
     )
-    return Architecture(name, computation, _shape(config["embed_dim"], vision, text), vision.get("image_size", 224))
+    return Architecture(name, computation, _shape(config["embed_dim"], vision, text), side)
 
 
-def pretrained(
-    model: Architecture, tag: str, root: str | os.PathLike[str] | None = None
-) -> tuple[Path, Computation, Preprocess]:
-    """Return the file of the weights ``tag`` of an architecture, downloaded by open_clip if need be, and its use.
+def list_tags(name: str) -> list[str]:
+    """Return the tags of an architecture's weights."""
+    from open_clip import list_pretrained_tags_by_model
 
-    ``root`` is where downloads are kept, by default where open_clip keeps them. Raises ValueError for an unknown tag
-    (with the nearest ones), RuntimeError where a download fails.
-    """
-    computation, preprocess, config = pretrained_use(model, tag)
-    return _download(f"{PREFIX}{model.name}/{tag}", config, root), computation, preprocess
+    return list_pretrained_tags_by_model(name)
 
 
 def pretrained_use(model: Architecture, tag: str) -> tuple[Computation, Preprocess, Mapping[str, Any]]:
-    """Return how weights compute, the images they were trained on, and open_clip's entry; nothing is downloaded."""
-    from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
+    """Return how weights compute, the images they were trained on, and open_clip's entry; nothing is downloaded.
+
+    Raises ValueError for an unknown tag (with the nearest ones).
+    """
+    from open_clip import get_pretrained_cfg
 
     name = model.name
     config = get_pretrained_cfg(name, tag)
     if not config:
-        tags = list_pretrained_tags_by_model(name)
+        tags = list_tags(name)
         raise ValueError(f"open_clip has no weights {tag!r} of {name}{_nearest(tag, tags)}; it has {_listed(tags)}")
     # The tag knows: open_clip lists OpenAI's weights, and others, under architectures with GELU too.
     quick_gelu = config.get("quick_gelu", False) or model.computation.quick_gelu
-    return replace(model.computation, quick_gelu=quick_gelu), _preprocess(name, tag, config), config
+    return replace(model.computation, quick_gelu=quick_gelu), _preprocess(f"{name}/{tag}", config), config
 
 
 def split(name: str) -> tuple[str, str, bool]:
@@ -140,12 +210,13 @@ def _shape(embed_dim: int, vision: Mapping[str, Any], text: Mapping[str, Any]) -
     return shape
 
 
-def _preprocess(name: str, tag: str, config: Mapping[str, Any]) -> Preprocess:
+def _preprocess(name: str, config: Mapping[str, Any]) -> Preprocess:
     mode = config.get("resize_mode", "shortest")
     if mode not in ("shortest", "squash"):
-        raise ValueError(f"open_clip's {name}/{tag} wants images resized by {mode!r}, which is not supported")
-    squash = mode == "squash"
-    return Preprocess(tuple(config["mean"]), tuple(config["std"]), config["interpolation"], squash)
+        raise ValueError(f"open_clip's {name} wants images resized by {mode!r}, which is not supported")
+    usual = {"mean": OPENAI_IMAGES.mean, "std": OPENAI_IMAGES.std, "interpolation": OPENAI_IMAGES.interpolation}
+    mean, std, interpolation = ({**usual, **config}[key] for key in usual)
+    return Preprocess(tuple(mean), tuple(std), interpolation, mode == "squash")
 
 
 def _download(name: str, config: Mapping[str, Any], root: str | os.PathLike[str] | None) -> Path:

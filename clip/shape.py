@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -44,7 +44,8 @@ class Architecture:
     """What a model's configuration says.
 
     ``shape`` are arguments of ``CLIP`` that its weights must fit; ``side`` is that of its images in pixels, and
-    ``preprocess`` None where no file says how they are made.
+    ``preprocess`` None where no file says how they are made. ``foreign`` says what of it is not computed as CLIP is;
+    then ``config`` is open_clip's configuration, and ``computation`` and ``shape`` mean nothing.
     """
 
     name: str
@@ -52,6 +53,8 @@ class Architecture:
     shape: Mapping[str, Any]
     side: int
     preprocess: Preprocess | None = None
+    foreign: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 def infer_shape(state_dict: Mapping[str, Tensor], computation: Computation = OPENAI) -> dict:

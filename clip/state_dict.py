@@ -19,7 +19,7 @@ from torch import Tensor
 from . import finite, foreign
 from .archives import UNREADABLE, is_torchscript, read_saved, read_torchscript
 from .hugging_face_keys import BUFFERS, openai_names
-from .model import CLIP, METADATA_KEYS, check_keys
+from .model import METADATA_KEYS, check_keys, shapes_of_clip
 from .shape import OPENAI, Computation, infer_shape
 from .unwrap import unwrap
 
@@ -55,6 +55,28 @@ def read_state_dict(path: str | os.PathLike[str], computation: Computation = OPE
     return tensors
 
 
+def read_named(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a weights file under its own names, without wrappers and prefixes, whatever model it is.
+
+    Prints and raises as ``read_state_dict`` does.
+    """
+    content = _read(path)
+    try:
+        found, notes = unwrap(content)
+        _check_finite(found)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    for line in notes:
+        print(f"note: {path}: {line}")
+    return found
+
+
+def _check_finite(tensors: dict[str, Tensor]) -> None:
+    problem = finite.describe_nonfinite(tensors)
+    if problem:
+        raise ValueError(f"{problem}: the file is damaged, or its training diverged; get other weights")
+
+
 def _read(path: Path) -> Any:
     kind = "a weights file"
     try:
@@ -87,9 +109,7 @@ def _kind(path: Path) -> tuple[str, Any]:
 
 def _openai_keys(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     tensors = {key: value for key, value in tensors.items() if key not in _NO_WEIGHTS}
-    problem = finite.describe_nonfinite(tensors)
-    if problem:
-        raise ValueError(f"{problem}: the file is damaged, or its training diverged; get other weights")
+    _check_finite(tensors)
     # open_clip's CustomTextCLIP
     tensors = {key.removeprefix("text."): value for key, value in openai_names(tensors).items()}
     if "logit_scale" in tensors and tensors["logit_scale"].shape == (1,):  # of some of open_clip's
@@ -120,8 +140,6 @@ def _fill_counters(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _check(tensors: dict[str, Tensor], computation: Computation) -> None:
     """Raise ValueError unless keys and shapes are those of a CLIP, an empty one of the inferred size."""
     try:
-        with torch.device("meta"):
-            model = CLIP(**infer_shape(tensors, computation))
+        check_keys(shapes_of_clip(**infer_shape(tensors, computation)), tensors)
     except (LookupError, ArithmeticError, RuntimeError) as error:
         raise ValueError(f"the weights have shapes that no CLIP has ({error})") from error
-    check_keys(model, tensors)

@@ -38,7 +38,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     source.add_argument(
         "--backbone",
         metavar="NAME",
-        help="CLIP without a run: ViT-B/16, open_clip:ARCH/PRETRAINED, hf:OWNER/NAME, FILE; needs classes",
+        help="CLIP without a run: ViT-B/16, open_clip:ARCH/PRETRAINED, hf-hub:OWNER/NAME, FILE; needs classes",
     )
     classes = parser.add_mutually_exclusive_group()
     classes.add_argument("--classes", metavar="A,B,C", help="class names, separated by commas")

@@ -16,7 +16,7 @@ from reference import Reference
 from trainers.shared.cosine import l2_normalize
 from trainers.shared.features import Features, features_of_batches
 from trainers.shared.templates import ensemble_of
-from trainers.tipadapter.cache import SCALE, accuracy_of, search
+from trainers.tipadapter.cache import accuracy_of, search
 from trainers.tipadapter.method import ADAM_EPS
 
 from .shared import official
@@ -123,8 +123,8 @@ class Golden(Numbers):
             "cache_values": F.one_hot(model.cache_labels, len(self.setting["classes"])).float(),
             "val_features": val,
             "test_features": test,
-            "val_logits_zs": SCALE * val @ model.text.t(),
-            "test_logits_zs": SCALE * test @ model.text.t(),
+            "val_logits_zs": model.scale * val @ model.text.t(),
+            "test_logits_zs": model.scale * test @ model.text.t(),
             "val_logits_init": model.logits(val),
             "logits": model.logits(test),
         }

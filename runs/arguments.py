@@ -36,7 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--backbone",
         default="",
         metavar="NAME",
-        help="CLIP: ViT-B/16, open_clip:ARCH/PRETRAINED, hf:OWNER/NAME, or a weights file",
+        help="CLIP: ViT-B/16, open_clip:ARCH/PRETRAINED, hf:OWNER/NAME, hf-hub:OWNER/NAME, a folder or file",
     )
     add("--head", default="", metavar="NAME", help="head on the backbone, for trainers that have one")
     add("--eval-only", action="store_true", help="test only")

@@ -2,7 +2,7 @@
 
 Each run is carried out in a thread of its own. Only one goes at a time, with its own random generators, stdout and
 stderr, so that it does what it does alone. Where its method can take a training step for several seeds at once
-(`trainers.shared.joint`), a run waits in each step for the others; else it goes to its end before the next one starts.
+(`trainers.shared.seeds`), a run waits in each step for the others; else it goes to its end before the next one starts.
 """
 
 from __future__ import annotations
@@ -98,13 +98,13 @@ def join(trainer: Any) -> dict[str, str]:
     seat: Seat | None = getattr(_here, "seat", None)
     if seat is None:
         return {}
-    from trainers.shared import joint
+    from trainers.shared import seeds
 
     seat.trainer = trainer
     if seat.stop.asked:
         raise engine.preempted()
     how = f"one after the other: {trainer.cfg.TRAINER.NAME} takes no step for several seeds at once"
-    if joint.can(trainer):
+    if seeds.can(trainer):
         how = "step by step, and its times are those of all of them"
         trainer.do_pass = seat.wait
     return {"together": f"run in one process with {seat.beside}, {how}"}
@@ -148,9 +148,9 @@ def _take_turns(seats: Sequence[Seat], ended: Callable[[int, int], None]) -> Non
         if going:
             import torch
 
-            from trainers.shared import joint
+            from trainers.shared import seeds
 
             torch.set_num_threads(going[0].threads)  # a thread has its own
-            results = joint.passes([(seat.trainer, *seat.step) for seat in going if seat.step])
+            results = seeds.passes([(seat.trainer, *seat.step) for seat in going if seat.step])
             for seat, result in zip(going, results, strict=True):
                 seat.result = result

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from yacs.config import CfgNode
 
 from . import settings
-from .shared import config_files, engine, foreign
+from .shared import config_files, engine, foreign, images
 from .shared.settings import Settings
 
 
@@ -84,7 +84,8 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
     """Add every method's node and the keys that the CoOp family shares to Dassl's defaults, and those it lacks.
 
     For a ``trainer`` that is not ours also what its file's ``extend_cfg`` adds. Raises as ``foreign.module`` does.
-    ``TASK`` is the protocol: B2N (base to new), CD (cross-dataset and domain generalisation), FS (few-shot).
+    ``TASK`` is the protocol: B2N (base to new), CD (cross-dataset and domain generalisation), FS (few-shot), JOINT
+    (base and new classes in one label space).
     """
     engine.add_keys(cfg)
     cfg.TASK = "B2N"
@@ -123,11 +124,14 @@ def is_foreign(name: str) -> bool:
 
 
 def draws_as_public_code(cfg: Any) -> bool:
-    """Return whether it is known what the public code of this run's method draws."""
+    """Return whether it is known what the public code of this run's method draws, around a CLIP."""
     if cfg.TRAINER.NAME not in METHODS:
         return False
     entry = METHODS[cfg.TRAINER.NAME]
-    return entry.settings.has_public_draws(cfg.TRAINER[entry.node] if entry.node else {})
+    if not entry.settings.has_public_draws(cfg.TRAINER[entry.node] if entry.node else {}):
+        return False
+    known = images.describe(cfg.MODEL.BACKBONE.NAME)
+    return not (known and known.foreign)
 
 
 def load(name: str) -> Any:

@@ -25,9 +25,9 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .shared.base import CLIPTrainer
 from .shared.context import INIT_STD, Context, ContextPrompts, initial_vectors, is_class_buffer
-from .shared.joint import Losses, cosine_losses
 from .shared.method import Method
 from .shared.official_stream import a_clip, words_or
+from .shared.seeds import Losses, cosine_losses
 
 OTHER_CLASSES = (
     "class-specific contexts (TRAINER.COOP.CSC True) score the classes they were trained on and no others: train with "

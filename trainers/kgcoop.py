@@ -26,8 +26,8 @@ from dassl.engine import TRAINER_REGISTRY
 from .coop import ContextTrainer, CoOpModel
 from .shared.context import Context, clip_text_features
 from .shared.cosine import cosine_distance
-from .shared.joint import Losses, cosine_losses
 from .shared.official_stream import a_clip
+from .shared.seeds import Losses, cosine_losses
 from .shared.templates import fill, template_of
 
 TEMPLATES = {"DescribableTextures": "a photo of a {}, a type of texture."}  # where not zero-shot CLIP's

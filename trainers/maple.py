@@ -37,9 +37,9 @@ from .shared.deep_prompts import (
     is_clip_tensor,
     normal_init,
 )
-from .shared.joint import Losses, cosine_losses, stacked
 from .shared.method import Method
 from .shared.official_stream import a_clip, normal, one_linear, words_or
+from .shared.seeds import Losses, cosine_losses, stacked
 
 
 class PromptLearner(nn.Module):

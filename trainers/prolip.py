@@ -30,12 +30,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from clip.archives import UNREADABLE, read_saved
 from clip.layers import no_autocast
-from clip.model import CLIP
+from clip.model import CLIP, VisionTransformer
 from clip.resnet import ModifiedResNet
 from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_lr_scheduler, build_optimizer
@@ -43,20 +43,19 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 from .shared import checkpoints
 from .shared.base import CLIPTrainer
 from .shared.cached_features import FeatureSet
-from .shared.cosine import at_least_float32, frozen_features, l2_normalize
+from .shared.cosine import at_least_float32, frozen_features, l2_normalize, release_scale
 from .shared.deep_prompts import register_parameter_at
 from .shared.features import Features, features_of_batches, loader_of, template_features, validation_images
 from .shared.method import Method
 from .shared.templates import IMAGENET_ENSEMBLE, template_of
 
-SCALE = 100.0
 ADAM_EPS = 1e-4
 RATES = tuple(10.0**-power for power in range(2, 9))
 PENALTIES = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001, 0.0)
 
 
 class ProLIPModel(Method):
-    """W, under the release's names: ``vit_proj`` ``[d_v, d]`` of a ViT, ``linear.weight`` ``[d, d_v]`` of a ResNet.
+    """W, under the release's names: ``vit_proj`` ``[d_v, d]`` of a ViT, ``linear.weight`` ``[d, d_v]`` elsewhere.
 
     Args:
         clip_model: frozen CLIP, whose projection W starts from.
@@ -70,13 +69,14 @@ class ProLIPModel(Method):
     def __init__(self, clip_model: CLIP, text: Tensor, penalty: float, half: bool = False):
         super().__init__(clip_model)
         self.text, self.penalty, self.bias = text, penalty, None
-        visual = clip_model.visual
-        self.is_resnet = isinstance(visual, ModifiedResNet)
-        self.name = "linear.weight" if self.is_resnet else "vit_proj"
-        start = visual.attnpool.c_proj.weight if self.is_resnet else visual.proj
+        self.scale = release_scale(clip_model)
+        linear = last_map(clip_model.visual)
+        self.is_linear = linear is not None
+        self.name = "vit_proj" if linear is None else "linear.weight"
+        start = clip_model.visual.proj if linear is None else linear.weight
         self.start = at_least_float32(start.detach())
-        if self.is_resnet:
-            self.bias = at_least_float32(visual.attnpool.c_proj.bias.detach())
+        if linear is not None and linear.bias is not None:
+            self.bias = at_least_float32(linear.bias.detach())
         register_parameter_at(self, self.name, start.detach().half() if half else self.start.clone())
 
     @property
@@ -92,7 +92,7 @@ class ProLIPModel(Method):
         """Return x W ``[B, d]``, not normalised, of images, or of x ``[B, d_v]``."""
         x = frozen_features(self.clip_model, images, projected=False)
         with no_autocast(x):
-            return F.linear(x, self.matrix, self.bias) if self.is_resnet else x @ self.matrix
+            return F.linear(x, self.matrix, self.bias) if self.is_linear else x @ self.matrix
 
     def image_features(self, images: Tensor) -> Tensor:
         """Return f ``[B, d]``, of unit length."""
@@ -106,7 +106,7 @@ class ProLIPModel(Method):
         """Return z ``[B, C]``; divided by the norm last, which passes over fewer values than f has."""
         y = self.project(images)
         with no_autocast(y):
-            return y @ class_features.t() * (SCALE / y.norm(dim=-1, keepdim=True))
+            return y @ class_features.t() * (self.scale / y.norm(dim=-1, keepdim=True))
 
     def distance(self) -> Tensor:
         """Return |W - W_0|^2."""
@@ -119,7 +119,24 @@ class ProLIPModel(Method):
 
     def ignores_checkpoint_key(self, key: str) -> bool:
         """Return whether it is the release's copy of a ResNet's frozen bias."""
-        return self.is_resnet and key == "linear.bias"
+        return self.is_linear and key == "linear.bias"
+
+
+def last_map(visual: Any) -> nn.Linear | None:
+    """Return the linear layer that an image tower ends in; None for CLIP's ViT, which has a bare matrix.
+
+    Raises ValueError for a tower that ends in something else.
+    """
+    if isinstance(visual, VisionTransformer):
+        return None
+    if isinstance(visual, ModifiedResNet):
+        return visual.attnpool.c_proj
+    if visual.projection is None:
+        raise ValueError(
+            "ProLIP learns the linear map that an image tower ends in, and this backbone's ends in something else: "
+            "take another method"
+        )
+    return visual.projection
 
 
 def optimizer_of(model: ProLIPModel, optim_cfg: Any) -> tuple[torch.optim.Optimizer, LRScheduler]:

@@ -45,9 +45,9 @@ from .shared.deep_prompts import (
     normal_init,
     register_parameter_at,
 )
-from .shared.joint import Losses, stacked
 from .shared.method import Method
 from .shared.official_stream import a_clip, normal, words_or
+from .shared.seeds import Losses, stacked
 from .shared.templates import fill, imagenet_templates
 
 FIRST_TEMPLATE = "a photo of a {}."

@@ -64,22 +64,28 @@ class TaskResModel(ClassRowsModel):
 @contextmanager
 def text_projection(clip_model: CLIP, weight: Tensor | None) -> Iterator[None]:
     """Put the transpose of ``weight`` ``[d, d_t]`` in the place of CLIP's text projection for a while."""
+    if weight is None:
+        yield
+        return
     kept = clip_model.text_projection.data
-    if weight is not None:
-        clip_model.text_projection.data = weight.t().to(kept)
+    clip_model.text_projection.data = weight.t().to(kept)
     try:
         yield
     finally:
         clip_model.text_projection.data = kept
 
 
-def enhanced_projection(path: str, shape: Sequence[int]) -> Tensor | None:
+def enhanced_projection(path: str, clip_model: CLIP) -> Tensor | None:
     """Return ``weight`` ``[d, d_t]`` of an enhanced base's checkpoint, or None for "none".
 
-    Raises FileNotFoundError, or ValueError naming the file, where it is damaged or has no such tensor.
+    Raises FileNotFoundError, or ValueError naming the file, where it is damaged or has no such tensor, or where the
+    backbone is no CLIP.
     """
     if path == NO_BASE:
         return None
+    if not isinstance(clip_model, CLIP):
+        raise ValueError("TRAINER.TaskRes.ENHANCED_BASE is a text projection of CLIP's, and this backbone is no CLIP")
+    shape = clip_model.text_projection.shape[::-1]
     tensors, _ = checkpoints.read(Path(path).expanduser())
     weight = tensors.get("weight")
     if weight is None or tuple(weight.shape) != tuple(shape):
@@ -100,7 +106,7 @@ class TaskRes(CLIPTrainer):
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> TaskResModel:
         """Return zero residuals beside the features of these classes; ImageNet's are those of eight templates."""
         settings = cls.settings_of(cfg)
-        weight = enhanced_projection(settings.enhanced_base, clip_model.text_projection.shape[::-1])
+        weight = enhanced_projection(settings.enhanced_base, clip_model)
         with text_projection(clip_model, weight):
             base = mean_text_features(clip_model, classnames, raw_templates(cfg))
         return TaskResModel(clip_model, classnames, base, settings.residual_scale)

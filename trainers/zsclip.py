@@ -17,9 +17,9 @@ from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .shared.base import CLIPTrainer
-from .shared.cosine import l2_normalize
+from .shared.features import template_features
 from .shared.method import Method
-from .shared.templates import IMAGENET_ENSEMBLE, fill, prompt_tokens, template_of
+from .shared.templates import IMAGENET_ENSEMBLE, template_of
 
 
 class ZeroshotModel(Method):
@@ -27,13 +27,11 @@ class ZeroshotModel(Method):
 
     def __init__(self, clip_model: CLIP, classnames: list[str], templates: Sequence[str]):
         super().__init__(clip_model)
-        device = clip_model.positional_embedding.device
-        self.tokens = [prompt_tokens(fill(template, classnames)).to(device) for template in templates]
+        self.classnames, self.templates = classnames, templates
 
     def class_features(self) -> Tensor:
         """Return features ``[C, d]``: those of each template normalised, averaged, normalised again."""
-        each = [l2_normalize(self.clip_model.encode_text(tokens)) for tokens in self.tokens]
-        return l2_normalize(torch.stack(each).mean(dim=0))
+        return template_features(self.clip_model, self.classnames, self.templates)
 
 
 @TRAINER_REGISTRY.register()

@@ -16,6 +16,7 @@ from runs.arguments import parse_args
 from runs.config import build_cfg
 from runs.options import pairs
 from runs.protocols import SHOTS, choose_config, method_file
+from trainers.shared.images import describe
 from trainers.shared.lists import counted
 
 from .images import Images
@@ -255,14 +256,24 @@ def choose(planner: Planner, folds: Sequence[Fold], device: str) -> tuple[str, s
     MMRL has the best mean of the paper's few-shot comparison (Table 10) at every number of shots, at the price of many
     passes through both towers. Of the methods on frozen features the linear probe has the best accuracy on the embedded
     suite (docs/methods.md), but it needs images: with 16 of each class it has 78.8% in that table, with one 45.8%, far
-    below zero-shot CLIP, which Tip-Adapter starts from.
+    below zero-shot CLIP, which Tip-Adapter starts from. These two also serve where a
+    backbone's layers are not CLIP's. Raises ValueError where such a one is asked for with a method that needs CLIP's.
     """
+    from trainers.shared.backbone import check_method  # needs torch
+
+    backbone = planner.request.backbone
     if planner.request.method != AUTO:
-        return trainers.ALIASES.get(planner.request.method, planner.request.method), "as asked for"
-    if device != "cpu":
+        method = trainers.ALIASES.get(planner.request.method, planner.request.method)
+        check_method(backbone, method, planner.on_features(method))
+        return method, "as asked for"
+    known = describe(backbone)
+    if known and known.foreign:
+        slow = f"{backbone} has other layers than CLIP, so image features are computed once"
+    elif device != "cpu":
         return TRAINED, f"there is a GPU, and {TRAINED} is the best in the few-shot comparison of its paper"
-    takes = duration(sum(job.seconds for job in planner.measurements(TRAINED, folds)))
-    slow = f"without a GPU {TRAINED} would take about {takes}, so image features are computed once"
+    else:
+        takes = duration(sum(job.seconds for job in planner.measurements(TRAINED, folds)))
+        slow = f"without a GPU {TRAINED} would take about {takes}, so image features are computed once"
     each = len(folds[0].train) / len(planner.images.classes)
     if min(each, planner.request.shots or each) >= SHOTS:
         return PROBE, f"{slow}, and with {SHOTS} images of each class or more a linear probe does best on them"

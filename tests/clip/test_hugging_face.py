@@ -375,7 +375,7 @@ def test_names_that_the_hub_does_not_give(name, line, hub, tmp_path):
 
 def test_a_repository_without_a_configuration(hub, tmp_path):
     (hub / "config.json").unlink()
-    with pytest.raises(ValueError, match="^hf:someone/clip has no config.json, .*; open_clip's models are open_clip:"):
+    with pytest.raises(ValueError, match="^hf:someone/clip has no config.json, .*; open_clip's models are hf-hub:"):
         find("hf:someone/clip", tmp_path / "cache")
 
 

@@ -164,7 +164,14 @@ def test_test_pipeline_values() -> None:
     torch.testing.assert_close(out[:, 5, 9], expected)
 
 
-@pytest.mark.parametrize("choice", AVAI_CHOICES)
+def test_squashed_test_images_lose_nothing_at_their_sides() -> None:
+    image = Image.new("RGB", (90, 45))
+    image.paste((255, 255, 255), (0, 0, 20, 45))
+    cut, squashed = (build_transform(coop_cfg(), False, choices)(image) for choices in ((), ("squash",)))
+    assert cut.shape == squashed.shape == (3, 32, 32) and cut.max() < 0.5 < squashed[:, :, :6].min()
+
+
+@pytest.mark.parametrize("choice", [choice for choice in AVAI_CHOICES if choice != "squash"])
 def test_every_choice_gives_an_image_of_the_asked_size(choice: str, capsys: pytest.CaptureFixture[str]) -> None:
     cfg = coop_cfg()
     image = Image.merge("RGB", [Image.effect_noise((50, 40), spread) for spread in (30, 60, 90)])

@@ -12,7 +12,7 @@ import pytest
 from runs import together
 from tests.agreement import relative
 from tests.calls import call, words
-from trainers.shared import checkpoints, joint
+from trainers.shared import checkpoints, seeds
 
 SHORT = [
     "DATASET.NUM_SHOTS",
@@ -64,7 +64,7 @@ def lines(folder):
 def test_each_seed_is_its_own_run_even_after_a_stop(arguments, carry_out, tmp_path, monkeypatch):
     for seed in SEEDS:
         assert call(arguments("alone", seed)) == 0
-    passes, taken = joint.passes, []
+    passes, taken = seeds.passes, []
 
     def stops_at_third(steps):
         taken.append(len(steps))
@@ -72,7 +72,7 @@ def test_each_seed_is_its_own_run_even_after_a_stop(arguments, carry_out, tmp_pa
             os.kill(os.getpid(), signal.SIGTERM)
         return passes(steps)
 
-    monkeypatch.setattr(joint, "passes", stops_at_third)
+    monkeypatch.setattr(seeds, "passes", stops_at_third)
     before = signal.getsignal(signal.SIGTERM)
     assert carry_out() == {1: 75, 2: 75} and signal.getsignal(signal.SIGTERM) is before
     assert carry_out() == {1: 0, 2: 0} and taken == [2] * 10

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+from functools import lru_cache
 
 import pytest
 import torch
@@ -12,11 +12,14 @@ import datasets
 import reference
 import trainers
 from dassl.config import get_cfg_default
+from dassl.data import data_manager
 from dassl.engine import build_trainer
-from dassl.utils import set_random_seed
+from dassl.utils import read_image, set_random_seed
 from reference.shared import toy
 from tests.few_digits import FewDigits
 from trainers.shared import backbone, base
+
+read_once = lru_cache(maxsize=None)(read_image)
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +48,7 @@ def toy_settings(method):
 
 @pytest.fixture(scope="session")
 def remembered():
-    """``remembered(function)``: `function`, computed once for equal arguments; each call gets a copy of the value."""
+    """``remembered(function)``: `function`, computed once for equal arguments; takers leave the value as it is."""
     values = {}
 
     def remembering(function):
@@ -53,7 +56,7 @@ def remembered():
             key = function.__name__, repr(arguments)
             if key not in values:
                 values[key] = function(*arguments)
-            return deepcopy(values[key])
+            return values[key]
 
         return call
 
@@ -66,6 +69,7 @@ def make_trainer(toy_clip, data_root, tmp_path, remembered, monkeypatch):
     datasets.load_all()
     monkeypatch.setattr(base, "load_clip", remembered(backbone.load_clip))
     monkeypatch.setattr(base, "weights_id", remembered(backbone.weights_id))
+    monkeypatch.setattr(data_manager, "read_image", read_once)
 
     def make(method, *options):
         trainers.load(method)

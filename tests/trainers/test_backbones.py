@@ -129,7 +129,8 @@ def published(monkeypatch, tmp_path):
 
 RIGHT = [
     *("INPUT.SIZE", (48, 48), "INPUT.PIXEL_MEAN", [0.5, 0.5, 0.5], "INPUT.PIXEL_STD", [0.25, 0.25, 0.25]),
-    *("INPUT.INTERPOLATION", "bicubic", "TRAINER.MMRL.REP_LAYERS", [-2, -1]),
+    *("INPUT.INTERPOLATION", "bicubic", "INPUT.TRANSFORMS", ["normalize", "squash"]),
+    *("TRAINER.MMRL.REP_LAYERS", [-2, -1]),
 ]
 
 
@@ -138,7 +139,7 @@ def test_a_run_on_open_clip_weights(method, published, make_trainer, capsys):
     trainer = make_trainer(method, "MODEL.BACKBONE.NAME", published, *RIGHT)
     trainer.train()
     log = capsys.readouterr().out
-    assert f"note: {published} was trained on images squashed to squares; a run crops them" in log
+    assert "Building transform_test\n+ resize to 48x48\n+ to torch tensor" in log
     assert "does not say" not in log and "* accuracy: " in log
     assert trainer.weights.endswith(" (GELU, heads of 64)")
 
@@ -148,6 +149,7 @@ def test_a_run_on_open_clip_weights(method, published, make_trainer, capsys):
     [
         ([], ""),
         (["INPUT.SIZE", (32, 32)], 'INPUT.SIZE "(48, 48)"'),
+        (["INPUT.TRANSFORMS", ["normalize"]], "INPUT.TRANSFORMS \"['normalize', 'squash']\""),
         (["INPUT.PIXEL_MEAN", [0.5, 0.5, 0.4]], 'INPUT.PIXEL_MEAN "[0.5, 0.5, 0.5]"'),
         (
             ["INPUT.PIXEL_STD", [0.2, 0.25, 0.25], "INPUT.INTERPOLATION", "bilinear"],
@@ -173,7 +175,7 @@ def test_the_line_says_what_to_add(published, make_trainer):
     cfg = get_cfg_default()
     merge_pairs(cfg, zip(words[::2], words[1::2], strict=True))
     given = [item for key in words[::2] for item in (key, cfg.INPUT[key.removeprefix("INPUT.")])]
-    assert len(words) == 8
+    assert len(words) == 10
     make_trainer("MMRL", "MODEL.BACKBONE.NAME", published, "TRAINER.MMRL.REP_LAYERS", [-2, -1], *given)
 
 
@@ -206,6 +208,13 @@ def test_input_follows_the_name_of_a_checkpoint(name):
     node = configuration("MODEL.BACKBONE.NAME", name, "DATASET.NUM_SHOTS", 1).INPUT
     assert (node.SIZE, node.INTERPOLATION) == ((side, side), "bicubic")
     assert (tuple(node.PIXEL_MEAN), tuple(node.PIXEL_STD)) == (OPENAI_IMAGES.mean, OPENAI_IMAGES.std)
+
+
+def test_squash_follows_the_checkpoint(published):
+    """open_clip's DFN at 378 pixels was trained on squashed images, and is a CLIP."""
+    for name in (published, "open_clip:ViT-H-14-378/dfn5b"):
+        assert configuration("MODEL.BACKBONE.NAME", name).INPUT.TRANSFORMS[-2:] == ["normalize", "squash"]
+    assert "squash" not in configuration("MODEL.BACKBONE.NAME", "ViT-B/16").INPUT.TRANSFORMS
 
 
 def test_input_follows_weights_of_open_clip_but_not_over_the_command_line():

@@ -9,10 +9,22 @@ import torch
 
 import reference
 import trainers
-from classify import load_classifier
+from classify import load, load_classifier
 from runs.config import RESOLVED
+from trainers.shared.backbone import load_clip, weights_id
 
 NEW = ["five", "six", "seven", "eight", "nine"]
+
+
+@pytest.fixture(autouse=True)
+def classifiers_clip_is_loaded_once(remembered, monkeypatch):
+    """Another than the trainers': what a run leaves in its own is not there."""
+
+    def load_for_classifiers(*arguments):
+        return load_clip(*arguments)
+
+    monkeypatch.setattr(load, "load_clip", remembered(load_for_classifiers))
+    monkeypatch.setattr(load, "weights_id", remembered(weights_id))
 
 
 @pytest.mark.parametrize("method", trainers.METHODS)

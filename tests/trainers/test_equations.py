@@ -101,9 +101,10 @@ def choices(method):
     return prod(sizes)
 
 
+@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", trainers.METHODS)
-def test_float64_equals_the_equations(method):
-    @settings(max_examples=20 if choices(method) > 15 else 10, deadline=None)  # few ways are soon seen
+def test_float64_equals_the_equations(method, times):
+    @settings(max_examples=times * (10 if choices(method) > 15 else 6), deadline=None)  # few ways are soon seen
     @given(st.data(), st.integers(0, 100), st.sampled_from(TOWERS), NAMES, st.integers(1, 3))
     def for_all(data, seed, towers, names, batch):
         compare(method, lambda values: data.draw(st.sampled_from(list(values))), seed, towers, names, batch)

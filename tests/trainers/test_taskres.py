@@ -51,4 +51,4 @@ def test_enhanced_base(tmp_path, make_trainer):
     assert torch.equal(model.clip_model.text_projection.data, projection)
     torch.save({"state_dict": {"weight": projection[:1]}}, path)
     with pytest.raises(ValueError, match=r"ENHANCED_BASE .*model.pth.tar has a weight \[1, "):
-        taskres.enhanced_projection(str(path), projection.shape[::-1])
+        taskres.enhanced_projection(str(path), plain.clip_model)

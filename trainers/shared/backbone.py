@@ -1,4 +1,4 @@
-"""The frozen CLIP of a run: in the precision asked for, and with the images it was trained on."""
+"""The frozen CLIP of a run: in the precision asked for, with the images it was trained on, for methods that fit."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 import torch
 
 from clip.model import CLIP
-from clip.shape import OPENAI
 from clip.weights import Checkpoint, find
 
 from .checkpoints import digest_of
-from .images import same, statistics_of
+from .images import SQUASH, describe, same, statistics_of
 
 
 def load_clip(source: Checkpoint | str | os.PathLike[str], precision: str, device: torch.device) -> CLIP:
     """Return frozen CLIP on ``device`` from a checkpoint, or a name as ``clip.weights.find`` takes it.
 
-    Weights that autocast would cast at every use are cast once, with the same values. Raises as ``find`` and
+    Of a model that is no CLIP it is an ``ImageTextModel``, for the methods that ``check_method`` lets have it. Weights
+    that autocast would cast at every use are cast once, with the same values. Raises as ``find`` and
     ``Checkpoint.build`` do.
     """
     checkpoint = source if isinstance(source, Checkpoint) else find(source)
@@ -30,7 +30,20 @@ def load_clip(source: Checkpoint | str | os.PathLike[str], precision: str, devic
 def weights_id(checkpoint: Checkpoint) -> str:
     """Return what learned tensors belong to: the file's digest, and how it computes if not in OpenAI's way."""
     digest = digest_of(checkpoint.path)
-    return digest if checkpoint.computation == OPENAI else f"{digest} ({checkpoint.computation})"
+    return f"{digest} ({checkpoint.computed})" if checkpoint.computed else digest
+
+
+def check_method(backbone: str, method: str, on_frozen_features: bool) -> None:
+    """Raise ValueError where a backbone's layers are not CLIP's, and a method needs more than its features."""
+    known = None if on_frozen_features else describe(backbone)
+    if known and known.foreign:
+        from .. import METHODS, load
+
+        names = ", ".join(name for name in METHODS if load(name).on_frozen_features)
+        raise ValueError(
+            f"MODEL.BACKBONE.NAME: {method} works within the layers of CLIP, and {known.name} has others "
+            f"({known.foreign}); methods that work on features: {names}"
+        )
 
 
 def unknowns(name: str, checkpoint: Checkpoint, images_as: str = "as INPUT says") -> dict[str, str]:
@@ -46,11 +59,8 @@ def unknowns(name: str, checkpoint: Checkpoint, images_as: str = "as INPUT says"
         )
     if checkpoint.preprocess is None:
         images = f"the images that {name} was trained on are not known: normalised and resized {images_as}"
-    elif checkpoint.preprocess.squash:
-        images = f"{name} was trained on images squashed to squares; a run crops them, as all of CoOp's family"
-    else:
-        return found
-    return {**found, "backbone_images": images}
+        found["backbone_images"] = images
+    return found
 
 
 def check_input(node: Any, name: str, checkpoint: Checkpoint, side: int) -> None:
@@ -60,5 +70,7 @@ def check_input(node: Any, name: str, checkpoint: Checkpoint, side: int) -> None
     """
     wanted = {"SIZE": (side, side)} | statistics_of(checkpoint.preprocess)
     options = [f'INPUT.{key} "{value}"' for key, value in wanted.items() if not same(node[key], value)]
+    if checkpoint.preprocess and checkpoint.preprocess.squash and SQUASH not in node.TRANSFORMS:
+        options.append(f'INPUT.TRANSFORMS "{[*node.TRANSFORMS, SQUASH]}"')
     if options:
         raise ValueError(f"{name} was trained on other images than INPUT describes: add {' '.join(options)}")

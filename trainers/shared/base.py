@@ -20,13 +20,13 @@ from clip.model import CLIP
 from clip.weights import find
 from dassl.optim import build_lr_scheduler, build_optimizer
 
-from . import engine, joint, official_stream
-from .backbone import check_input, load_clip, unknowns, weights_id
+from . import engine, official_stream, seeds
+from .backbone import check_input, check_method, load_clip, unknowns, weights_id
 from .cached_features import CachedFeatures
 from .cosine import frozen_features
 from .method import Method
 from .saving import SavingTrainer
-from .templates import check_texts, same_prompts
+from .templates import check_texts, same_prompts, tokenizer_of
 
 CPU_PASS = 32  # images scored at a time
 FEW = 2**18  # learned values; in steps over features with so few, threads wait for each other more than they work
@@ -42,9 +42,11 @@ class CLIPTrainer(SavingTrainer):
     def check_cfg(self, cfg: Any) -> None:
         """Raise ValueError naming the key whose value is not allowed, or as ``engine.check`` does."""
         engine.check(cfg)
+        check_method(cfg.MODEL.BACKBONE.NAME, cfg.TRAINER.NAME, self.on_frozen_features)
         settings = self.settings_of(cfg)
-        if cfg.TASK not in ("B2N", "CD", "FS"):
-            raise ValueError(f"TASK is {cfg.TASK!r}: choose B2N (base to new), CD (cross-dataset) or FS (few-shot)")
+        if cfg.TASK not in ("B2N", "CD", "FS", "JOINT"):
+            known = "B2N (base to new), CD (cross-dataset), FS (few-shot) or JOINT (base and new in one label space)"
+            raise ValueError(f"TASK is {cfg.TASK!r}: choose {known}")
         check_texts(cfg, settings)
         if cfg.FEATURES.ONCE and not self.on_frozen_features:
             raise ValueError(
@@ -97,9 +99,9 @@ class CLIPTrainer(SavingTrainer):
         print(
             f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME}, precision: {self.precision}, weights: {self.weights})"
         )
-        if line := same_prompts(cfg, self.dm.dataset.classnames):
-            self.note("same_prompts", line)
         clip_model = load_clip(checkpoint, self.precision, self.device)
+        if line := same_prompts(cfg, self.dm.dataset.classnames, tokenizer_of(clip_model)):
+            self.note("same_prompts", line)
         for kind, line in unknowns(cfg.MODEL.BACKBONE.NAME, checkpoint).items():
             self.note(kind, line)
         check_input(cfg.INPUT, cfg.MODEL.BACKBONE.NAME, checkpoint, clip_model.visual.input_resolution)
@@ -212,7 +214,7 @@ class CLIPTrainer(SavingTrainer):
             loss, scores = self.compute_loss(images, labels)
         self.optim.zero_grad()
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
-        return joint.numbers(loss, scores, labels)
+        return seeds.numbers(loss, scores, labels)
 
     def after_update(self, labels: Tensor) -> None:
         """Do what else a step has, for labels ``[B]``; a hook."""
@@ -223,9 +225,16 @@ class CLIPTrainer(SavingTrainer):
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
-        """Evaluate; class features are computed once for it and dropped afterwards."""
+        """Evaluate; class features are computed once for it and dropped afterwards.
+
+        Under ``TASK`` JOINT the scores by each of the method's rules stay in ``by_rule``, ``[B, R, C]`` by batch.
+        """
         self.set_model_mode("eval")
-        self.model.use_classes(self.seen_classes())
+        self.by_rule: list[Tensor] = []
+        if self.cfg.TASK == "JOINT":
+            self.model.use_all_classes()
+        else:
+            self.model.use_classes(self.seen_classes())
         with self.autocast():
             self.class_features = self.model.class_features()
         try:
@@ -237,15 +246,21 @@ class CLIPTrainer(SavingTrainer):
         """Return whether the classes scored are those trained on."""
         if self.cfg.TASK == "CD" and self.cfg.DATASET.NAME != self.trained_on:
             return False
-        if self.cfg.TASK != "CD" and self.cfg.DATASET.SUBSAMPLE_CLASSES == "new":
+        if self.cfg.TASK == "JOINT" or (self.cfg.TASK != "CD" and self.cfg.DATASET.SUBSAMPLE_CLASSES == "new"):
             return False
         # Own data sets share their loaders' names, and a model of base classes may be tested on all.
         return self.trained_classes in (None, list(self.dm.dataset.classnames))
 
     def model_inference(self, images: Tensor) -> Tensor:
         """Return scores ``[B, C]`` of a batch of images, within ``test``."""
+        joint = self.cfg.TASK == "JOINT"
+        score = self.model.joint_scores if joint else self.model.scores
         with self.autocast():
-            return in_passes(lambda part: self.model.scores(part, self.class_features), images)
+            scores = in_passes(lambda part: score(part, self.class_features), images)
+        if not joint:
+            return scores
+        self.by_rule.append(scores.cpu())
+        return scores[:, 0]
 
 
 @contextlib.contextmanager
@@ -260,7 +275,7 @@ def threads(count: int) -> Iterator[None]:
 
 
 def in_passes(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Return scores ``[B, C]`` of images ``[B, 3, H, W]``; on a CPU few at a time, so that caches hold the states."""
+    """Return scores ``[B, ...]`` of images ``[B, 3, H, W]``; on a CPU few at a time, so that caches hold the states."""
     if images.device.type != "cpu" or len(images) <= CPU_PASS:
         return score(images)
     return torch.cat([score(part) for part in images.split(CPU_PASS)])

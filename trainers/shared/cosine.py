@@ -41,6 +41,11 @@ def clip_image_features(clip_model: CLIP, images: Tensor) -> Tensor:
     return l2_normalize(frozen_features(clip_model, images))
 
 
+def release_scale(clip_model: CLIP) -> float:
+    """Return 100, which public codes write for CLIP's scale; of another model (``clip.image_text``) its own."""
+    return 100.0 if isinstance(clip_model, CLIP) else float(clip_model.logit_scale.exp())
+
+
 def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
     """Return 1 - the mean cosine of the rows of unit features ``[N, d]``, a scalar."""
     with no_autocast(a):

@@ -37,3 +37,8 @@ def check(cfg: Any) -> None:
             f"INPUT.READ {cfg.INPUT.READ} needs this project's Dassl, and another one is installed: put this project "
             "before it on PYTHONPATH, or add INPUT.READ stored (no turning by EXIF, 16-bit greys are clipped)"
         )
+    if not OURS and "squash" in cfg.INPUT.TRANSFORMS:
+        raise ValueError(
+            f"{cfg.MODEL.BACKBONE.NAME} has images squashed to squares, which needs this project's Dassl, and another "
+            "one is installed: put this project before it on PYTHONPATH"
+        )

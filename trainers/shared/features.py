@@ -22,7 +22,7 @@ from . import engine
 from .base import CLIPTrainer
 from .cached_features import FeatureSet
 from .cosine import frozen_features, l2_normalize
-from .templates import fill, prompt_tokens
+from .templates import fill, prompt_tokens, tokenizer_of
 
 HELD_OUT = 4  # images per class, CoOp's largest few-shot validation set
 
@@ -37,15 +37,21 @@ class Features(NamedTuple):
 @torch.no_grad()
 def template_features(clip_model: CLIP, classnames: Sequence[str], templates: Sequence[str]) -> Tensor:
     """Return unit features ``[C, d]`` of classes: each template's normalised, averaged, normalised again."""
-    device = clip_model.positional_embedding.device
-    prompts = (prompt_tokens(fill(template, classnames)).to(device) for template in templates)
-    return l2_normalize(torch.stack([l2_normalize(clip_model.encode_text(tokens)) for tokens in prompts]).mean(dim=0))
+    each = [l2_normalize(encode_prompts(clip_model, fill(template, classnames))) for template in templates]
+    return l2_normalize(torch.stack(each).mean(dim=0))
+
+
+@torch.no_grad()
+def encode_prompts(clip_model: CLIP, prompts: Sequence[str]) -> Tensor:
+    """Return features ``[C, d]`` of prompts as the text tower gives them. Raises as ``prompt_tokens``."""
+    tokens = prompt_tokens(prompts, tokenizer_of(clip_model))
+    return clip_model.encode_text(tokens.to(clip_model.logit_scale.device))
 
 
 @torch.no_grad()
 def features_of_batches(clip_model: CLIP, batches: Iterable[Mapping[str, Any]], projected: bool = True) -> Features:
     """Return features of all images of ``batches``, in their order, as ``frozen_features`` gives them."""
-    device = clip_model.positional_embedding.device
+    device = clip_model.logit_scale.device
     values, labels = [], []
     for batch in tqdm(batches, disable=None):
         values.append(frozen_features(clip_model, batch["img"].to(device, non_blocking=True), projected))
@@ -133,8 +139,14 @@ def rows_among(classnames: Sequence[str], trained: Sequence[str]) -> list[int]:
     places = places_among(classnames, trained)
     if places is not None:
         return sorted(range(len(places)), key=places.__getitem__)
+    rows = row_of_each(classnames, trained)
+    return rows if min(rows) >= 0 else []
+
+
+def row_of_each(classnames: Sequence[str], trained: Sequence[str]) -> list[int]:
+    """Return the place of each class in ``trained``, -1 where it is not there; of equal names the last."""
     known = {name: row for row, name in enumerate(trained)}
-    return [known[name] for name in classnames] if known.keys() >= set(classnames) else []
+    return [known.get(name, -1) for name in classnames]
 
 
 class FittedTrainer(CLIPTrainer):

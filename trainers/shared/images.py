@@ -1,4 +1,4 @@
-"""The images that CLIP's weights were trained on, as far as their name tells, or Hugging Face's ``config.json``.
+"""What a backbone's name tells, or the configuration it leads to: the images trained on, whether it is a CLIP.
 
 No weights are read. Needs torch for open_clip's and Hugging Face's only, so that a run's configuration is quick to
 resolve.
@@ -14,6 +14,7 @@ MEAN = [0.48145466, 0.4578275, 0.40821073]  # RGB in [0, 1], OpenAI's
 STD = [0.26862954, 0.26130258, 0.27577711]
 USUAL = "ViT-B/16"  # whose images the CoOp family's YAML files describe
 # Side of the images of OpenAI's models, and of the one that comes with the project.
+SQUASH = "squash"  # of INPUT.TRANSFORMS
 SIDES = {
     **dict.fromkeys(("RN50", "RN101", "ViT-B/32", "ViT-B/16", "ViT-L/14"), 224),
     **{"RN50x4": 288, "RN50x16": 384, "RN50x64": 448, "ViT-L/14@336px": 336, "embedded": 32},
@@ -41,6 +42,22 @@ def follow_checkpoint(cfg: Any, given: Collection[str], files: Sequence[tuple[st
                 "file, or name the weights that it fits in MODEL.BACKBONE.NAME"
             )
         cfg.INPUT[key] = value
+    known = describe(name)
+    if known and known.preprocess and known.preprocess.squash and "INPUT.TRANSFORMS" not in given:
+        if SQUASH not in cfg.INPUT.TRANSFORMS:
+            cfg.INPUT.TRANSFORMS = [*cfg.INPUT.TRANSFORMS, SQUASH]
+
+
+def describe(name: str) -> Any:
+    """Return the ``clip.shape.Architecture`` of open_clip's and Hugging Face's names and folders, None for others."""
+    path = Path(name).expanduser()
+    if not name.startswith(("open_clip:", "hf-hub:", "hf:")) and not (
+        name not in SIDES and (path.is_dir() or path.with_name("config.json").is_file())
+    ):
+        return None
+    from clip import weights
+
+    return weights.describe(name)
 
 
 def _fits(value: Any, key: str, name: str) -> bool:
@@ -66,33 +83,8 @@ def images_of(name: str) -> dict[str, Any]:
     if name in SIDES:
         side = SIDES[name]
         return {"SIZE": (side, side), "PIXEL_MEAN": MEAN, "PIXEL_STD": STD, "INTERPOLATION": "bicubic"}
-    if name.startswith("open_clip:"):
-        return _of_open_clip(name)
-    path = Path(name).expanduser()
-    if name.startswith("hf:") or name and (path.is_dir() or path.with_name("config.json").is_file()):
-        return _of_hugging_face(name)
-    return {}
-
-
-def _of_open_clip(name: str) -> dict[str, Any]:
-    from clip import open_clip_models
-
-    arch, tag, is_file = open_clip_models.split(name)
-    known = open_clip_models.architecture(arch)
-    size = {"SIZE": (known.side, known.side)}
-    if is_file:
-        return size
-    return size | statistics_of(open_clip_models.pretrained_use(known, tag)[1])
-
-
-def _of_hugging_face(name: str) -> dict[str, Any]:
-    from clip import hugging_face
-
-    location = hugging_face.locate(name)
-    if location is None:
-        return {}
-    model = location.model()
-    return {"SIZE": (model.side, model.side)} | statistics_of(model.preprocess)
+    known = describe(name)
+    return {} if known is None else {"SIZE": (known.side, known.side)} | statistics_of(known.preprocess)
 
 
 def statistics_of(images: Any) -> dict[str, Any]:

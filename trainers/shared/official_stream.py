@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from clip.draws import Draw, linear, of_clip, perform
+from clip.model import CLIP
 
 if TYPE_CHECKING:
     from .base import Method
@@ -37,7 +38,12 @@ def stand(model: Method, draws: Iterable[Draw], seed: int) -> None:
 
 
 def a_clip(model: Any, *within: tuple[str, Draw]) -> Iterator[Draw]:
-    """Yield the draws of building a CLIP; ``within`` are pairs: a tensor's name in it, an own draw behind that."""
+    """Yield the draws of building a CLIP; ``within`` are pairs: a tensor's name in it, an own draw behind that.
+
+    Raises Unknown for another model.
+    """
+    if not isinstance(model.clip_model, CLIP):
+        raise Unknown("public codes build a CLIP, and this backbone is none; leave it out")
     return of_clip(model.clip_model.state_dict(), dict(within))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -124,7 +124,12 @@ def fill(template: str, classnames: Sequence[str]) -> list[str]:
     return [template.format(name.replace("_", " ")) for name in classnames]
 
 
-def same_prompts(cfg: Any, classnames: Sequence[str]) -> str:
+def tokenizer_of(clip_model: Any) -> Callable[..., Tensor]:
+    """Return what makes token ids of texts for a model: its own tokenizer (``clip.image_text``), or CLIP's."""
+    return getattr(clip_model, "tokenize", tokenize)
+
+
+def same_prompts(cfg: Any, classnames: Sequence[str], tokenizer: Callable[..., Tensor] = tokenize) -> str:
     """Return a line that names the classes whose prompts have the same tokens, ``""`` if there are none.
 
     Names may differ and the tokens not: the tokenizer evens out case, spaces and some Unicode forms.
@@ -132,7 +137,7 @@ def same_prompts(cfg: Any, classnames: Sequence[str]) -> str:
     template = cfg.DATASET.TEMPLATE or TEMPLATES.get(cfg.DATASET.NAME, "{}")
     prompts = [template.replace("{}", name.replace("_", " ")) for name in classnames]
     alike: dict[bytes, list[int]] = {}
-    for label, row in enumerate(tokenize(prompts, truncate=True).numpy()):
+    for label, row in enumerate(tokenizer(prompts, truncate=True).numpy()):
         alike.setdefault(row.tobytes(), []).append(label)
     groups = [labels for labels in alike.values() if len(labels) > 1]
     if not groups:
@@ -142,9 +147,9 @@ def same_prompts(cfg: Any, classnames: Sequence[str]) -> str:
     return f"the prompts of these classes have the same tokens, so the text tower cannot tell them apart: {shown}{more}"
 
 
-def prompt_tokens(prompts: Sequence[str]) -> Tensor:
+def prompt_tokens(prompts: Sequence[str], tokenizer: Callable[..., Tensor] = tokenize) -> Tensor:
     """Return token ids ``[C, 77]``. Raises ValueError naming the first prompt that is too long."""
     try:
-        return tokenize(list(prompts))
+        return tokenizer(list(prompts))
     except RuntimeError as problem:
         raise ValueError(f"{problem}: shorten the class name or the template") from problem

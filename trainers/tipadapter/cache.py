@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from clip.layers import no_autocast
 from clip.model import CLIP
 
-from ..shared.features import Features, places_among
+from ..shared.cosine import release_scale
+from ..shared.features import Features, places_among, row_of_each
 from ..shared.method import Method
 
-SCALE = 100.0
 ROWS = 4096  # of images that the search scores at once
 
 
@@ -44,7 +44,8 @@ class TipAdapterModel(Method):
 
     def __init__(self, clip_model: CLIP, classnames: Sequence[str], text: Tensor, alpha: float, beta: float):
         super().__init__(clip_model)
-        self.classnames, self.text = list(classnames), text
+        self.classnames, self.text, self.scale = list(classnames), text, release_scale(clip_model)
+        self.trained = self.classnames
         self.seen, self.places = True, list(range(len(classnames)))
         self.register_buffer("cache_labels", torch.zeros(0, dtype=torch.long))
         self.register_buffer("alpha", torch.tensor(float(alpha)))
@@ -76,7 +77,7 @@ class TipAdapterModel(Method):
     def logits(self, f: Tensor) -> Tensor:
         """Return z ``[B, C]`` of unit features ``[B, d]``; for classes without cached images the zero-shot term."""
         with no_autocast(f):
-            zero_shot = SCALE * f @ self.text.t()
+            zero_shot = self.scale * f @ self.text.t()
             if not self.seen:
                 return zero_shot
             return zero_shot + self.alpha * self.by_class(torch.exp(-self.beta * (1 - self.affinity(f))))
@@ -95,9 +96,14 @@ class TipAdapterModel(Method):
         """Score the classes trained on with the cache, others by zero-shot CLIP alone."""
         self.seen = seen
 
+    def use_all_classes(self) -> None:
+        """Score all classes with the cache, which adds nothing to those without images in it."""
+        self.seen, self.places = True, row_of_each(self.trained, self.classnames)
+
     def fit_to(self, tensors: Mapping[str, Tensor], classnames: Sequence[str] | None) -> None:
         """Take on the size of a checkpoint's cache and the order of its classes."""
-        self.places = places_among(self.classnames, self.classnames if classnames is None else classnames) or []
+        self.trained = self.classnames if classnames is None else list(classnames)
+        self.places = places_among(self.classnames, self.trained) or []
         for name in ("cache_labels", *self.of_cache):
             if name in tensors:
                 value = getattr(self, name)
@@ -157,7 +163,7 @@ def search(model: TipAdapterModel, features: Features, scale: Sequence[float], s
     )
     correct = torch.zeros(len(betas), len(alphas), dtype=torch.long, device=features.values.device)
     for f, labels in zip(features.values.split(ROWS), features.labels.split(ROWS), strict=True):
-        zero_shot, affinity = SCALE * f @ model.text.t(), model.affinity(f)
+        zero_shot, affinity = model.scale * f @ model.text.t(), model.affinity(f)
         for i, beta in enumerate(betas):
             cached = model.by_class(torch.exp(-beta * (1 - affinity)))
             hits = [((zero_shot + alpha * cached).argmax(dim=1) == labels).sum() for alpha in alphas]

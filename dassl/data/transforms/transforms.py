@@ -31,7 +31,7 @@ INTERPOLATION_MODES = {
 AVAI_CHOICES = (
     "random_flip random_resized_crop normalize instance_norm random_crop random_translation center_crop cutout "
     "imagenet_policy cifar10_policy svhn_policy randaugment randaugment_fixmatch randaugment2 gaussian_noise "
-    "colorjitter randomgrayscale gaussian_blur"
+    "colorjitter randomgrayscale gaussian_blur squash"  # the last one is ours
 ).split()
 
 Step = tuple[str, str, Callable[[Any], Any]]  # choice, what to print, transform
@@ -42,7 +42,8 @@ def build_transform(
 ) -> Callable[[Any], Any] | None:
     """Build the training or test pipeline from a PIL image to a tensor `[3, H, W]`.
 
-    `choices` defaults to `cfg.INPUT.TRANSFORMS`; their order does not matter. Returns None if
+    `choices` defaults to `cfg.INPUT.TRANSFORMS`; their order does not matter. With squash, test images are resized to
+    SIZE whatever their shape; without, their shorter side is, and the middle cut out. Returns None if
     `cfg.INPUT.NO_TRANSFORM`. Raises ValueError for an unknown choice or interpolation.
     """
     if cfg.INPUT.NO_TRANSFORM:
@@ -54,7 +55,7 @@ def build_transform(
     check_availability(cfg.INPUT.INTERPOLATION, INTERPOLATION_MODES)
 
     print(f"Building transform_{'train' if is_train else 'test'}")
-    first = _train_image_steps(cfg, chosen) if is_train else _test_image_steps(cfg)
+    first = _train_image_steps(cfg, chosen) if is_train else _test_image_steps(cfg, "squash" in chosen)
     last = _tensor_steps(cfg) if is_train else [s for s in _tensor_steps(cfg) if s[0] in _TEST_TENSOR_STEPS]
     to_tensor = ("", "to torch tensor of range [0, 1]", T.ToTensor())
     steps = [*first, to_tensor, *(step for step in last if step[0] in chosen)]
@@ -66,9 +67,11 @@ def build_transform(
 _TEST_TENSOR_STEPS = ("normalize", "instance_norm")
 
 
-def _test_image_steps(cfg: Any) -> list[Step]:
+def _test_image_steps(cfg: Any, squash: bool) -> list[Step]:
     size = tuple(cfg.INPUT.SIZE)
     interpolation = INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]
+    if squash:
+        return [("", f"resize to {size[0]}x{size[1]}", T.Resize(size, interpolation=interpolation))]
     edge = max(size)
     return [
         ("", f"resize the smaller edge to {edge}", T.Resize(edge, interpolation=interpolation)),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.agreement import relative
-from trainers.shared import joint
+from trainers.shared import seeds
 
 MMRL = "TRAINER.MMRL"
 
@@ -32,11 +32,11 @@ def values(trainer, numbers):
 )
 def test_a_joint_pass_gives_each_seed_what_its_own_gives(method, options, bound, make_trainer, one_batch):
     trainers = [make_trainer(method, "SEED", seed, *options) for seed in (1, 2, 3)]
-    assert all(map(joint.can, trainers))
+    assert all(map(seeds.can, trainers))
     steps = [(trainer, *trainer.parse_batch_train(one_batch(trainer))) for trainer in trainers]
     steps[2] = (steps[2][0], steps[2][1][:-1], steps[2][2][:-1])  # of another size: it goes alone
     wants = [values(trainer, trainer.run_pass(images, labels)) for trainer, images, labels in steps]
-    founds = [values(trainer, found) for (trainer, *_), found in zip(steps, joint.passes(steps), strict=True)]
+    founds = [values(trainer, found) for (trainer, *_), found in zip(steps, seeds.passes(steps), strict=True)]
     for want, found in zip(wants, founds, strict=True):
         assert want.keys() == found.keys()
         assert {name: error for name in want if not (error := relative(found[name], want[name])) <= bound} == {}
@@ -49,10 +49,10 @@ def test_what_a_pass_raises_comes_to_its_seeds_alone(make_trainer, one_batch):
     steps = [(trainer, *trainer.parse_batch_train(one_batch(trainer))) for trainer in trainers]
     steps[0] = (*steps[0][:2], steps[0][2] + 100)
     steps[2] = (trainers[2], steps[2][1][:-1], steps[2][2][:-1])
-    first, second, third = joint.passes(steps)
+    first, second, third = seeds.passes(steps)
     assert isinstance(first, IndexError) and first is second and third.isfinite().all()
 
 
 def test_what_cannot_be_taken_at_once_says_so(make_trainer):
-    assert not joint.can(make_trainer("MMRLpp"))  # it would inherit MMRL's
-    assert not joint.can(make_trainer("MMRL", "TRAINER.COMPILE", True))
+    assert not seeds.can(make_trainer("MMRLpp"))  # it would inherit MMRL's
+    assert not seeds.can(make_trainer("MMRL", "TRAINER.COMPILE", True))
