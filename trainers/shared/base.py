@@ -18,12 +18,11 @@ from torch import Tensor
 from clip.draws import Draw
 from clip.model import CLIP
 from clip.weights import find
-from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
 from .. import plugins
 from ..plugins.contract import parameter_groups, plug
-from . import engine, official_stream
+from . import engine, official_stream, seeds
 from .backbone import check_input, check_method, load_clip, unknowns, weights_id
 from .cached_features import CachedFeatures, generators_untouched
 from .cosine import frozen_features
@@ -117,7 +116,7 @@ class CLIPTrainer(SavingTrainer):
         self.plugged = plug(self.model, cfg, self.dm.dataset.classnames)  # the model itself without TRAINER.PLUGINS
         scale = self.precision == "amp"
         self.scaler = torch.amp.GradScaler(self.device.type) if scale else None
-        self.compute_loss = self.plugged.loss
+        self.compute_loss, self.do_pass = self.plugged.loss, self.run_pass
         if cfg.TRAINER.COMPILE:
             self.compute_loss = compiled(self.plugged.loss, self.device)
         learned = sum(p.numel() for p in self.model.parameters())
@@ -216,13 +215,8 @@ class CLIPTrainer(SavingTrainer):
     def forward_backward(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """Do one step. Raises FloatingPointError naming the batch where the loss is not finite."""
         images, labels = self.parse_batch_train(batch)
-        with self.autocast():
-            loss, scores = self.compute_loss(images, labels)
-        self.optim.zero_grad()
-        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
-        accuracy = compute_accuracy(scores.detach(), labels)[0].reshape(())
         # The one wait for the device in a step; it comes once the backward pass is queued and before any update.
-        value, percent = torch.stack([loss.detach(), accuracy.to(loss)]).tolist()
+        value, percent = self.do_pass(images, labels).tolist()
         if not math.isfinite(value):
             raise FloatingPointError(
                 f"the loss is {value} at epoch {self.epoch + 1}, batch {self.batch_idx + 1} "
@@ -238,6 +232,14 @@ class CLIPTrainer(SavingTrainer):
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
         return {"loss": value, "acc": percent}
+
+    def run_pass(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Set the gradients of images ``[B, 3, H, W]`` and labels ``[B]``; return loss and accuracy ``[2]``."""
+        with self.autocast():
+            loss, scores = self.compute_loss(images, labels)
+        self.optim.zero_grad()
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+        return seeds.numbers(loss, scores, labels)
 
     def after_update(self, labels: Tensor) -> None:
         """Do what else a step has, for labels ``[B]``; a hook."""
