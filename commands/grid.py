@@ -15,6 +15,9 @@ from pathlib import Path
 
 from common import commandline
 from runs.options import pairs
+from runs.protocols import PROTOCOLS
+
+KNOWN = ", ".join(PROTOCOLS)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -23,7 +26,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     cut = words.index("--") if "--" in words else len(words)
     parser = commandline.parser(__doc__, prog="python mmrl.py grid", short=True)
     add = parser.add_argument
-    add("protocol", nargs="?", help="base2new, xd or fewshot")
+    add("protocol", nargs="?", help=KNOWN)
     add(
         "--suite",
         type=Path,
@@ -56,7 +59,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.jobs is not None and args.jobs < 1:
         parser.error(f"--jobs must be 1 or more, not {args.jobs}")
     if (args.protocol is None) == (args.suite is None):
-        parser.error("give a protocol (base2new, xd or fewshot), or --suite FILE")
+        parser.error(f"give a protocol ({KNOWN}), or --suite FILE")
     return args
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 BINS = 15
+COVERAGES = (95, 90, 80)  # of images that are not rejected, in percent
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
 _HALVINGS = 50  # of the interval above: to the last digit of float64
 
@@ -102,6 +103,21 @@ def accuracy_at_coverage(confidence: np.ndarray, correct: np.ndarray, coverage: 
     """Return the accuracy in percent of the most confident images that make up a part `coverage` in (0, 1]."""
     kept = math.ceil(round(coverage * len(correct), 6))  # 0.07 * 100 is a little above 7
     return 100 * (1 - float(risk_coverage(confidence, correct)[kept - 1]))
+
+
+def summary(scores: np.ndarray, true: np.ndarray) -> dict[str, float]:
+    """Return all of the above by name, for scores `[N, C]` and labels `[N]`, with accuracies at 95, 90 and 80 %."""
+    p = probabilities(scores)
+    confidence, correct = _confidence_and_hits(p, true)
+    return {
+        "ece": expected_calibration_error(p, true),
+        "adaptive_ece": adaptive_calibration_error(p, true),
+        "classwise_ece": classwise_calibration_error(p, true),
+        "nll": nll(scores, true),
+        "brier": brier(p, true),
+        "aurc": aurc(confidence, correct),
+        **{f"accuracy_at_{kept}": accuracy_at_coverage(confidence, correct, kept / 100) for kept in COVERAGES},
+    }
 
 
 def _log_probabilities(scores: np.ndarray, temperature: float) -> np.ndarray:

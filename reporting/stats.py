@@ -8,14 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from runs.joint import harmonic_mean
+
 OUTSIDE = "‡"  # marks a published number that is outside all re-runs by others
 DAGGER = "†"  # marks a number that means little; the line below its table says why
 PARTS = ("base", "new", "hm")
-
-
-def harmonic_mean(base: float, new: float) -> float:
-    """Return 2ab / (a + b), and 0 when both are 0."""
-    return 2 * base * new / (base + new) if base + new else 0.0
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,13 @@ from common.names import suggest
 from dassl.config import get_cfg_default
 from runs import bounds
 from runs.options import coerce, command_line, refuse_two_values
-from runs.protocols import STEPS, check_name
+from runs.protocols import JOINT, STEPS, check_name, training_task
 from trainers.shared.config_files import read_yaml, with_bases
 from trainers.shared.images import follow_checkpoint
 
 OVERRIDES = "datasets.yaml"
 RESOLVED = "config.yaml"
-TASKS = {step.task for step in STEPS.values()}
+TASKS = {training_task(step.task) for step in STEPS.values()}
 # Where a run stands and how it talks: these cannot change its result, so they are no part of what the run is.
 INCIDENTAL = frozenset(
     {
@@ -86,7 +86,7 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
     if args.config_file and chosen.TASK != "CD":
         # A cross-dataset run has one setting for the source and every target.
         beside = Path(args.config_file).with_name(OVERRIDES)
-        for path, overrides in _overrides(beside, chosen.DATASET.NAME, chosen.TASK, datasets.NAMES):
+        for path, overrides in _overrides(beside, chosen.DATASET.NAME, training_task(chosen.TASK), datasets.NAMES):
             merge(cfg, overrides, f"{path}: {chosen.DATASET.NAME}")
             files.append((path, overrides))
     if args.eval_only and args.model_dir:
@@ -96,6 +96,11 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
     cfg.INPUT.READ = cfg.INPUT.READ or reading_of(chosen.DATASET.NAME)
     cfg.TRAINER.NAME = chosen.TRAINER.NAME
     bounds.check(dict(flatten(cfg)))
+    if cfg.TASK == JOINT and (cfg.DATASET.SUBSAMPLE_CLASSES != "all" or not args.eval_only):
+        raise ValueError(
+            f"TASK {JOINT} tests a model of base classes on all of them: give --eval-only --model-dir DIR "
+            "DATASET.SUBSAMPLE_CLASSES all (scripts/b2n/joint_test.sh)"
+        )
     if cfg.OFFICIAL_STREAM and trainers.is_foreign(cfg.TRAINER.NAME):
         raise ValueError(f"--official-stream: {cfg.TRAINER.NAME} draws what it draws, so leave it out")
     if cfg.FEATURES.ONCE and trainers.is_foreign(cfg.TRAINER.NAME):

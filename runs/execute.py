@@ -16,6 +16,7 @@ from common import commandline
 from common.files import lock
 from common.text import check_folder
 from runs.arguments import parse_args, rehearsal
+from runs.protocols import JOINT
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
@@ -124,12 +125,12 @@ def train_and_test(
 
     `made_by` is what checkpoints say of this program; `this` is the run, on whose record the data are put.
     """
-    from runs import data, engine
+    from runs import data, engine, joint
     from runs.results import keep_scores, test_results
 
     trainer = build(cfg, args.deterministic)
     trainer.made_by = made_by
-    if cfg.TEST.SAVE_SCORES:
+    if cfg.TEST.SAVE_SCORES or cfg.TASK == JOINT:
         keep_scores(trainer)
     engine.ready(trainer)
     built.append(trainer)
@@ -148,8 +149,11 @@ def train_and_test(
             engine.ready(trainer)
         elif trainer.get_model_names():
             raise ValueError(f"--eval-only needs --model-dir: {cfg.TRAINER.NAME} has something to learn")
+        base = joint.sides(trainer) if cfg.TASK == JOINT else None
         trainer.test()
         engine.tested(trainer)  # with what is computed once before it
+        if base is not None:
+            return test_results(trainer) | {"joint": joint.results(trainer, base)}
     elif not args.no_train:
         trainer.train()
     untested = rehearsal(args) or (cfg.TEST.NO_TEST and not args.eval_only)

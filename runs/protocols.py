@@ -1,8 +1,9 @@
 """The protocols: their steps, folders, classes and configurations; one vocabulary for scripts, grid and reports.
 
 Base to new (`base2new`) trains on half of a data set's classes and tests on both halves; cross-dataset (`xd`) trains on
-all classes of one data set and tests on others; few-shot (`fewshot`) trains and tests on all classes. A step is one run
-of `train.py`: a protocol trains in its first step and tests that model in the ones after it.
+all classes of one data set and tests on others; few-shot (`fewshot`) trains and tests on all classes; `joint` tests the
+model of base to new on all classes at once. A step is one run of `train.py`: a protocol trains in its first step and
+tests that model in the ones after it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from runs.environment import PROJECT
 CONFIGS = PROJECT / "configs"
 SOURCE = "imagenet"  # the data set that cross-dataset runs train on where nothing else is asked for
 SHOTS = 16  # images of each class, where nothing else is asked for
+JOINT = "JOINT"  # the TASK of tests on base and new classes in one label space
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Step:
 STEPS = {
     "base2new_train": Step("base2new/train_base", "B2N", "base"),
     "base2new_test": Step("base2new/test_new", "B2N", "new", "base2new_train"),
+    "joint_test": Step("joint/test", JOINT, "all", "base2new_train"),
     "xd_train": Step("xd/train", "CD", "all"),
     "xd_test": Step("xd/test", "CD", "all", "xd_train"),
     "fewshot": Step("few_shot", "FS", "all"),
@@ -49,6 +52,7 @@ PROTOCOLS = {
     "base2new": ("base2new_train", "base2new_test"),
     "xd": ("xd_train", "xd_test"),
     "fewshot": ("fewshot",),
+    "joint": ("base2new_train", "joint_test"),  # the first is base to new's own run, and is not repeated
 }
 
 
@@ -59,12 +63,24 @@ def steps_of(protocol: str) -> list[Step]:
 
 def parts_of(protocol: str) -> tuple[str, ...]:
     """Return the parts of the classes that a protocol scores: `("base", "new")`, or `("all",)`."""
-    return tuple(dict.fromkeys(step.subsample for step in steps_of(protocol)))
+    own = (STEPS[name] for name in PROTOCOLS[protocol] if protocol_of_step(name) == protocol)
+    return tuple(dict.fromkeys(step.subsample for step in own))
 
 
 def protocol_of_step(name: str) -> str:
-    """Return the protocol that a step (a key of STEPS) belongs to."""
+    """Return the protocol that a step (a key of STEPS) belongs to, the first of those that have it."""
     return next(protocol for protocol, steps in PROTOCOLS.items() if name in steps)
+
+
+def trained_by(protocol: str) -> str:
+    """Return the protocol whose settings a protocol's models are trained with: `base2new` for `joint`, else itself."""
+    return protocol_of_step(PROTOCOLS[protocol][0])
+
+
+def training_task(task: str) -> str:
+    """Return the `TASK` under which the models are trained that runs of this `TASK` test."""
+    tested = next((step.tests for step in STEPS.values() if step.task == task), "")
+    return STEPS[tested].task if tested else task
 
 
 def protocol_of(task: str, subsample: str) -> str:
@@ -162,7 +178,7 @@ def default_config(protocol: str, dataset: str, method: str, shots: int) -> str:
     path = own if own.is_file() else folder / "protocols"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
-    asked = (protocol, dataset, str(shots))
+    asked = (trained_by(protocol), dataset, str(shots))
     return next((cfg for *patterns, cfg in rows if all(map(fnmatchcase, asked, patterns))), "")
 
 

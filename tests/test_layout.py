@@ -275,7 +275,7 @@ SCRIPTS = sorted(path for path in (ROOT / "scripts").rglob("*.sh") if path.name 
 
 
 def test_all_scripts_are_seen():
-    names = "base2new_test base2new_train compare fewshot reproduce xd_test xd_train"
+    names = "base2new_test base2new_train compare fewshot joint_test reproduce xd_test xd_train"
     assert [path.stem for path in sorted(SCRIPTS, key=lambda path: path.name)] == names.split()
 
 

@@ -84,7 +84,8 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
     """Add every method's node and the keys that the CoOp family shares to Dassl's defaults, and those it lacks.
 
     For a ``trainer`` that is not ours also what its file's ``extend_cfg`` adds. Raises as ``foreign.module`` does.
-    ``TASK`` is the protocol: B2N (base to new), CD (cross-dataset and domain generalisation), FS (few-shot).
+    ``TASK`` is the protocol: B2N (base to new), CD (cross-dataset and domain generalisation), FS (few-shot), JOINT
+    (base and new classes in one label space).
     """
     engine.add_keys(cfg)
     cfg.TASK = "B2N"

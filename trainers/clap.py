@@ -101,7 +101,9 @@ class StoredFeatures(Dataset):
     def __getitem__(self, rows: list[int]) -> dict[str, Any]:
         """Return a batch as image loaders do, with features in the place of images."""
         values, labels = self.features
-        return {"img": values[rows], "label": labels[rows], "impath": [self.paths[row] for row in rows]}
+        index = torch.tensor(rows, device=labels.device)
+        paths = [self.paths[row] for row in rows]
+        return {"img": values.index_select(0, index), "label": labels.index_select(0, index), "impath": paths}
 
 
 class FirstBatches(Sampler[list[int]]):

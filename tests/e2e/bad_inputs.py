@@ -63,7 +63,7 @@ def of_options() -> list[Case]:
         case(f"{layers} starts at layer 7, but the image tower has layers 1 to 6", layers, "[7, 8]"),
         case(f"{k} must be at least 1, not 0", k, "0"),
         case("TRAINER.MMRL.FUSION must be probs or logits, not 'both'", "TRAINER.MMRL.FUSION", "both"),
-        case("TRAINER.MMRL.PREC is 'fp8': choose one of fp32, fp16, amp, bf16", "TRAINER.MMRL.PREC", "fp8"),
+        case("TRAINER.MMRL.PREC is 'fp8': choose one of fp32, fp16, amp, bf16, auto", "TRAINER.MMRL.PREC", "fp8"),
         case(
             'embedded was trained on other images than INPUT describes: add INPUT.SIZE "(32, 32)"',
             *("INPUT.SIZE", "(40, 40)"),
@@ -75,7 +75,7 @@ def of_options() -> list[Case]:
         case("command line: OPTIM.LR must be float, such as 0.001, not 'fast'", "OPTIM.LR", "fast"),
         case("options come as KEY VALUE pairs, and OPTIM.LR has no value", "OPTIM.LR"),
         case("--seed stands after KEY VALUE options: put it before them", "OPTIM.LR", "1", "--seed", "2"),
-        case("TASK must be one of B2N, CD, FS, not 'X'", "TASK", "X"),
+        case("TASK must be one of B2N, CD, FS, JOINT, not 'X'", "TASK", "X"),
         case("--official-stream (OFFICIAL_STREAM) needs a seed: add --seed 1", "--official-stream", "--seed", "-1"),
         case("OPTIM.MAX_EPOCH must be at least 1, not 0", "OPTIM.MAX_EPOCH", "0"),
         case("DATASET.NUM_SHOTS must be at least 1, or -1 for all images, not 0", "DATASET.NUM_SHOTS=0"),

@@ -41,6 +41,7 @@ from .variants import INITIAL_STD, RepresentationProjection, distance, learner_o
 
 LOGIT_SCALE = 100.0
 CLASS_FEATURE, REPRESENTATION_FEATURE = "class feature f_c", "representation feature f_r"
+ALONE, BOTH = "class feature", "both features"  # the rules for base and new classes in one space
 Projected = tuple[Tensor, Tensor]
 Numbers = MMRLSettings | MMRLppSettings
 
@@ -168,6 +169,23 @@ class MMRLModel(Method):
     def use_classes(self, seen: bool) -> None:
         """Score the classes trained on with both features, others with the class feature alone (paper, Figure 3)."""
         self.both = self.settings.both_score(seen)
+
+    @property
+    def rules(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Return the class feature alone and both features, the variant's own first; without f_r the former only."""
+        if self.image_encoder is None:
+            return (ALONE,)
+        return (BOTH, ALONE) if self.both else (ALONE, BOTH)
+
+    def joint_scores(self, images: Tensor, class_features: Tensor) -> Tensor:
+        """Return log-probabilities ``[B, R, C]`` by each of ``rules``, of features that are computed once."""
+        own, (logits, logits_rep) = self.both, self.logits_of(*self.image_features(images), class_features)
+        found = []
+        for both in [own, not own][: len(self.rules)]:
+            self.both = both  # what scores are goes by it
+            found.append(self.log_probabilities(self.fuse(logits, logits_rep if both else None)))
+        self.both = own
+        return torch.stack(found, dim=1)
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """Return class probabilities ``[B, C]``; fused scores are that already unless logits were fused."""

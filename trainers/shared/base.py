@@ -48,8 +48,9 @@ class CLIPTrainer(SavingTrainer):
         engine.check(cfg)
         check_method(cfg.MODEL.BACKBONE.NAME, cfg.TRAINER.NAME, self.on_frozen_features)
         settings = self.settings_of(cfg)
-        if cfg.TASK not in ("B2N", "CD", "FS"):
-            raise ValueError(f"TASK is {cfg.TASK!r}: choose B2N (base to new), CD (cross-dataset) or FS (few-shot)")
+        if cfg.TASK not in ("B2N", "CD", "FS", "JOINT"):
+            known = "B2N (base to new), CD (cross-dataset), FS (few-shot) or JOINT (base and new in one label space)"
+            raise ValueError(f"TASK is {cfg.TASK!r}: choose {known}")
         check_texts(cfg, settings)
         if cfg.FEATURES.ONCE and not self.on_frozen_features:
             raise ValueError(
@@ -264,9 +265,16 @@ class CLIPTrainer(SavingTrainer):
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
-        """Evaluate; class features are computed once for it and dropped afterwards."""
+        """Evaluate; class features are computed once for it and dropped afterwards.
+
+        Under ``TASK`` JOINT the scores by each of the method's rules stay in ``by_rule``, ``[B, R, C]`` by batch.
+        """
         self.set_model_mode("eval")
-        self.model.use_classes(self.seen_classes())
+        self.by_rule: list[Tensor] = []
+        if self.cfg.TASK == "JOINT":
+            self.model.use_all_classes()
+        else:
+            self.model.use_classes(self.seen_classes())
         with self.autocast():
             self.class_features = self.model.class_features()
         try:
@@ -278,15 +286,21 @@ class CLIPTrainer(SavingTrainer):
         """Return whether the classes scored are those trained on."""
         if self.cfg.TASK == "CD" and self.cfg.DATASET.NAME != self.trained_on:
             return False
-        if self.cfg.TASK != "CD" and self.cfg.DATASET.SUBSAMPLE_CLASSES == "new":
+        if self.cfg.TASK == "JOINT" or (self.cfg.TASK != "CD" and self.cfg.DATASET.SUBSAMPLE_CLASSES == "new"):
             return False
         # Own data sets share their loaders' names, and a model of base classes may be tested on all.
         return self.trained_classes in (None, list(self.dm.dataset.classnames))
 
     def model_inference(self, images: Tensor) -> Tensor:
         """Return scores ``[B, C]`` of a batch of images, within ``test``."""
+        joint = self.cfg.TASK == "JOINT"
+        score = self.model.joint_scores if joint else self.model.scores
         with self.autocast():
-            return in_passes(lambda part: self.model.scores(part, self.class_features), images)
+            scores = in_passes(lambda part: score(part, self.class_features), images)
+        if not joint:
+            return scores
+        self.by_rule.append(scores.cpu())
+        return scores[:, 0]
 
 
 @contextlib.contextmanager
@@ -301,7 +315,7 @@ def threads(count: int) -> Iterator[None]:
 
 
 def in_passes(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Return scores ``[B, C]`` of images ``[B, 3, H, W]``; on a CPU few at a time, so that caches hold the states."""
+    """Return scores ``[B, ...]`` of images ``[B, 3, H, W]``; on a CPU few at a time, so that caches hold the states."""
     if images.device.type != "cpu" or len(images) <= CPU_PASS:
         return score(images)
     return torch.cat([score(part) for part in images.split(CPU_PASS)])

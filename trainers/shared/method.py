@@ -16,6 +16,7 @@ from clip.model import CLIP
 from .cosine import at_least_float32, clip_image_features, cosine_logits, l2_normalize
 
 IMAGE_FEATURE = "image feature"  # where a method has one
+OWN_RULE = "own scores"
 
 
 class Method(nn.Module):
@@ -27,6 +28,8 @@ class Method(nn.Module):
 
     clip_model: CLIP
     changes_image_feature = False  # whether ``image_features`` is one of the method's own, [B, d]
+    # By which it can score classes trained on and others in one space (``joint_scores``), its own way first.
+    rules: tuple[str, ...] = (OWN_RULE,)
 
     def __init__(self, clip_model: CLIP):
         super().__init__()
@@ -65,6 +68,18 @@ class Method(nn.Module):
 
         A method that cannot score other classes raises ValueError for ``seen=False``.
         """
+
+    def use_all_classes(self) -> None:
+        """Say that classes trained on and others are scored side by side, for images of which no side is known.
+
+        Here all of them as others are; a method with something of its own for each class gives each what it has. Raises
+        as ``use_classes`` does.
+        """
+        self.use_classes(False)
+
+    def joint_scores(self, images: Tensor, class_features: Any) -> Tensor:
+        """Return log-probabilities ``[B, R, C]``, at least float32, by each of ``rules``."""
+        return self.log_probabilities(self.scores(images, class_features))[:, None]
 
     def named_image_features(self, images: Tensor) -> dict[str, Tensor]:
         """Return unit features ``[B, d]`` that the method makes of images, by what they are; none of frozen CLIP's."""
