@@ -24,7 +24,7 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .shared.base import CLIPTrainer
 from .shared.context import INIT_STD, Context, ContextPrompts, initial_vectors, is_class_buffer
-from .shared.method import Method
+from .shared.method import DualEncoder
 from .shared.official_stream import a_clip, words_or
 
 OTHER_CLASSES = (
@@ -33,7 +33,7 @@ OTHER_CLASSES = (
 )
 
 
-class CoOpModel(Method):
+class CoOpModel(DualEncoder):
     """The learned vectors ``ctx`` ``[M, d_t]``, or ``[C, M, d_t]`` with CSC; ``context`` says where they stand."""
 
     def __init__(self, clip_model: CLIP, classnames: list[str], context: Context):
@@ -42,8 +42,8 @@ class CoOpModel(Method):
         self.prompts = ContextPrompts(clip_model, classnames, context)
         self.ctx = nn.Parameter(initial_vectors(clip_model, context, len(classnames)))
 
-    def class_features(self) -> Tensor:
-        return self.prompts.features(self.ctx)[0]
+    def raw_class_features(self) -> Tensor:
+        return self.prompts.raw_features(self.ctx)[0]
 
     def use_classes(self, seen: bool) -> None:
         """Raise ValueError where class-specific vectors would have to score other classes."""

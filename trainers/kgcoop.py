@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from clip.draws import Draw, linear
@@ -44,11 +43,9 @@ class KgCoOpModel(CoOpModel):
         self.weight = weight
         self.text_features_clip = clip_text_features(clip_model, fill(template, classnames))
 
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean cross-entropy + W (1 - mean cos), and the logits ``[B, C]``."""
-        w = self.class_features()
-        logits = self.scores(images, w)
-        return F.cross_entropy(logits, labels) + self.weight * cosine_distance(w, self.text_features_clip), logits
+    def regularizer(self, w: Tensor) -> Tensor:
+        """Return W (1 - mean cos)."""
+        return self.weight * cosine_distance(w, self.text_features_clip)
 
     def ignores_checkpoint_key(self, key: str) -> bool:
         """Return True for the embeddings around the context, and for tensors that the public code never uses."""

@@ -37,7 +37,7 @@ from .shared.deep_prompts import (
     is_clip_tensor,
     normal_init,
 )
-from .shared.method import Method
+from .shared.method import DualEncoder
 from .shared.official_stream import a_clip, normal, one_linear, words_or
 
 
@@ -65,7 +65,7 @@ class PromptLearner(nn.Module):
         ]
 
 
-class MaPLeModel(Method):
+class MaPLeModel(DualEncoder):
     """Prompts of both towers, the text's before one class name each (underscores are spaces)."""
 
     changes_image_feature = True
@@ -79,11 +79,11 @@ class MaPLeModel(Method):
         self.prompt_learner = PromptLearner(ctx, depth, visual.width)
         self.text = DeepText(clip_model, words, classnames, n_ctx)
 
-    def class_features(self) -> Tensor:
-        return self.text.features(self.prompt_learner.text())
+    def raw_class_features(self) -> Tensor:
+        return self.text.raw_features(self.prompt_learner.text())
 
-    def image_features(self, images: Tensor) -> Tensor:
-        return ImageStart(self.clip_model.visual, images).feature(self.prompt_learner.vision())
+    def raw_image_features(self, images: Tensor) -> Tensor:
+        return ImageStart(self.clip_model.visual, images).raw_feature(self.prompt_learner.vision())
 
     def ignores_checkpoint_key(self, key: str) -> bool:
         return is_class_buffer(key) or is_clip_tensor(key, self.clip_model)

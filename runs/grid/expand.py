@@ -18,12 +18,12 @@ from runs.protocols import (
     SOURCE,
     STEPS,
     Run,
+    check_method,
     check_name,
     choose_config,
     dataset_file,
     dataset_names,
     method_file,
-    method_names,
 )
 
 # What the grid gives every run, and by what it is asked for.
@@ -34,6 +34,7 @@ TAKEN = {
     "DATASET.NUM_SHOTS": "--shots",
     "DATASET.SUBSAMPLE_CLASSES": "the protocol",
     "TRAINER.NAME": "--methods",
+    "TRAINER.PLUGINS": "--methods, as in CoOp+DePT",
     "DATASET.ROOT": "--root",
     "OUTPUT_DIR": "--output",
 }
@@ -78,7 +79,7 @@ class Grid:
         for name in (*self.datasets, *self.own, *([self.source] if self.protocol == "xd" else [])):
             check_name("dataset", name, dataset_names())
         for name in self.methods:
-            check_name("method", name, method_names())
+            check_method(name)
         for key in self.changes:
             if key in TAKEN:
                 raise ValueError(f"{key} cannot be swept: it is for the grid itself to set ({TAKEN[key]})")

@@ -48,7 +48,11 @@ class DeepText:
         return self._embedded(self.tokens[list(classes)])
 
     def features(self, prompts: Sequence[Tensor], of: tuple[ClassPrompts, Tensor] | None = None) -> Tensor:
-        """Return unit features ``[C, d]`` of all classes, or of some (``of``); ``prompts`` are J times ``[K, d_t]``.
+        """Return unit features ``[C, d]`` of all classes, or of some (``of``), of ``raw_features``' prompts."""
+        return l2_normalize(self.raw_features(prompts, of))
+
+    def raw_features(self, prompts: Sequence[Tensor], of: tuple[ClassPrompts, Tensor] | None = None) -> Tensor:
+        """Return features ``[C, d]``, not normalised; ``prompts`` are J times ``[K, d_t]``.
 
         The first group gets the positional embeddings of its places, the others none.
         """
@@ -62,7 +66,7 @@ class DeepText:
             if i == len(prompts) - 1 and not last and kv_tokens is not None:
                 x, kv_tokens = torch.cat([x[:, :1], kv_tokens[None], x[:, 1:]], dim=1), None
             x = layout.layer(block, x, kv_tokens, kv_tokens_at=1, last=last)
-        return l2_normalize(self.clip_model.text_to_joint_space(x[0]))
+        return self.clip_model.text_to_joint_space(x[0])
 
     def _embedded(self, tokens: Tensor) -> tuple[ClassPrompts, Tensor]:
         """Return the layout, and the first layer's input ``[1, P - K + T, d_t]`` without the learned tokens."""
@@ -87,7 +91,11 @@ class ImageStart:
             return self.feature([])
 
     def feature(self, prompts: Sequence[Tensor]) -> Tensor:
-        """Return unit image features ``[B, d]``; ``prompts`` are J times ``[K, d_v]``, the first passes ``ln_pre``."""
+        """Return unit image features ``[B, d]`` of prompts as ``raw_feature`` has them."""
+        return l2_normalize(self.raw_feature(prompts))
+
+    def raw_feature(self, prompts: Sequence[Tensor]) -> Tensor:
+        """Return features ``[B, d]``, not normalised; prompts are J times ``[K, d_v]``, the first passes ``ln_pre``."""
         x, blocks = self.x, self.blocks
         for i, block in enumerate(blocks[:-1]):
             kv_tokens = self._prompt(prompts, i)
@@ -95,7 +103,7 @@ class ImageStart:
                 x, kv_tokens = torch.cat([x, kv_tokens.expand(x.shape[0], -1, -1)], dim=1), None
             x = block.attend(x, *(self.projected if x is self.x else block.project(x)), kv_tokens=kv_tokens)
         out = blocks[-1](x, kv_tokens=self._prompt(prompts, len(blocks) - 1), rows=slice(0, 1))
-        return l2_normalize(self.visual.to_joint_space(out[:, 0]))
+        return self.visual.to_joint_space(out[:, 0])
 
     def _prompt(self, prompts: Sequence[Tensor], layer: int) -> Tensor | None:
         if layer >= len(prompts):
