@@ -30,6 +30,17 @@ class Host:
     def one_feature_per_class(features):
         return features
 
+    @staticmethod
+    def probabilities(scores):
+        return scores.softmax(dim=1)
+
+
+class Mixture(Host):
+    """Its scores are probabilities."""
+
+    probabilities = staticmethod(lambda scores: scores)
+    log_probabilities = staticmethod(torch.log)
+
 
 def seen(features):
     return Seen(Host, features, None)
@@ -82,3 +93,12 @@ def test_the_temperature_is_the_exact_minimiser_over_all_batches(golden):
     plugin.fit(lambda: iter(halves))
     assert np.log(100 / plugin.temperature.item()) == pytest.approx(golden["ts/log_scale_nll_optimum"].item(), rel=1e-6)
     assert torch.equal(plugin.scores(seen(scores), scores), scores / plugin.temperature)
+
+
+def test_scores_that_are_probabilities_stay_probabilities(golden):
+    plugin = object.__new__(Temperature)
+    nn.Module.__init__(plugin)
+    plugin.register_buffer("temperature", torch.tensor(2.0))
+    p = golden["logits"].softmax(dim=1)
+    found = plugin.scores(Seen(Mixture, None, None), p)
+    torch.testing.assert_close(found, (golden["logits"] / 2).softmax(dim=1))

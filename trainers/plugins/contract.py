@@ -16,8 +16,6 @@ from ..shared.cosine import l2_normalize
 from ..shared.method import DualEncoder, Method
 from . import PLUGINS, check
 
-SCORES = torch.tensor([[0.5, 2.0, -1.0]])  # of which no host makes the softmax by chance
-
 
 class Offer(NamedTuple):
     """What a host may offer, in words, and whether one does."""
@@ -30,10 +28,6 @@ OFFERS = {
     "features": Offer(
         "image features [B, d] and class features [C, d] whose cosines are its scores and enter its cross-entropy",
         lambda host: isinstance(host, DualEncoder) and host.shows_features(),
-    ),
-    "softmax": Offer(
-        "scores whose softmax are its probabilities",
-        lambda host: bool(host.probabilities(SCORES).allclose(SCORES.softmax(dim=1))),
     ),
     "teacher": Offer(
         "frozen CLIP's features [C, d] of its classes (text_features_clip)",
@@ -66,6 +60,17 @@ class Labelled(NamedTuple):
     seen: Seen
     scores: Tensor
     labels: Tensor
+
+
+def logits_of(host: Any, scores: Tensor) -> Tensor:
+    """Return scores ``[B, C]`` before the softmax: the logarithm of scores that are probabilities already (MMRL's)."""
+    logits: Tensor = host.log_probabilities(scores) if host.probabilities(scores) is scores else scores
+    return logits
+
+
+def scores_of(host: Any, logits: Tensor, before: Tensor) -> Tensor:
+    """Return logits ``[B, C]`` as the kind of scores that ``before`` are, from which ``logits_of`` came."""
+    return logits.softmax(dim=1) if host.probabilities(before) is before else logits
 
 
 class Plugin(nn.Module):

@@ -28,7 +28,7 @@ from clip.layers import no_autocast
 from ..shared.cosine import at_least_float32
 from ..shared.features import template_features
 from ..shared.templates import template_of
-from .contract import Labelled, Plugin, Seen
+from .contract import Labelled, Plugin, Seen, logits_of, scores_of
 
 OWN_TEMPLATES = {"DescribableTextures": "a photo of a {}, a type of texture."}
 _TRAINED_ON = 0.05  # a class whose nearest learned feature is closer than this is one of those trained on
@@ -37,7 +37,6 @@ _TRAINED_ON = 0.05  # a class whose nearest learned feature is closer than this 
 class DAC(Plugin):
     """``base_zero_shot`` and ``base_tuned`` ``[N, d]``: features of the classes trained on, kept in the checkpoint."""
 
-    needs = ("softmax",)
     zero_shot: Tensor  # [C, d], of the classes that are scored
     base_zero_shot: Tensor
     base_tuned: Tensor
@@ -62,7 +61,8 @@ class DAC(Plugin):
         if not self.fitted:
             return scores
         with no_autocast(scores):
-            return scores * self.gamma(self._tuned(seen))[scores.argmax(dim=1), None]
+            gamma = self.gamma(self._tuned(seen))[scores.argmax(dim=1), None]
+            return scores_of(seen.host, logits_of(seen.host, scores) * gamma, scores)
 
     def gamma(self, features: Tensor) -> Tensor:
         """Return the factor ``[C]`` of each class, from unit learned features ``[C, d]``."""
