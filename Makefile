@@ -30,7 +30,7 @@ demo: $(VENV)/ready ## train and test MMRL and zero-shot CLIP on Digits, print B
 		'  python mmrl.py report "$(OUTPUT)"                                  # the tables and plots of all runs'
 
 # A failed run (status 1) is named, and the report is of the others; anything above is a stop or bad input.
-demo-full: $(VENV)/ready ## all four protocols on the embedded suite, 5 methods, 3 seeds, and the report; METHODS="..."
+demo-full: $(VENV)/ready ## all protocols on the embedded suite, 5 methods, 3 seeds, and the report; METHODS="..."
 	@mkdir -p "$(DATA)"
 	@$(RUN) mmrl.py grid --suite scripts/demo_full.yaml --jobs 2 --root "$(DATA)" --output "$(OUTPUT)/demo_full" \
 		$(if $(METHODS),--methods $(METHODS)); status=$$?; [ $$status -le 1 ] || exit $$status; \

@@ -4,7 +4,7 @@
     python benchmarks/features.py --methods CLIPAdapter --json features.json
 
 Trains each method with its configuration for ViT-B/16 on images of separable classes, whose features of width 512 come
-from a tower of one narrow layer and lie in the cache already. The column with the images says how many the usual path
+from a tower of one layer and lie in the cache already. The column with the images says how many the usual path
 would encode meanwhile. What that costs is extrapolated, from a few images through a tower of ViT-B/16's size: "usual s"
 is "s" and that. Loading and testing are not in the times.
 """
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import common
 
-METHODS = ("LinearProbe", "LinearProbe_P2", "TipAdapter", "TipAdapterF", "CLIPAdapter", "ADAPTER")
+METHODS = "LinearProbe LPpp TipAdapter TipAdapterF CLIPAdapter CLAP ZSLP TaskRes ProLIP".split()
 PARTS = {"train": 1.0, "val": 0.25, "test": 0.25}  # images, of --shots
 COLUMNS = {
     "method": ("method", ""),
@@ -124,6 +124,7 @@ def measure(method: str, folder: Path, shots: int, res: int, per_image: float) -
         encoded, wall, cpu = 0, time.perf_counter(), time.process_time()
         trainer.train()
         seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
+    encoded = encoded or trainer.tally.training.images  # ProLIP takes the whole set in each step, not batches of it
     usual = seconds + encoded * per_image
     return {
         "method": method,
@@ -145,7 +146,7 @@ def run(args: argparse.Namespace, size: Any = None) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_images(folder / "images", args.classes, args.shots)
-        heads = size or cases.Size(res=32, vision=(64, 1), text=(512, 1))
+        heads = size or cases.Size(res=32, vision=(768, 1), text=(512, 1))
         cases.write_weights(folder / "clip.safetensors", heads)
         per_image = seconds_per_image(folder, size or cases.Size(text=(64, 1)), args.tower_images)
         for method in args.methods:

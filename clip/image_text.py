@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from . import open_clip_models
-from .model import check_keys
+from .model import check_keys, shapes_of
 from .shape import check_images
 from .state_dict import read_named
 
@@ -107,7 +107,7 @@ def build(name: str, config: Mapping[str, Any], path: Path, dtype: torch.dtype) 
     check_packages(name, config)
     model, tensors = _empty(name, config), read_named(path)
     try:
-        check_keys(model, wanted := _as_open_clips(model, tensors), name)
+        check_keys(shapes_of(model), wanted := _as_open_clips(model, tensors), name)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     model.load_state_dict(wanted)

@@ -4,8 +4,8 @@ Shapes: B samples, N tokens, K key/value-only tokens, R rows, d width, h heads.
 
 A block is applied to *tokens* ``[B, N, d]``, whose outputs someone reads, and optionally to
 
-- *kv_tokens* ``[K, d]`` or ``[B, K, d]``: tokens that are attended to but whose own outputs nobody reads. They need a
-  LayerNorm and the key/value projection only, and once per batch when they do not depend on the sample;
+- *kv_tokens* ``[K, d]`` or ``[S, K, d]``: tokens that are attended to but whose own outputs nobody reads. They need a
+  LayerNorm and the key/value projection only, and once where samples share them: all do, or each S-th of the batch;
 - *rows*: the tokens whose outputs are wanted; all others give keys and values only;
 - *mask* ``[N, N + K]``: which tokens and key/value-only tokens (columns) a token (row) attends to, True where it may,
   or as numbers that are added to scores.
@@ -153,8 +153,7 @@ class ResidualAttentionBlock(nn.Module):
     def attend(self, x: Tensor, q: Tensor, kv: Tensor, kv_tokens: Tensor | None = None) -> Tensor:
         """Run the layer from its projections (``project``) on: outputs of all tokens, ``[B, N, d]``."""
         if kv_tokens is not None:
-            seen = self.keys_values(kv_tokens)
-            kv = torch.cat([kv, seen.expand(kv.shape[0], *seen.shape[-2:])], dim=1)
+            kv = torch.cat([kv, for_each(self.keys_values(kv_tokens), len(kv))], dim=1)
         return self.finish(x, self.attn.mix(q, kv))
 
     def forward(
@@ -166,7 +165,7 @@ class ResidualAttentionBlock(nn.Module):
         """
         seen = x
         if kv_tokens is not None:
-            seen = torch.cat([x, kv_tokens.expand(x.shape[0], *kv_tokens.shape[-2:])], dim=1)
+            seen = torch.cat([x, for_each(kv_tokens, len(x))], dim=1)
         normed = self.ln_1(seen)
         if rows is None:
             return self.finish(x, self.attn.mix_all(normed, x.shape[1], mask))
@@ -204,6 +203,13 @@ class Transformer(nn.Module):
         for block in self.resblocks:
             x = block(x, mask=mask)
         return x.transpose(0, 1)
+
+
+def for_each(tokens: Tensor, count: int) -> Tensor:
+    """Return ``[K, d]``, or ``[S, K, d]`` of S equal parts of a batch, for each of its samples: ``[count, K, d]``."""
+    if tokens.dim() == 2 or len(tokens) in (1, count):
+        return tokens.expand(count, *tokens.shape[-2:])
+    return tokens[:, None].expand(-1, count // len(tokens), -1, -1).flatten(0, 1)
 
 
 def take_rows(x: Tensor, rows: Rows) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -142,7 +143,8 @@ class CLIP(nn.Module):
         self.ln_final = LayerNorm(transformer_width)
         self.text_projection = nn.Parameter(torch.empty(transformer_width, embed_dim))
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        self.initialize_parameters()
+        if not self.logit_scale.is_meta:  # where they are replaced at once, even empty draws take time
+            self.initialize_parameters()
 
     def initialize_parameters(self) -> None:
         """Draw initial values for training from scratch (CLIP, section 2.4, and OpenAI's release)."""
@@ -240,22 +242,33 @@ def build_model(
     shape = infer_shape(tensors, computation)
     with torch.device("meta"):  # no time for initial values that are replaced at once
         model = CLIP(**shape)
-    check_keys(model, tensors)
+    check_keys(shapes_of_clip(**shape), tensors)
     model.load_state_dict(tensors, assign=True)
     if dtype != torch.float32:
         convert_weights(model, dtype)
     return model.eval()
 
 
-def check_keys(model: nn.Module, tensors: Mapping[str, Tensor], kind: str = "CLIP") -> None:
-    """Raise ValueError naming the tensors that are missing, unexpected or of the wrong shape for ``model``."""
-    wanted = model.state_dict()
+@lru_cache(maxsize=16)
+def shapes_of_clip(**shape: Any) -> dict[str, list[int]]:
+    """Return the shapes of ``CLIP(**shape)``'s tensors by name. Raises what ``CLIP`` does where there is none."""
+    with torch.device("meta"):
+        return shapes_of(CLIP(**shape))
+
+
+def shapes_of(model: nn.Module) -> dict[str, list[int]]:
+    """Return the shapes of a model's tensors by name."""
+    return {name: list(value.shape) for name, value in model.state_dict().items()}
+
+
+def check_keys(wanted: Mapping[str, list[int]], tensors: Mapping[str, Tensor], kind: str = "CLIP") -> None:
+    """Raise ValueError naming the tensors that are missing, unexpected or not of the shape ``wanted`` has."""
     problems = [f"{k} is missing" for k in wanted if k not in tensors]
     problems += [f"{k} is unexpected" for k in tensors if k not in wanted]
     problems += [
-        f"{k} is {list(tensors[k].shape)}, not {list(v.shape)}"
-        for k, v in wanted.items()
-        if k in tensors and tensors[k].shape != v.shape
+        f"{k} is {list(tensors[k].shape)}, not {sizes}"
+        for k, sizes in wanted.items()
+        if k in tensors and list(tensors[k].shape) != sizes
     ]
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -11,6 +11,7 @@ from reporting.likeness import cautions, unlike_halves, unlike_tests
 from reporting.load.result import Key, Result
 from reporting.names import in_order
 from reporting.stats import Cell
+from runs.protocols import trained_by
 from runs.record import differences
 
 # Settings in which the runs of a cell may differ.
@@ -62,12 +63,16 @@ class Cells:
 
     def get(self, key: Key) -> Cell:
         """Return the cell of `key`; one without a number where nothing ran."""
+        return self.over_seeds(key, lambda result: result.accuracy)
+
+    def over_seeds(self, key: Key, number: Callable[[Result], float | None]) -> Cell:
+        """Return the cell of `key` for some number of its results, None of one that has none."""
         if self._refused.get(key):
             return Cell(wanted=self.seeds, refused=self._refused[key])
-        some = self.results(key)
+        found = [(result, value) for result in self.results(key) if (value := number(result)) is not None]
         where = key.dataset if key.part == "all" else f"{key.dataset}, {key.part}"
-        said = dict.fromkeys(f"{where}: {line}" for result in some for line in cautions(result.record))
-        return Cell.over_seeds({result.seed: result.accuracy for result in some}, self.seeds, said)
+        said = dict.fromkeys(f"{where}: {line}" for result, _ in found for line in cautions(result.record))
+        return Cell.over_seeds({result.seed: value for result, value in found}, self.seeds, said)
 
     def halves(self, key: Key) -> tuple[Cell, Cell]:
         """Return base and new, each over the seeds that have both."""
@@ -129,11 +134,12 @@ class Cells:
                 break
 
     def _drop_halves_that_are_no_pair(self) -> None:
-        """Leave out results on new classes that do not belong to what the base half's folder has now."""
+        """Leave out results on new classes, or on all, that do not belong to what the base half's folder has now."""
         for key, some in self._results.items():
-            if key.part != "new":
+            if key.part != "new" and key.protocol != "joint":
                 continue
-            bases = {result.seed: result for result in self._results.get(key._replace(part="base"), [])}
+            half = key._replace(protocol=trained_by(key.protocol), part="base")
+            bases = {result.seed: result for result in self._results.get(half, [])}
             for result in list(some):
                 why = _no_pair(bases[result.seed], result) if result.seed in bases else ""
                 if why:
@@ -142,9 +148,9 @@ class Cells:
 
 
 def _no_pair(base: Result, new: Result) -> str:
-    """Return why two results are not the halves of one model's test, or ""."""
+    """Return why two results are not of one model's test on base classes and on others, or ""."""
     tested, trained = new.config.get("run.model"), base.record.get("run_id")
     if tested and trained and tested != trained:
         return "tested another model than the base half has now: test it again"
-    why = unlike_halves(base.record, new.record)
+    why = unlike_halves(base.record, new.record) if new.key.part == "new" else ""
     return why and f"is no pair with {base.path}: {why}"

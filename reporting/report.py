@@ -14,17 +14,21 @@ from reporting.exploratory import exploratory
 from reporting.likeness import cautions
 from reporting.load.gather import Gathered
 from reporting.load.result import Key, Result
+from reporting.load.scores import Confidence, confidence_of
 from reporting.missing import MissingRuns, missing
 from reporting.names import in_order, method_order
 from reporting.paper import has_published
 from reporting.plots.cost import cost_plots
 from reporting.plots.curves import ablation_plots, few_shot_plots
 from reporting.plots.radar import radar_plots
+from reporting.plots.reliability import reliability_plots
 from reporting.plots.style import Plot
 from reporting.plots.training import training_plots
 from reporting.stats import DAGGER
 from reporting.tables.base_to_new import base_to_new
+from reporting.tables.confidence import confidence, note
 from reporting.tables.costs import cost_tables, runs_table
+from reporting.tables.joint import joint
 from reporting.tables.table import Table, slug
 from reporting.tables.wide import crossed, few_shot
 
@@ -94,6 +98,7 @@ def build(found: Gathered, request: Request, defaults: Mapping[str, Any]) -> Rep
         ValueError: nothing of what is asked for is there.
     """
     results = [result for result in found.results if _is_asked(result.key, request)]
+    trust = confidence_of(results)
     expected = [key for key in found.expected if _is_asked(key, request)]
     if not results and not expected:
         raise ValueError("no run here is of the protocols, methods and data sets that were asked for")
@@ -102,9 +107,9 @@ def build(found: Gathered, request: Request, defaults: Mapping[str, Any]) -> Rep
     keys = in_order(_with_asked(cells.keys(), request), request.order)
     other = exploratory(cells, keys)
     main = {key: key for key in keys if key not in other}
-    sections = _sections(cells.under(main), list(main), request)
+    sections = _sections(cells.under(main), list(main), request, trust)
     sections.append(
-        _in_one("Exploratory", _sections(cells.under(other), in_order(other.values(), request.order), request))
+        _in_one("Exploratory", _sections(cells.under(other), in_order(other.values(), request.order), request, trust))
     )
     sections = [section for section in sections if section.tables or section.plots]
     counted = [result for key in cells.keys() for result in cells.results(key)]
@@ -118,19 +123,25 @@ def build(found: Gathered, request: Request, defaults: Mapping[str, Any]) -> Rep
             _legend(seeds, any(cautions(result.record) for result in counted)),
         ],
         sections,
-        [*cells.refusals, *found.damaged],
+        [*cells.refusals, *found.damaged, *trust.damaged],
         list(found.unfinished.values()),
         missing(cells, _with_asked([*cells.keys(), *expected], request)),
-        [*_notes(keys, request, counted, bool(other)), *cells.notes, *found.notes],
+        [*_notes(keys, request, counted, bool(other)), *note(counted, trust), *cells.notes, *found.notes],
     )
 
 
-def _sections(cells: Cells, keys: Sequence[Key], request: Request) -> list[Section]:
+def _sections(cells: Cells, keys: Sequence[Key], request: Request, trust: Confidence) -> list[Section]:
     to, paper = request.to, request.paper
     return [
         Section("Base to new", list(base_to_new(cells, keys, to, paper)), list(radar_plots(cells, keys))),
+        Section("Base and new classes in one label space", list(joint(cells, keys, to))),
         Section("Cross-dataset and domain generalisation", list(crossed(cells, keys, to, paper))),
         Section("Few-shot", list(few_shot(cells, keys, to, paper)), list(few_shot_plots(cells, keys))),
+        Section(
+            "Calibration and rejection",
+            list(confidence(cells, keys, trust)),
+            list(reliability_plots(cells, keys, trust)),
+        ),
         Section("Ablations", list(ablations(cells, keys, paper)), list(ablation_plots(cells, keys))),
         Section("Cost", list(cost_tables(cells, keys, paper)), list(cost_plots(cells, keys))),
         Section("Training", [], list(training_plots(cells, keys))),

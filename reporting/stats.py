@@ -8,14 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from runs.joint import harmonic_mean
+
 OUTSIDE = "‡"  # marks a published number that is outside all re-runs by others
 DAGGER = "†"  # marks a number that means little; the line below its table says why
 PARTS = ("base", "new", "hm")
-
-
-def harmonic_mean(base: float, new: float) -> float:
-    """Return 2ab / (a + b), and 0 when both are 0."""
-    return 2 * base * new / (base + new) if base + new else 0.0
 
 
 @dataclass(frozen=True)
@@ -134,9 +131,9 @@ def paired_difference(ours: Mapping[Any, float], theirs: Mapping[Any, float]) ->
     common = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
     if len(common) < 2:
         return Difference(common[0] if common else math.nan, math.nan, len(common))
-    from scipy import stats  # slow to import, and wanted for this alone
+    from scipy.special import stdtrit  # Student's t; scipy.stats has the same, and takes half a second to import
 
-    half = stats.t.ppf(0.975, len(common) - 1) * statistics.stdev(common) / math.sqrt(len(common))
+    half = stdtrit(len(common) - 1, 0.975) * statistics.stdev(common) / math.sqrt(len(common))
     return Difference(statistics.mean(common), float(half), len(common))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 CHOICES = {
-    "TASK": ("B2N", "CD", "FS"),
+    "TASK": ("B2N", "CD", "FS", "JOINT"),
     "DATASET.SUBSAMPLE_CLASSES": ("all", "base", "new"),
     "INPUT.READ": ("stored", "upright"),
     "OFFICIAL_STREAM": (None, True, False),

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from common import commandline
 from common.files import lock
 from common.text import check_folder
 from runs.arguments import parse_args, rehearsal
+from runs.protocols import JOINT
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
@@ -124,18 +126,18 @@ def train_and_test(
 
     `made_by` is what checkpoints say of this program; `this` is the run, on whose record the data are put.
     """
-    from runs import data, engine
+    from runs import data, engine, joint, together
     from runs.results import keep_scores, test_results
 
     trainer = build(cfg, args.deterministic)
     trainer.made_by = made_by
-    if cfg.TEST.SAVE_SCORES:
+    if cfg.TEST.SAVE_SCORES or cfg.TASK == JOINT:
         keep_scores(trainer)
     engine.ready(trainer)
     built.append(trainer)
     if not rehearsal(args):
         data.record_data(this, trainer, cfg)
-    for line in (remarks := engine.remarks() | data.remarks(trainer, cfg)).values():
+    for line in (remarks := engine.remarks() | data.remarks(trainer, cfg) | together.join(trainer)).values():
         print(f"note: {line}")
     trainer.notes = {**getattr(trainer, "notes", {}), **remarks}
 
@@ -148,8 +150,11 @@ def train_and_test(
             engine.ready(trainer)
         elif trainer.get_model_names():
             raise ValueError(f"--eval-only needs --model-dir: {cfg.TRAINER.NAME} has something to learn")
+        base = joint.sides(trainer) if cfg.TASK == JOINT else None
         trainer.test()
         engine.tested(trainer)  # with what is computed once before it
+        if base is not None:
+            return test_results(trainer) | {"joint": joint.results(trainer, base)}
     elif not args.no_train:
         trainer.train()
     untested = rehearsal(args) or (cfg.TEST.NO_TEST and not args.eval_only)
@@ -191,11 +196,12 @@ def choose_algorithms(deterministic: bool) -> None:
 def stops_on_sigterm(built: list[Any]) -> Iterator[None]:
     """Turn SIGTERM into Preempted: after the step at hand while the trainer in `built` trains, else at once.
 
-    Under another Dassl than this project's it ends the process, as it does by default.
+    Under another Dassl than this project's it ends the process, as it does by default. Runs that have a thread each are
+    stopped by `runs.together`.
     """
     from runs import engine
 
-    if not engine.OURS:
+    if not engine.OURS or threading.current_thread() is not threading.main_thread():
         yield
         return
     Preempted = engine.preempted()

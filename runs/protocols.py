@@ -1,8 +1,9 @@
 """The protocols: their steps, folders, classes and configurations; one vocabulary for scripts, grid and reports.
 
 Base to new (`base2new`) trains on half of a data set's classes and tests on both halves; cross-dataset (`xd`) trains on
-all classes of one data set and tests on others; few-shot (`fewshot`) trains and tests on all classes. A step is one run
-of `train.py`: a protocol trains in its first step and tests that model in the ones after it.
+all classes of one data set and tests on others; few-shot (`fewshot`) trains and tests on all classes; `joint` tests the
+model of base to new on all classes at once. A step is one run of `train.py`: a protocol trains in its first step and
+tests that model in the ones after it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from runs.environment import PROJECT
 CONFIGS = PROJECT / "configs"
 SOURCE = "imagenet"  # the data set that cross-dataset runs train on where nothing else is asked for
 SHOTS = 16  # images of each class, where nothing else is asked for
+JOINT = "JOINT"  # the TASK of tests on base and new classes in one label space
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Step:
 STEPS = {
     "base2new_train": Step("base2new/train_base", "B2N", "base"),
     "base2new_test": Step("base2new/test_new", "B2N", "new", "base2new_train"),
+    "joint_test": Step("joint/test", JOINT, "all", "base2new_train"),
     "xd_train": Step("xd/train", "CD", "all"),
     "xd_test": Step("xd/test", "CD", "all", "xd_train"),
     "fewshot": Step("few_shot", "FS", "all"),
@@ -49,6 +52,7 @@ PROTOCOLS = {
     "base2new": ("base2new_train", "base2new_test"),
     "xd": ("xd_train", "xd_test"),
     "fewshot": ("fewshot",),
+    "joint": ("base2new_train", "joint_test"),  # the first is base to new's own run, and is not repeated
 }
 
 
@@ -59,12 +63,24 @@ def steps_of(protocol: str) -> list[Step]:
 
 def parts_of(protocol: str) -> tuple[str, ...]:
     """Return the parts of the classes that a protocol scores: `("base", "new")`, or `("all",)`."""
-    return tuple(dict.fromkeys(step.subsample for step in steps_of(protocol)))
+    own = (STEPS[name] for name in PROTOCOLS[protocol] if protocol_of_step(name) == protocol)
+    return tuple(dict.fromkeys(step.subsample for step in own))
 
 
 def protocol_of_step(name: str) -> str:
-    """Return the protocol that a step (a key of STEPS) belongs to."""
+    """Return the protocol that a step (a key of STEPS) belongs to, the first of those that have it."""
     return next(protocol for protocol, steps in PROTOCOLS.items() if name in steps)
+
+
+def trained_by(protocol: str) -> str:
+    """Return the protocol whose settings a protocol's models are trained with: `base2new` for `joint`, else itself."""
+    return protocol_of_step(PROTOCOLS[protocol][0])
+
+
+def training_task(task: str) -> str:
+    """Return the `TASK` under which the models are trained that runs of this `TASK` test."""
+    tested = next((step.tests for step in STEPS.values() if step.task == task), "")
+    return STEPS[tested].task if tested else task
 
 
 def protocol_of(task: str, subsample: str) -> str:
@@ -134,9 +150,18 @@ def dataset_file(name: str) -> Path:
     return CONFIGS / "datasets" / f"{name}.yaml"
 
 
+def method_folder(method: str) -> Path:
+    """Return the folder of a method's configurations; with plug-ins (`CoOp+DePT`) that of both, if there is one."""
+    from trainers.plugins import split_title
+
+    host, plugins = split_title(method)
+    folders = [CONFIGS / "trainers" / name for name in (method, "+".join([host, *plugins]), host)]
+    return next((folder for folder in folders if folder.is_dir()), folders[-1])
+
+
 def method_file(method: str, cfg: str) -> Path:
     """Return the path of a configuration of a method."""
-    return CONFIGS / "trainers" / method / f"{cfg}.yaml"
+    return method_folder(method) / f"{cfg}.yaml"
 
 
 def dataset_names() -> list[str]:
@@ -147,7 +172,18 @@ def dataset_names() -> list[str]:
 def method_names(second_names: bool = True) -> list[str]:
     """Return the methods that have configurations; `second_names`: also links, which are other names of methods."""
     folders = (path for path in (CONFIGS / "trainers").iterdir() if path.is_dir() and path.name[0] not in "_.")
-    return sorted(path.name for path in folders if second_names or not path.is_symlink())
+    alone = (path for path in folders if "+" not in path.name)
+    return sorted(path.name for path in alone if second_names or not path.is_symlink())
+
+
+def check_method(name: str) -> None:
+    """Raise ValueError, with the nearest names, unless `name` is a method's, or one's with plug-ins (`CoOp+DePT`)."""
+    from trainers.plugins import PLUGINS, split_title
+
+    method, plugins = split_title(name)
+    check_name("method", method, method_names())
+    for plugin in plugins:
+        check_name("plug-in", plugin, PLUGINS)
 
 
 def default_config(protocol: str, dataset: str, method: str, shots: int) -> str:
@@ -157,12 +193,12 @@ def default_config(protocol: str, dataset: str, method: str, shots: int) -> str:
     `*` fits any), or, for a second name that has one, of `protocols_NAME`; "" where no line fits or there is no such
     file.
     """
-    folder = CONFIGS / "trainers" / method
-    own = folder / f"protocols_{method}"
+    folder = method_folder(method)
+    own = folder / f"protocols_{method.partition('+')[0]}"
     path = own if own.is_file() else folder / "protocols"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
-    asked = (protocol, dataset, str(shots))
+    asked = (trained_by(protocol), dataset, str(shots))
     return next((cfg for *patterns, cfg in rows if all(map(fnmatchcase, asked, patterns))), "")
 
 
@@ -173,8 +209,8 @@ def choose_config(protocol: str, dataset: str, method: str, shots: int, cfg: str
         ValueError: an unknown data set, method or configuration, with the nearest names, or a method without a default.
     """
     check_name("dataset", dataset, dataset_names())
-    check_name("method", method, method_names())
-    known = sorted({path.stem for path in (CONFIGS / "trainers" / method).glob("*.yaml")} - {"datasets"})
+    check_method(method)
+    known = sorted({path.stem for path in method_folder(method).glob("*.yaml")} - {"datasets"})
     cfg = cfg or default_config(protocol, dataset, method, shots)
     if not cfg:
         told = f"{method} has no default for {protocol} on {dataset} with {shots} shots"

@@ -11,6 +11,7 @@ from typing import Any
 from common.files import write_bytes
 from runs.engine import OURS, macro_f1
 from runs.environment import device_name, peak_memory
+from runs.protocols import JOINT
 from trainers.shared.lists import lists_of
 
 PREDICTIONS = "predictions.npz"
@@ -54,9 +55,11 @@ def times(tally: Any, started: float, now: float) -> dict[str, Any]:
 def keep_scores(trainer: Any) -> None:
     """Let a trainer's evaluator, of whatever Dassl, keep what it is given since its last reset, `[B, C]` by batch.
 
-    In its attribute `scores` are log-probabilities, of a trainer that is not one of the methods the scores themselves.
+    In its attribute `scores` are log-probabilities, which a method gives itself under `TASK` JOINT; of a trainer that
+    is not one of the methods they are the scores themselves.
     """
-    evaluator, kept = trainer.evaluator, getattr(trainer.model, "log_probabilities", lambda scores: scores)
+    own = None if trainer.cfg.TASK == JOINT else getattr(trainer.model, "log_probabilities", None)
+    evaluator, kept = trainer.evaluator, own or (lambda scores: scores)
     process, reset = evaluator.process, evaluator.reset
 
     def process_and_keep(mo: Any, gt: Any) -> None:
@@ -80,7 +83,8 @@ def save_predictions(trainer: Any, directory: Path) -> dict[str, str]:
 
     content = io.BytesIO()
     scores: dict[str, Any] = {}
-    if (kept := getattr(trainer.evaluator, "scores", None)) is not None:
+    if trainer.cfg.TEST.SAVE_SCORES:
+        kept = trainer.evaluator.scores
         lists = lists_of(trainer.dm.dataset)
         tested = lists.val if trainer.cfg.TEST.SPLIT == "val" and lists.val else lists.test
         scores = {

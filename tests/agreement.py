@@ -49,7 +49,8 @@ def setting_of(name: str) -> dict:
 def golden_agrees(name: str, **bounds: float) -> int:
     """How many golden numbers that name has, all recomputed (float32): features 1e-4, losses 1e-5, gradients 1e-3.
 
-    These are relative errors in norm; ``bounds``, by the first part of a number's key, replace them.
+    These are relative errors in norm; ``bounds``, by the first part of a number's key, replace them. A term of the loss
+    may be 1 less a cosine near 1, of which float32 keeps about 1e-7: processors differ there in the last digits.
     """
     found = golden.recompute(setting_of(name))
     with np.load(GOLDEN / f"{name}.npz") as expected:
@@ -59,5 +60,6 @@ def golden_agrees(name: str, **bounds: float) -> int:
             kind = key.removeprefix("copy_restore/").split("/")[0]
             usual = 1e-3 if kind.startswith("grad") else 1e-5 if kind in ("loss", "loss0") else 1e-4
             bound = bounds.get(kind, usual)
-            assert got.shape == want.shape and np.linalg.norm(got - want) <= bound * np.linalg.norm(want), key
+            allowed = bound * np.linalg.norm(want) + (5e-7 if key.startswith("loss/") else 0)
+            assert got.shape == want.shape and np.linalg.norm(got - want) <= allowed, key
         return len(expected.files)

@@ -16,7 +16,8 @@ SHAPES: dict[str, tuple[str, dict[str, int]]] = {
     "ViT-L/14": ("ViT-L-14-quickgelu", {}),
     "ViT-L/14@336px": ("ViT-L-14-336-quickgelu", {}),
     "plain GELU": ("ViT-B-16", {}),
-    "heads of 80": ("ViT-H-14", {"width": 320, "image_size": 84}),  # four heads, where 64-wide ones would be five
+    # Four heads, where 64-wide ones would be five; 16 of 32 layers.
+    "heads of 80": ("ViT-H-14", {"width": 320, "image_size": 84, "layers": 16}),
 }
 
 

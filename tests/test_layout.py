@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import csv
-import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,9 +19,11 @@ import mmrl
 import reference
 import train
 import trainers
+from commands import script
 from runs import config
 from tests.runs.resolved import BASES, method_files
 from tests.standin.surface import importable
+from trainers.plugins import title
 
 ROOT = Path(train.__file__).parent
 CONFIGS = ROOT / "configs"
@@ -40,6 +42,7 @@ MAY_IMPORT = {
     "commands": {*FLOORS} - {"reference"},
 }
 BACKBONES = ("ViT-B/16", "ViT-B/32", "RN50", "RN101", "embedded")  # that a configuration may name
+WITH_PLUGINS = sorted({path.parent.name for path in method_files() if "+" in path.parent.name})
 METHOD_NAMES = {name for method in trainers.METHODS for name in (method, reference.module_of(method))}
 # What a run takes of ours beside the public Dassl's names, all in one place that says what else stands for it.
 ENGINE = "runs/engine.py"
@@ -52,9 +55,22 @@ def sources(*folders: str) -> list[Path]:
     return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
-def trees(*folders: str) -> Iterator[tuple[Path, ast.AST]]:
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    """All nodes of a source's syntax tree, read once for all tests."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def trees(*folders: str) -> Iterator[tuple[Path, list[ast.AST]]]:
     for path in sources(*folders):
-        yield path.relative_to(ROOT), ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        yield path.relative_to(ROOT), nodes_of(path)
+
+
+def calls_of(nodes: list[ast.AST], *names: str) -> Iterator[tuple[ast.Call, str]]:
+    """Calls of attributes of these names, with what is called in full."""
+    for node in nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in names:
+            yield node, ast.unparse(node.func)
 
 
 def imports(nodes) -> Iterator[tuple[str, list[str]]]:
@@ -103,7 +119,7 @@ def test_what_is_above_the_methods_knows_none():
     known = [
         f"{path.relative_to(ROOT)}: {name}"
         for path in paths
-        for module, names in imports(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        for module, names in imports(nodes_of(path))
         for name in (module, *(f"{module}.{name}" for name in names))
         if any(f"{name}.".startswith(f"{one}.") for one in modules)
     ]
@@ -122,7 +138,7 @@ def test_only_public_names_of_dassl_are_used_in_a_run():
         f"{path.relative_to(ROOT)}: from {module} import {name}"
         for path in [*run, ROOT / "train.py"]
         if path != ROOT / ENGINE
-        for module, names in imports(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        for module, names in imports(nodes_of(path))
         if module.split(".")[0] == "dassl"
         for name in names or ["(the whole module)"]
         if name not in importable(module)
@@ -143,29 +159,26 @@ def test_clip_names_no_method():
 def test_nothing_is_unpickled_and_no_error_is_hidden():
     found = []
     for path, nodes in trees():
+        for call, name in calls_of(nodes, "load", "loads", "Unpickler"):
+            safe = any(word.arg == "weights_only" and ast.unparse(word.value) == "True" for word in call.keywords)
+            if re.match(r"(pickle|joblib|dill)\.", name) or name == "torch.load" and not safe:
+                found.append(f"{path}:{call.lineno}: {name}, without weights_only=True")
         for node in nodes:
-            where = f"{path}:{getattr(node, 'lineno', '')}"
-            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-            if re.fullmatch(r"(pickle|joblib|dill)\.(load|loads|Unpickler)", called):
-                found.append(f"{where}: {called}")
-            elif called == "torch.load":
-                safe = any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords)
-                found += [] if safe else [f"{where}: torch.load without weights_only=True"]
-            elif isinstance(node, ast.ExceptHandler):
+            if isinstance(node, ast.ExceptHandler):
                 broad = node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
                 hides = broad and not any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
-                found += [f"{where}: a broad except that does not raise"] if hides else []
+                found += [f"{path}:{node.lineno}: a broad except that does not raise"] if hides else []
     assert not found
 
 
 def test_json_that_is_written_is_json():
     """Python writes NaN and infinity unless it is told not to."""
     found = [
-        f"{path}:{node.lineno}"
+        f"{path}:{call.lineno}"
         for path, nodes in trees()
-        for node in nodes
-        if isinstance(node, ast.Call) and re.fullmatch(r"json\.dumps?", ast.unparse(node.func))
-        if not any(word.arg == "allow_nan" and ast.unparse(word.value) == "False" for word in node.keywords)
+        for call, name in calls_of(nodes, "dump", "dumps")
+        if name in ("json.dump", "json.dumps")
+        if not any(word.arg == "allow_nan" and ast.unparse(word.value) == "False" for word in call.keywords)
     ]
     assert not found
 
@@ -189,7 +202,7 @@ def test_every_method_has_its_files():
     for folder in ("trainers", "reference"):
         found = {path.stem for path in sources(folder) if path.parent.name == folder}
         found |= {path.parent.name for path in (ROOT / folder).glob("*/__init__.py")}
-        assert found - {"__init__", "shared", "settings"} == names
+        assert found - {"__init__", "shared", "plugins", "settings"} == names
     rows = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
     assert all(reference.of(method) and f"\n| {method} |" in rows for method in trainers.METHODS)
 
@@ -200,11 +213,11 @@ def test_all_configurations_are_seen():
     bases = set(BASES.glob("*.yaml"))
     assert set(CONFIGS.rglob("*.y*ml")) == {*dataset_configs(), *method_files(), *overrides, *copies, *bases}
     assert len(bases) == 3 and all(path.read_text().startswith("# ") for path in bases)
-    assert {path.parent.name for path in method_files()} == set(trainers.METHODS)
+    assert {path.parent.name for path in method_files()} == {*trainers.METHODS, *WITH_PLUGINS}
     assert len(dataset_configs()) == len(datasets.NAMES)
 
 
-@pytest.mark.parametrize("method", trainers.METHODS)
+@pytest.mark.parametrize("method", [*trainers.METHODS, *WITH_PLUGINS])
 def test_every_method_says_which_configuration_a_script_takes(method):
     folder = CONFIGS / "trainers" / method
     rows = [line.split() for line in (folder / "protocols").read_text().splitlines() if line and line[0] != "#"]
@@ -233,7 +246,7 @@ def test_every_dataset_has_one_configuration():
 @pytest.mark.parametrize("path", method_files(), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_method_configuration_builds_and_names_a_trainer(path):
     cfg = build(CONFIGS / "datasets/digits.yaml", path)
-    assert cfg.TRAINER.NAME == path.parent.name and path.parent.name in trainers.METHODS
+    assert title(cfg) == path.parent.name and cfg.TRAINER.NAME in trainers.METHODS
     assert path.read_text().startswith("# ") and cfg.MODEL.BACKBONE.NAME in BACKBONES
     assert cfg.INPUT.INTERPOLATION == "bicubic" and cfg.INPUT.PIXEL_MEAN[0] == 0.48145466
 
@@ -275,18 +288,18 @@ SCRIPTS = sorted(path for path in (ROOT / "scripts").rglob("*.sh") if path.name 
 
 
 def test_all_scripts_are_seen():
-    names = "base2new_test base2new_train compare fewshot reproduce xd_test xd_train"
+    names = "base2new_test base2new_train compare fewshot joint_test reproduce xd_test xd_train"
     assert [path.stem for path in sorted(SCRIPTS, key=lambda path: path.name)] == names.split()
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-def test_every_script_explains_itself(path):
+def test_every_script_explains_itself(path, capsys):
+    """That a script hands its words over as they are is shown in tests/grid."""
     for flag in ("-h", "--help"):
-        environment = {**os.environ, "PYTHON": sys.executable}
-        done = subprocess.run(["bash", path, flag], capture_output=True, text=True, env=environment)
-        assert done.returncode == 0 and not done.stderr
-        assert f"bash {path.relative_to(ROOT)}" in done.stdout and "OUTPUT" in done.stdout
-        assert not re.search(r"^#|^source |read_args", done.stdout, re.MULTILINE)
+        assert script.main([str(path), flag]) == 0
+        out, err = capsys.readouterr()
+        assert f"bash {path.relative_to(ROOT)}" in out and "OUTPUT" in out and not err
+        assert not re.search(r"^#|^source |read_args", out, re.MULTILINE)
 
 
 def test_no_script_holds_a_hyper_parameter():

@@ -64,6 +64,7 @@ def serve(address: str, owner: int) -> None:
     sys.path[:1] = [str(ROOT)]
     for name in PRELOAD:
         __import__(name)
+    sys.executable = str(Path(address).with_suffix(""))  # what programs start is a fork too
     gc.freeze()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{address}.part")

@@ -28,7 +28,7 @@ from torch import Tensor
 from clip.layers import no_autocast
 from dassl.engine import TRAINER_REGISTRY
 
-from .mmrl import Outputs
+from .mmrl import ALONE, Outputs
 from .mmrlpp import MMRLpp, MMRLppModel
 from .settings import AlignedNormSettings
 from .shared.cosine import at_least_float32, l2_normalize
@@ -46,6 +46,7 @@ class AlignedNormModel(MMRLppModel):
     """MMRL++ whose loss has two more terms."""
 
     settings: AlignedNormSettings
+    rules = ("single rule: both features", ALONE)  # type: ignore[assignment]
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return MMRL++'s loss and the weighted terms, and the scores that training accuracy is read from."""

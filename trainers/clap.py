@@ -82,10 +82,9 @@ class AdapterModel(ClassRowsModel):
         with no_autocast(self.own):
             return (self.alpha * (self.prototypes - self.own).square().sum(dim=1)).mean()
 
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the cross-entropy, for CLAP with the penalty, and the scores ``[B, C]``."""
-        loss, scores = super().loss(images, labels)
-        return (loss + self.penalty() if self.held else loss), scores
+    def regularizer(self, w: Tensor) -> Tensor | float:
+        """Return the penalty, for CLAP."""
+        return self.penalty() if self.held else 0.0
 
     def ignores_checkpoint_key(self, key: str) -> bool:
         """Return whether it is frozen in official checkpoints: CLIP's scale, or t."""
@@ -101,7 +100,9 @@ class StoredFeatures(Dataset):
     def __getitem__(self, rows: list[int]) -> dict[str, Any]:
         """Return a batch as image loaders do, with features in the place of images."""
         values, labels = self.features
-        return {"img": values[rows], "label": labels[rows], "impath": [self.paths[row] for row in rows]}
+        index = torch.tensor(rows, device=labels.device)
+        paths = [self.paths[row] for row in rows]
+        return {"img": values.index_select(0, index), "label": labels.index_select(0, index), "impath": paths}
 
 
 class FirstBatches(Sampler[list[int]]):

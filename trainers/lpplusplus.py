@@ -21,7 +21,8 @@ run's few-shot draw, at most 4, for ImageNet on unused training images (there wi
 images on six data sets, here a seed has its own.
 
 Classes that were all trained on keep their rows, in any order and number; a run on ImageNet-A or -R chooses among its
-own 200 classes, the release's among 1000. Other classes are not defined there: zero-shot CLIP scores them.
+own 200 classes, the release's among 1000. Other classes are not defined there: zero-shot CLIP scores them. Where both
+kinds are scored side by side, each class has its own of the two, whose scales differ.
 
 Shapes: B images, N training images, C classes, d joint width.
 """
@@ -45,6 +46,7 @@ from .shared.features import (
     FittedTrainer,
     features_of_batches,
     loader_of,
+    row_of_each,
     rows_among,
     template_features,
     validation_images,
@@ -79,17 +81,30 @@ class LPppModel(Method):
     def __init__(self, clip_model: CLIP, classnames: Sequence[str], text: Tensor):
         super().__init__(clip_model)
         self.classnames, self.text = list(classnames), text
-        self.rows: list[int] | slice = slice(None)  # of the learned tensors, by class; []: these have none
+        self.trained = self.classnames
+        # Of the learned tensors, by class, -1: it has none; []: none of them has one.
+        self.rows: list[int] | slice = slice(None)
         self.classifier = nn.Linear(text.shape[1], len(classnames))
         self.alpha_vec = nn.Parameter(torch.ones(1, len(classnames)))
 
     def class_features(self) -> Head:
-        """Return the blend as one classifier; that of zero-shot CLIP for classes that were not trained on."""
+        """Return the blend as one classifier; that of zero-shot CLIP for classes that have none."""
         if self.rows == []:
-            scale = at_least_float32(self.clip_model.logit_scale.exp())
-            return Head(scale * self.text, self.text.new_zeros(len(self.text)))
+            return self._zero_shot()
         w, b, alpha = (part[self.rows] for part in (self.classifier.weight, self.classifier.bias, self.alpha_vec[0]))
-        return Head(w + alpha[:, None] * self.text, b)
+        learned = Head(w + alpha[:, None] * self.text, b)
+        if isinstance(self.rows, slice) or min(self.rows) >= 0:
+            return learned
+        other, rest = torch.tensor(self.rows, device=w.device) < 0, self._zero_shot()
+        return Head(torch.where(other[:, None], rest.weight, learned.weight), torch.where(other, rest.bias, b))
+
+    def _zero_shot(self) -> Head:
+        scale = at_least_float32(self.clip_model.logit_scale.exp())
+        return Head(scale * self.text, self.text.new_zeros(len(self.text)))
+
+    def use_all_classes(self) -> None:
+        """Score each class that was trained on by the blend, others by zero-shot CLIP."""
+        self.rows = row_of_each(self.classnames, self.trained)
 
     def scores(self, images: Tensor, class_features: Head) -> Tensor:
         """Return z ``[B, C]``."""
@@ -97,7 +112,8 @@ class LPppModel(Method):
 
     def fit_to(self, tensors: Mapping[str, Tensor], classnames: Sequence[str] | None) -> None:
         """Take on the number of a checkpoint's classes, and find those to score among them."""
-        self.rows = rows_among(self.classnames, self.classnames if classnames is None else classnames)
+        self.trained = self.classnames if classnames is None else list(classnames)
+        self.rows = rows_among(self.classnames, self.trained)
         for name, value in self.named_parameters():
             if name in tensors:
                 value.data = value.new_zeros(tensors[name].shape)

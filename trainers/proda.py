@@ -31,7 +31,7 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .shared.base import CLIPTrainer
 from .shared.context import INIT_STD, Context, ContextPrompts, is_class_buffer
-from .shared.cosine import at_least_float32, clip_image_features, cosine_logits
+from .shared.cosine import at_least_float32, clip_image_features, cosine_logits, l2_normalize
 from .shared.method import Method
 
 
@@ -67,7 +67,7 @@ class ProDAModel(Method):
         groups = {position: [k for k in which if self.positions[k] == position] for position in self.prompts}
         if self.one_pass:
             x = torch.cat([self.prompts[at].embed(self.ctx[ks]) for at, ks in groups.items() if ks])
-            return self.prompts[self.positions[0]].read(x)
+            return l2_normalize(self.prompts[self.positions[0]].read(x))
         return torch.cat([self.prompts[at].features(self.ctx[ks]) for at, ks in groups.items() if ks])
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

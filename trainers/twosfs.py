@@ -39,6 +39,7 @@ from dassl.optim import build_optimizer
 from .settings import PHRASE
 from .shared.cosine import cosine_logits, l2_normalize
 from .shared.deep_prompts import check_vit, module_at
+from .shared.features import row_of_each
 from .shared.method import Method
 from .shared.steps import PerShotTrainer
 from .shared.templates import fill, prompt_tokens
@@ -108,8 +109,7 @@ class TwoSFSModel(Method):
         """Return unit class features ``[C, d]``: rows of Phi by name, once it has been learned, and t for the rest."""
         if not self.classifier.any():
             return self.text_features()
-        known = {name: row for row, name in enumerate(self.trained)}  # of equal names the last
-        rows = torch.tensor([known.get(name, -1) for name in self.classnames], device=self.classifier.device)
+        rows = torch.tensor(row_of_each(self.classnames, self.trained), device=self.classifier.device)
         found = l2_normalize(self.classifier)[rows]
         return found if (rows >= 0).all() else torch.where(rows[:, None] >= 0, found, self.text_features())
 

@@ -30,16 +30,9 @@ def summary(found: Observed) -> Row:
 
 
 def confidence(found: Observed) -> Row:
-    """Return how far confidence can be trusted: calibration errors in percent, NLL, Brier's score and AURC."""
-    true, p = np.array(found.true), found.probabilities.double().numpy()
-    return {
-        "ece": calibration.expected_calibration_error(p, true),
-        "adaptive_ece": calibration.adaptive_calibration_error(p, true),
-        "classwise_ece": calibration.classwise_calibration_error(p, true),
-        "nll": calibration.nll(np.log(np.maximum(p, np.finfo(np.float32).tiny)), true),
-        "brier": calibration.brier(p, true),
-        "aurc": calibration.aurc(p.max(axis=1), p.argmax(axis=1) == true),
-    }
+    """Return how far confidence can be trusted, as `calibration.summary` does."""
+    p = found.probabilities.double().numpy()
+    return calibration.summary(np.log(np.maximum(p, np.finfo(np.float32).tiny)), np.array(found.true))
 
 
 def reliability(found: Observed) -> list[Row]:

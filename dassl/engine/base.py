@@ -26,7 +26,8 @@ Names = str | list[str] | None
 class TrainerBase:
     """Loop over epochs around registered models.
 
-    Each epoch ends by replacing `{output_dir}/resume.pth.tar`, from which a killed run continues exactly:
+    Each epoch ends by replacing `{output_dir}/resume.pth.tar` (but none within a second of the last, unless
+    TRAIN.RESUME_FREQ asks for more), from which a killed run continues exactly:
     models, optimisers, schedules, gradient scaler (`self.scaler`, if a trainer has one), best result and
     random generators. Within an epoch it also holds the place in the data (TRAIN.RESUME_FREQ, `request_stop`).
     """

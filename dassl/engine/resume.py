@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,8 @@ from .stream import BatchStream
 
 if TYPE_CHECKING:
     from .base import TrainerBase
+
+PAUSE = 1.0  # seconds; a save waits for the disk, and shorter epochs are done again as soon
 
 
 class Preempted(BaseException):
@@ -31,6 +35,8 @@ class Resumption:
         self._streams: list[BatchStream] = []
         self._mid_epoch: dict[str, Any] | None = None  # the state to go on from, until its epoch begins
         self._stop_requested = False
+        self._saved = -math.inf  # when, as time.monotonic has it
+        self._pause = PAUSE
         self.in_epoch = False
 
     def save(self, trainer: TrainerBase, directory: str, step: int = 0) -> None:
@@ -54,6 +60,7 @@ class Resumption:
             "extra": trainer.extra_state(),
         }
         RollingFile(directory).write(state)
+        self._saved = time.monotonic()
 
     def load(self, trainer: TrainerBase, directory: str) -> int:
         """Continue as `TrainerBase.resume_model_if_exist` says, and return the next epoch."""
@@ -133,12 +140,13 @@ class Resumption:
     def end_step(self, trainer: TrainerBase, frequency: int) -> None:
         """Save the rolling file after every `frequency` steps (0: after epochs only); stop if that was requested."""
         done = trainer.batch_idx + 1
+        self._pause = 0.0 if frequency else PAUSE
         due = frequency > 0 and done % frequency == 0 and done < trainer.num_batches
         self._save_or_stop(trainer, due or self._stop_requested, done)
 
     def end_epoch(self, trainer: TrainerBase) -> None:
-        """Save the rolling file; stop if that was requested."""
-        self._save_or_stop(trainer, True)
+        """Save the rolling file, unless it is younger than PAUSE and no frequency was asked for; stop if requested."""
+        self._save_or_stop(trainer, self._stop_requested or time.monotonic() - self._saved >= self._pause)
 
     def _save_or_stop(self, trainer: TrainerBase, due: bool, step: int = 0) -> None:
         if due and trainer.output_dir and trainer._models:

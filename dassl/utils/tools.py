@@ -72,11 +72,10 @@ def check_availability(requested: str, available: Iterable[str]) -> None:
 
 
 def set_random_seed(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's generators, on every device."""
+    """Seed Python's, NumPy's and torch's generators; torch seeds those of every device."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    torch.cuda.manual_seed_all(seed)
 
 
 def download_url(url: str, dst: str | os.PathLike[str]) -> None:

@@ -11,19 +11,26 @@ from torch import Tensor
 
 VOCABULARY, CONTEXT = 49408, 77
 GAMMA = 0x9E3779B97F4A7C15
+AT_ONCE = 1 << 15  # numbers that caches hold
 
 
 def fill(name: str, shape: tuple[int, ...] | list[int], std: float) -> Tensor:
     """Uniform float32 values of standard deviation ``std``, C order: a splitmix stream seeded by ``crc32(name)``."""
-    count = int(np.prod(shape, dtype=np.int64))
-    seed = zlib.crc32(name.encode())
+    values = np.empty(int(np.prod(shape, dtype=np.int64)), np.float32)
+    for start in range(0, len(values), AT_ONCE):
+        part = values[start : start + AT_ONCE]
+        part[:] = (_uniform(zlib.crc32(name.encode()), start + 1, len(part)) - 0.5) * np.sqrt(12.0) * std
+    return torch.from_numpy(values.reshape(shape))
+
+
+def _uniform(seed: int, start: int, count: int) -> np.ndarray:
+    """So many numbers of a seed's stream in [0, 1), from the one at ``start`` on."""
     with np.errstate(over="ignore"):
-        z = np.uint64(seed) * np.uint64(GAMMA) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(GAMMA)
+        z = np.uint64(seed) * np.uint64(GAMMA) + np.arange(start, start + count, dtype=np.uint64) * np.uint64(GAMMA)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z ^= z >> np.uint64(31)
-    uniform = (z >> np.uint64(11)).astype(np.float64) / 2.0**53
-    return torch.from_numpy(((uniform - 0.5) * np.sqrt(12.0) * std).astype(np.float32).reshape(shape))
+    return (z >> np.uint64(11)).astype(np.float64) / 2.0**53
 
 
 def clip_weights(sizes: dict[str, int]) -> dict[str, Tensor]:

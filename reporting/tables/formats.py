@@ -24,6 +24,7 @@ _TEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
+    "→": r"$\rightarrow$",
     DAGGER: r"$\dagger$",
     OUTSIDE: r"$\ddagger$",
 }

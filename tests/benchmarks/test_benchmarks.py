@@ -291,7 +291,7 @@ def test_a_table_marks_what_was_not_measured():
     assert [cell.strip() for cell in text.splitlines()[-1].strip("|").split("|")] == ["1,234", "-"]
 
 
-OFTEN = {"MMRL", "CoOp", "MaPLe", "TipAdapterF", "PLOT"}  # the others' references are in the tests of their trainers
+OFTEN = {"MMRL", "TipAdapterF", "PLOT"}  # learns by steps, is set from images, matches several features
 
 
 @pytest.mark.parametrize("name", some_often(reference.learning(), OFTEN))

@@ -1,4 +1,4 @@
-"""Two finished runs on Digits with the embedded CLIP, a folder of digits, and commands called in this process."""
+"""Two finished runs on few Digits with the embedded CLIP, a folder of digits, and commands called in this process."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ import trainers
 from dassl.engine import build_trainer
 from runs.open import recorded_cfg
 from tests import calls
+from tests.trainers.conftest import data_root  # noqa: F401
 
 BASE = ["zero", "one", "two", "three", "four"]
-EVALUATED = 40  # images in a batch: two batches, of which the last is not full
+EVALUATED = 20  # images in a batch: two batches, of which the last is not full
 NEW = ["five", "six", "seven", "eight", "nine"]
 QUICK = ["OPTIM.MAX_EPOCH", "3", "DATASET.NUM_SHOTS", "4"]
 
 
 @pytest.fixture(scope="session")
-def data(digits_root) -> Path:
-    return digits_root
+def data(data_root) -> Path:  # noqa: F811
+    return data_root
 
 
 def trained(method: str, folder: Path, data: Path, *options: str) -> Path:
@@ -32,7 +33,7 @@ def trained(method: str, folder: Path, data: Path, *options: str) -> Path:
 
 
 def evaluation(run, classes, *options):
-    """Paths and scores of the trainer's own test of a run's model on every fifth image of these classes."""
+    """Paths and scores of the trainer's own test of a run's model on every second image of these classes."""
     datasets.load_all()
     cfg = recorded_cfg(run)
     trainers.load(cfg.TRAINER.NAME)
@@ -40,26 +41,26 @@ def evaluation(run, classes, *options):
     trainer = build_trainer(cfg)
     trainer.load_model(str(run))
     loader = trainer.test_loader
-    some = Subset(loader.dataset, range(0, len(loader.dataset), 5))
+    some = Subset(loader.dataset, range(0, len(loader.dataset), 2))
     trainer.test_loader = DataLoader(some, batch_size=EVALUATED, collate_fn=loader.collate_fn)
     scores = []
     process = trainer.evaluator.process
     trainer.evaluator.process = lambda mo, gt: (scores.append(mo.clone()), process(mo, gt))
     trainer.test()
-    return [item.impath for item in trainer.dm.dataset.test[::5]], scores
+    return [item.impath for item in trainer.dm.dataset.test[::2]], scores
 
 
 @pytest.fixture(scope="session")
-def mmrl_run(tmp_path_factory, data) -> Path:
+def mmrl_run(shared, data) -> Path:
     """MMRL after a few steps on the base classes, strong enough to leave its initial values."""
-    folder = tmp_path_factory.mktemp("runs") / "mmrl"
-    return trained("MMRL", folder, data, *QUICK, "DATASET.SUBSAMPLE_CLASSES", "base")
+    options = [*QUICK, "DATASET.SUBSAMPLE_CLASSES", "base", "OPTIM.LR", "0.002"]
+    return shared("run-mmrl", lambda run: trained("MMRL", run, data, *options))
 
 
 @pytest.fixture(scope="session")
-def zero_shot_run(tmp_path_factory, data) -> Path:
-    options = ["DATASET.SUBSAMPLE_CLASSES", "new"]
-    return trained("ZeroshotCLIP", tmp_path_factory.mktemp("runs") / "zero", data, *options)
+def zero_shot_run(shared, data) -> Path:
+    options = ["DATASET.SUBSAMPLE_CLASSES", "new", "DATASET.NUM_SHOTS", "1"]
+    return shared("run-zero", lambda run: trained("ZeroshotCLIP", run, data, *options))
 
 
 @pytest.fixture(scope="session")

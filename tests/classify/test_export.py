@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 
 import onnx
 import onnxruntime
@@ -106,27 +107,48 @@ def test_the_text_tower_stays_behind(exported):
     assert any("visual" in name for name in names) and not any("token_embedding" in name for name in names)
 
 
-def test_one_format_new_classes_and_an_opset(call, mmrl_run, digits, tmp_path):
-    out = tmp_path / "out"
-    files = ["classifier.json", "classifier.onnx", "classify.py"]
-    words = ["--model-dir", mmrl_run, "--out", out, "--classes", ",".join(NEW[:3]), "--format", "onnx", "--opset", 18]
-    status, printed, err = call(export, *words)
-    assert status == 0 and printed.splitlines()[-1] == f"{out}/classifier.json: 3 classes"
-    assert "all of them are scored as new classes" in err and sorted(os.listdir(out)) == files
-    assert {entry.version for entry in onnx.load(out / "classifier.onnx").opset_import if not entry.domain} == {18}
-    about = json.loads((out / "classifier.json").read_text())
+@pytest.mark.slow
+def test_new_classes_as_onnx_with_an_opset(call, mmrl_run, digits, tmp_path):
+    words = ["--model-dir", mmrl_run, "--out", tmp_path, "--classes", ",".join(NEW[:3])]
+    assert call(export, *words, "--format", "onnx", "--opset", 18)[0] == 0
+    model = onnx.load(tmp_path / "classifier.onnx")
+    assert {entry.version for entry in model.opset_import if not entry.domain} == {18}
+    about = json.loads((tmp_path / "classifier.json").read_text())
     paths = sorted(digits.rglob("[0-9].png"))
     wanted = load_classifier(mmrl_run, NEW[:3], device="cpu").predict(paths)
-    assert (onnx_scores(out, about, read(paths, about)) - wanted).abs().max() < 1e-4
+    assert (onnx_scores(tmp_path, about, read(paths, about)) - wanted).abs().max() < 1e-4
+
+
+def test_one_format_an_opset_and_an_earlier_export(call, exported, mmrl_run, tmp_path, monkeypatch):
+    """With the ONNX file that is there in place of torch's, which gets the version that was asked for."""
+    asked, there = [], exported / "classifier.onnx"
+
+    def stored(exported, arguments, path, opset_version, external_data, **options):
+        asked.append(opset_version)
+        shutil.copy(there, path)
+
+    monkeypatch.setattr(program, "trace", lambda *_: None)
+    monkeypatch.setattr(torch.onnx, "export", stored)
+    out = tmp_path / "out"
+    words = ["--model-dir", mmrl_run, "--out", out, "--format", "onnx", "--opset", 18, "--classes"]
+    status, printed, _ = call(export, *words, ",".join(BASE[::-1]))
+    files = ["classifier.json", "classifier.onnx", "classify.py"]
+    assert status == 0 and printed.splitlines()[-1] == f"{out}/classifier.json: 5 classes"
+    assert asked == [18] and sorted(os.listdir(out)) == files
+    status, _, err = call(export, *words, ",".join(NEW))  # which the file that is there does not score
+    assert status == 1 and "all of them are scored as new classes" in err
+    assert err.splitlines()[-1].startswith("error: classifier.onnx is not kept: its probabilities differ from ")
     status, _, err = call(export, "--model-dir", mmrl_run, "--out", out, "--format", "torch")
     line = f"error: {out} holds classifier.onnx of an earlier export: remove it or choose another folder\n"
     assert (status, err) == (1, line) and sorted(os.listdir(out)) == files
     (out / "classify.py").write_text("print('mine')")
-    status, _, err = call(export, *words)
+    status, _, err = call(export, *words, ",".join(BASE))
     assert status == 1 and "holds a classify.py that is edited, or of an earlier export: remove it" in err
 
 
-def test_a_zero_shot_run(call, zero_shot_run, tmp_path):
+def test_a_zero_shot_run(call, zero_shot_run, tmp_path, monkeypatch):
+    """Traced and scored, but not saved and loaded, which is the same for all methods."""
+    monkeypatch.setattr(program, "write_torch", lambda traced, path: path.touch() or traced.module())
     status, printed, _ = call(export, "--model-dir", zero_shot_run, "--out", tmp_path, "--format", "torch")
     about = json.loads((tmp_path / "classifier.json").read_text())
     assert status == 0 and (about["classes"], about["epoch"], about["seen"]) == (NEW, None, None)

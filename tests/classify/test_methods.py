@@ -1,4 +1,4 @@
-"""Every method's run is a classifier; a method joins by its row in ``trainers.METHODS``."""
+"""Every run is a classifier: of each method in ``trainers.METHODS``, and of each of MMRL's ablations."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ OTHERS = [
     for name in trainers.METHODS
     if name not in ("MMRL", "ZeroshotCLIP") and (CONFIGS / f"trainers/{name}/embedded.yaml").is_file()
 ]
+VARIANTS = [f"MMRL {variant}" for variant in ("wo_L", "wo_V", "wo_RS", "biased", "wo_DS1", "wo_DS2")]
+# The rest is scored as one of these.
+OFTEN = {"CoOp", "CoCoOp", "MaPLe", "PLOT", "TipAdapter", "LinearProbe", "MMRLpp", "MMRL wo_V", "MMRL wo_DS2"}
 
 
-OFTEN = {"CoOp", "CoCoOp", "MaPLe", "PLOT", "TipAdapter", "LinearProbe", "MMRLpp"}  # the rest is scored as one of these
-
-
-@pytest.fixture(scope="module", params=some_often(OTHERS, OFTEN))
+@pytest.fixture(scope="module", params=some_often([*OTHERS, *VARIANTS], OFTEN))
 def run(request, tmp_path_factory, data):
     """A short run of a method, and its name."""
-    return trained(request.param, tmp_path_factory.mktemp(request.param) / "run", data, *QUICK), request.param
+    method, *variant = request.param.split()
+    options = [*QUICK, *(word for name in variant for word in ("TRAINER.MMRL.VARIANT", name))]
+    return trained(method, tmp_path_factory.mktemp(method) / "run", data, *options), method
 
 
 def test_the_runs_own_classes_get_the_trainers_scores(run):
@@ -38,6 +40,7 @@ def test_the_runs_own_classes_get_the_trainers_scores(run):
     classifier = load_classifier(folder, device="cpu")
     wanted = torch.cat([classifier.method.probabilities(batch) for batch in scores])
     assert classifier.classes == BASE and torch.equal(classifier.predict(paths, len(scores[0])), wanted)
+    assert torch.allclose(wanted.sum(dim=1), torch.ones(len(wanted)), atol=1e-5)
     turned = load_classifier(folder, BASE[::-1], device="cpu")
     assert torch.allclose(turned.predict(paths, len(scores[0])), wanted.flip(-1), atol=1e-5)
 

@@ -14,7 +14,7 @@ from PIL import Image
 import train
 from classify import images, load_classifier, zero_shot
 from classify.classifier import Classifier
-from commands import export, predict
+from commands import export, inspect, predict
 from runs import record
 from tests.classify.conftest import NEW
 from tests.e2e import mishaps
@@ -180,6 +180,11 @@ def broken_copy(run: Path, folder: Path, case: str) -> Path:
         record.write(folder, {**content, "model_dir": "output/base"})
     elif case == "cut":
         path.write_bytes(path.read_bytes()[:1000])
+    elif case == "gone":
+        path.unlink()
+    elif case == "record":
+        path = folder / "record.json"
+        path.write_bytes(path.read_bytes().replace(b"success", b"succesS"))
     elif case == "config":
         (folder / "config.yaml").unlink()
     elif case == "edited":
@@ -194,18 +199,33 @@ def broken_copy(run: Path, folder: Path, case: str) -> Path:
         ("running", "the run in {} is not finished (its record says running): run it to its end first, or say which "),
         ("evaluation", "the run in {} tested the model of output/base: give that folder"),
         ("cut", "cannot load checkpoint {}/MultiModalRepresentationLearner/model-3.safetensors: damaged, or not a "),
+        (
+            "gone",
+            "{}/MultiModalRepresentationLearner/checkpoint does not name a checkpoint beside it: give --load-epoch",
+        ),
+        ("record", "{}/record.json is damaged"),
         ("edited", "{}/config.yaml is not what its run wrote: it is damaged, edited or gone; put the old file back, "),
         ("config", "{} is no run's folder: there is no config.yaml in it"),
     ],
 )
-def test_folders_that_hold_no_usable_run(case, line, call, mmrl_run, digits, tmp_path):
+def test_folders_that_hold_no_usable_run(case, line, call, mmrl_run, digits, tmp_path, monkeypatch):
+    monkeypatch.setattr("classify.inspect.plots.save", lambda figure, folder, name: [])
     folder = broken_copy(mmrl_run, tmp_path / "run", case)
-    for module, rest in ((predict, [digits]), (export, ["--out", tmp_path / "out"])):
-        status, out, err = call(module, "--model-dir", folder, *rest)
-        assert (status, out, err.count("\n")) == (1, "", 1) and err.startswith(f"error: {line.format(folder)}")
+    out = ["--out", tmp_path / "out"]
+    commands = [
+        [predict, "--model-dir", folder, digits],
+        [export, "--model-dir", folder, *out],
+        [inspect, folder, *out],
+    ]
+    for words in commands[: 2 if case == "evaluation" else 3]:  # of a test, inspect shows the model
+        status, printed, err = call(*words)
+        *before, last = err.splitlines()
+        assert (status, printed) == (1, "") and last.startswith(f"error: {line.format(folder)}")
+        assert not [one for one in before if words[0] is not inspect or one.startswith("error")]
     assert not (tmp_path / "out").exists()
     if case == "running":
-        assert call(predict, "--model-dir", folder, digits, "--load-epoch", 3)[0] == 0
+        assert call(*commands[0], "--load-epoch", 3)[0] == 0
+        assert call(*commands[2], "--load-epoch", 3, "--split", "val")[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import csv
-import io
 import json
 import re
 import shutil
@@ -17,7 +15,6 @@ from PIL import Image
 from classify import contact_sheet, load_classifier
 from classify.calibration import decide
 from classify.sort_files import copy_into
-from classify.thumbnails import data_uri
 from commands import export, predict
 from dassl.utils.images import AS_STORED
 
@@ -120,18 +117,3 @@ def test_a_contact_sheet_is_escaped_and_bounded(tmp_path, monkeypatch):
     assert re.findall("<h2>(.*)</h2>", page) == titles
     captions = [unescape(one) for one in re.findall("<figcaption>(.*)</figcaption>", page)]
     assert captions == ["10.0% <b>&1.png", "20.0% <b>&2.png", "0.0% <b>&0.png"]
-
-
-def test_a_thumbnail_is_small_upright_and_never_enlarged(tmp_path):
-    def thumbnail(*arguments):
-        kind, content = data_uri(*arguments).split(",")
-        assert kind == "data:image/jpeg;base64"
-        return Image.open(io.BytesIO(base64.b64decode(content)))
-
-    turned, exif = tmp_path / "turned.jpg", Image.Exif()
-    exif[274] = 6
-    Image.new("RGB", (40, 20)).save(turned, exif=exif)
-    assert thumbnail(turned).size == (20, 40) and thumbnail(turned, 96, AS_STORED).size == (40, 20)
-    Image.new("RGBA", (400, 100)).save(tmp_path / "clear.png")
-    small = thumbnail(tmp_path / "clear.png")
-    assert small.size == (96, 24) and small.getpixel((5, 5)) == (255, 255, 255)  # on white

@@ -96,6 +96,7 @@ def interrupt(trainer, epoch: int, batch: int) -> None:
 def test_a_killed_run_goes_on_exactly(cfg, final: str, capsys: pytest.CaptureFixture[str]) -> None:
     cfg.TEST.FINAL_MODEL = final
     cfg.TRAIN.PRINT_FREQ = 4
+    cfg.TRAIN.RESUME_FREQ = 3
     whole = fresh(cfg)
     whole.train()
 

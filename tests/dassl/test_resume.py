@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from dassl.engine import TRAINER_REGISTRY, Preempted, TrainerXU, Vanilla, build_trainer
+from dassl.engine import TRAINER_REGISTRY, Preempted, TrainerXU, Vanilla, build_trainer, resume
 from dassl.engine.rolling import PREVIOUS_FILE, RESUME_FILE, RollingFile
 from dassl.utils import set_random_seed
 from tests.damage import damages
@@ -190,6 +191,7 @@ def test_a_stop_outside_the_steps_is_at_once(cfg, monkeypatch) -> None:
 
 
 def stopped_after(cfg, epochs: int):
+    cfg.TRAIN.RESUME_FREQ = BATCHES
     trainer = fresh(cfg, "damaged")
     die_before(trainer, epochs, 0)
     return Path(trainer.output_dir)
@@ -210,6 +212,27 @@ def test_a_damaged_file_is_noticed_and_the_one_before_it_used(cfg, capsys) -> No
     assert "will resume training after epoch 1" in out
     assert_same(resumed, whole)
     assert sorted(path.name for path in folder.iterdir()) == ["model", "tensorboard"]
+
+
+def test_short_epochs_share_a_save(cfg, monkeypatch) -> None:
+    """Saved is the first epoch, and the next one a second later; an earlier version's lists of numbers still load."""
+    saved, whole = [], fresh(cfg, "whole")
+    whole.train()
+    real, clock = RollingFile.write, iter([0.0, 0.0, 0.4, 1.1, 1.1])  # asked at each epoch's end and after a save
+    monkeypatch.setattr(RollingFile, "write", lambda self, state: (saved.append(state["epoch"]), real(self, state)))
+    monkeypatch.setattr(resume, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    die_before(fresh(cfg, "killed"), 3, 1)
+    monkeypatch.undo()
+    file = RollingFile(f"{cfg.OUTPUT_DIR}_killed")
+    assert saved == [1, 3] and file.read()["epoch"] == 3
+    state = file.read()
+    version, numbers, gauss = state["rng"]["python"]
+    name, keys, *rest = state["rng"]["numpy"]
+    old = {"python": (version, tuple(numbers.tolist()), gauss), "numpy": (name, keys.tolist(), *rest)}
+    file.write({**state, "rng": state["rng"] | old})
+    resumed = fresh(cfg, "killed", seed=7)
+    resumed.train()
+    assert_same(resumed, whole)
 
 
 class RestoredFrom:

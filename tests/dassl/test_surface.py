@@ -110,8 +110,13 @@ def set_on_self(cls: type) -> set[str]:
     return found
 
 
-def gaps(module: str) -> Iterator[tuple[str, str]]:
+@cache
+def gaps(module: str) -> list[tuple[str, str]]:
     """(dotted name, what is wrong) for all of a module that we lack."""
+    return list(each_gap(module))
+
+
+def each_gap(module: str) -> Iterator[tuple[str, str]]:
     home = load(module)
     if home is None:
         yield module, "no such module"

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from tests.e2e import mishaps
 from tests.e2e.mishaps import METHOD, MODEL, Stage, nothing
 
-QUICK = ("OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "2")
+FEW = ("DATASET.NUM_SHOTS", "2")  # where images are looked at before the line comes
+QUICK = ("OPTIM.MAX_EPOCH", "1", *FEW)
 EVALUATE = ("--eval-only", "--model-dir")
 CLIPS = "give a CLIP, such as ViT-B/16, open_clip:ViT-B-16/laion2b_s34b_b88k or hf:openai/clip-vit-base-patch16"
 
@@ -33,38 +34,41 @@ def of_options() -> list[Case]:
     def case(line: str, *options: str) -> Case:
         return Case(" ".join(options), line, options)
 
+    def of_model(line: str, *options: str) -> Case:
+        return Case(" ".join(options), line, (*options, *FEW))
+
     layers, k = "TRAINER.MMRL.REP_LAYERS", "TRAINER.MMRL.N_REP_TOKENS"
     return [
-        case(
+        of_model(
             "'ViT-B/61' is neither a CLIP model nor a weights file; did you mean 'ViT-B/16'? Models: RN50, RN101, "
             "RN50x4, RN50x16, RN50x64, ViT-B/32, ViT-B/16, ViT-L/14, ViT-L/14@336px, embedded, "
             "open_clip:ARCH/PRETRAINED, hf-hub:OWNER/NAME, or hf:OWNER/NAME",
             *("MODEL.BACKBONE.NAME", "ViT-B/61"),
         ),
-        case(
+        of_model(
             "'hf:clip' names no model of the hub: give hf:OWNER/NAME or hf:OWNER/NAME@REVISION",
             *("MODEL.BACKBONE.NAME", "hf:clip"),
         ),
-        case(f"{{tmp}} has no config.json, so it is not a Hugging Face model: {CLIPS}", "--backbone", "{tmp}"),
+        of_model(f"{{tmp}} has no config.json, so it is not a Hugging Face model: {CLIPS}", "--backbone", "{tmp}"),
         case("command line: OPTIM.LR must be a finite number, not '1e999'", "OPTIM.LR", "1e999"),
         case("--model-dir: there is no folder {tmp}/none", *EVALUATE, "{tmp}/none"),
         case("--resume: there is no folder {tmp}/none", "--resume", "{tmp}/none"),
-        case("--eval-only needs --model-dir: MMRL has something to learn", "--eval-only"),
+        of_model("--eval-only needs --model-dir: MMRL has something to learn", "--eval-only"),
         case(
             f"no checkpoint at {{tmp}}/{METHOD}: train first, or give --model-dir and --load-epoch of a run (the "
             "folder has none)",
-            *(*EVALUATE, "{tmp}"),
+            *(*EVALUATE, "{tmp}", *FEW),
         ),
         case(
             "TRAIN.LOGGER wandb needs the package wandb, which is missing: pip install wandb",
             *("TRAIN.LOGGER", "wandb"),
         ),
-        case(f"{layers} is empty: give the layers J to L, such as [6, 7, 8, 9, 10, 11, 12]", layers, "[]"),
-        case(f"{layers} starts at layer 7, but the image tower has layers 1 to 6", layers, "[7, 8]"),
-        case(f"{k} must be at least 1, not 0", k, "0"),
-        case("TRAINER.MMRL.FUSION must be probs or logits, not 'both'", "TRAINER.MMRL.FUSION", "both"),
-        case("TRAINER.MMRL.PREC is 'fp8': choose one of fp32, fp16, amp, bf16", "TRAINER.MMRL.PREC", "fp8"),
-        case(
+        of_model(f"{layers} is empty: give the layers J to L, such as [6, 7, 8, 9, 10, 11, 12]", layers, "[]"),
+        of_model(f"{layers} starts at layer 7, but the image tower has layers 1 to 6", layers, "[7, 8]"),
+        of_model(f"{k} must be at least 1, not 0", k, "0"),
+        of_model("TRAINER.MMRL.FUSION must be probs or logits, not 'both'", "TRAINER.MMRL.FUSION", "both"),
+        of_model("TRAINER.MMRL.PREC is 'fp8': choose one of fp32, fp16, amp, bf16, auto", "TRAINER.MMRL.PREC", "fp8"),
+        of_model(
             'embedded was trained on other images than INPUT describes: add INPUT.SIZE "(32, 32)"',
             *("INPUT.SIZE", "(40, 40)"),
         ),
@@ -75,7 +79,7 @@ def of_options() -> list[Case]:
         case("command line: OPTIM.LR must be float, such as 0.001, not 'fast'", "OPTIM.LR", "fast"),
         case("options come as KEY VALUE pairs, and OPTIM.LR has no value", "OPTIM.LR"),
         case("--seed stands after KEY VALUE options: put it before them", "OPTIM.LR", "1", "--seed", "2"),
-        case("TASK must be one of B2N, CD, FS, not 'X'", "TASK", "X"),
+        case("TASK must be one of B2N, CD, FS, JOINT, not 'X'", "TASK", "X"),
         case("--official-stream (OFFICIAL_STREAM) needs a seed: add --seed 1", "--official-stream", "--seed", "-1"),
         case("OPTIM.MAX_EPOCH must be at least 1, not 0", "OPTIM.MAX_EPOCH", "0"),
         case("DATASET.NUM_SHOTS must be at least 1, or -1 for all images, not 0", "DATASET.NUM_SHOTS=0"),
@@ -84,7 +88,7 @@ def of_options() -> list[Case]:
             "a template as CTX_INIT",
             "TRAINER.COOP.CTX_INIT 'a photo of a {{}}.' must be the words before the class name, which follows by "
             "itself, with a full stop: write 'a photo of a'",
-            ("TRAINER.COOP.CTX_INIT", "a photo of a {{}}."),
+            ("TRAINER.COOP.CTX_INIT", "a photo of a {{}}.", *FEW),
             method="CoOp",
         ),
         Case(
@@ -166,13 +170,6 @@ def of_data() -> list[Case]:
             "oxford_pets",
         ),
         Case(
-            "no image, found by a loader worker",
-            f"cannot read image {image}: not an image file",
-            (*QUICK, "DATALOADER.NUM_WORKERS", "1", "DATALOADER.CHECK_IMAGES", "False"),
-            mishaps.pet_images(mishaps.no_image),
-            "oxford_pets",
-        ),
-        Case(
             "an image that is cut off",
             f"cannot read image {image}: ...",
             QUICK,
@@ -201,11 +198,6 @@ def of_data() -> list[Case]:
             QUICK,
             lambda place: mishaps.pets(place, second=" ".join(["dog"] * 80)) and None,
             "oxford_pets",
-        ),
-        Case(
-            "a loss that is not finite",
-            "the loss is nan at epoch 2, batch ...",
-            ("DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "3", "OPTIM.LR", "1e30"),
         ),
     ]
 
@@ -263,7 +255,7 @@ def of_own_data() -> list[Case]:
 
 def of_weights() -> list[Case]:
     """CLIP's files."""
-    use = ("MODEL.BACKBONE.NAME", "{tmp}/weights.pt")
+    use = ("MODEL.BACKBONE.NAME", "{tmp}/weights.pt", *FEW)
     none = "{{tmp}}/weights.pt cannot be read as {}: it is damaged, incomplete or holds more than tensors ..."
     saved = none.format("a state dict saved by torch")
     more = "{{tmp}}/weights.pt holds more than tensors ({}"
@@ -310,7 +302,7 @@ def of_weights() -> list[Case]:
         Case(
             "a ResNet under MMRL",
             "MMRL needs a ViT image tower: this backbone is a ResNet; set MODEL.BACKBONE.NAME to ViT-B/16",
-            ("MODEL.BACKBONE.NAME", "{tmp}/resnet.safetensors", "INPUT.SIZE", "(64, 64)"),
+            ("MODEL.BACKBONE.NAME", "{tmp}/resnet.safetensors", "INPUT.SIZE", "(64, 64)", *FEW),
             mishaps.resnet,
         ),
     ]
@@ -318,7 +310,7 @@ def of_weights() -> list[Case]:
 
 def of_models() -> list[Case]:
     """A finished run that is damaged, or does not fit what is asked of it."""
-    use = (*EVALUATE, "{tmp}/trained")
+    use = (*EVALUATE, "{tmp}/trained", *FEW)
     damaged = f"cannot load checkpoint {{tmp}}/trained/{MODEL}: damaged"
     other = f"{{tmp}}/trained/{MODEL} does not fit this run: "
     k, dim, layers = (f"TRAINER.MMRL.{key}" for key in ("N_REP_TOKENS", "REP_DIM", "REP_LAYERS"))
@@ -337,7 +329,7 @@ def of_models() -> list[Case]:
             "an epoch that is not there",
             f"no checkpoint at {{tmp}}/trained/{METHOD}/model-9.safetensors: train first, or give --model-dir and "
             "--load-epoch of a run (the folder has model-1.safetensors)",
-            (*use, "--load-epoch", "9"),
+            (*EVALUATE, "{tmp}/trained", "--load-epoch", "9", *FEW),
             mishaps.trained(),
         ),
         Case(

@@ -14,8 +14,8 @@ SCRIPT = Path(train.__file__).parent / "scripts/compare.sh"
 
 
 @pytest.fixture
-def compare(tmp_path, python, digits_root):
-    (tmp_path / "data").symlink_to(digits_root)
+def compare(tmp_path, python, data_root):
+    (tmp_path / "data").symlink_to(data_root)
     environment = {**os.environ, "PYTHON": python, "OMP_NUM_THREADS": "1", "TO": "ZeroshotCLIP"}
     environment |= {"DATA": "data", "OUTPUT": "runs"}  # relative to where the user stands
 

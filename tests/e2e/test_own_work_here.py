@@ -79,9 +79,8 @@ def run(tmp_path, monkeypatch, capsys):
     return call
 
 
-def test_a_seed_gives_the_public_codes_run_as_the_page_says(run, tmp_path):
-    (tmp_path / "data").mkdir()
-    (said,) = run(blocks("bash", "The same seed, the same run"), tmp_path / "data")
+def test_a_seed_gives_the_public_codes_run_as_the_page_says(run, data_root, tmp_path):
+    (said,) = run(blocks("bash", "The same seed, the same run"), data_root)
     assert record.read(tmp_path / "output/seed1")["config"]["OFFICIAL_STREAM"] is True and "* accuracy: " in said
 
 

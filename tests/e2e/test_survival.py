@@ -70,8 +70,8 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, digits_root) -> Place:
-    return Place(tmp_path_factory.mktemp("survival"), digits_root / "digits/images")
+def place(tmp_path_factory, data_root) -> Place:
+    return Place(tmp_path_factory.mktemp("survival"), data_root / "digits/images")
 
 
 def test_killed_three_times(place):

@@ -29,7 +29,7 @@ def test_every_run_is_of_data_that_writes_itself_with_the_embedded_clip(runs):
     written = {path.stem for path in (ROOT / "configs/datasets").glob("*.yaml") if name_of(path) in datasets.WRITTEN}
     assert {run.dataset for run in runs} == written and len(written) == 8
     assert {run.cfg for run in runs} == {"embedded"} and {run.seed for run in runs} == {1, 2, 3}
-    assert Counter(run.method for run in runs) == dict.fromkeys(METHODS, 93)
+    assert Counter(run.method for run in runs) == dict.fromkeys(METHODS, 105)
 
 
 def name_of(path):
@@ -38,7 +38,14 @@ def name_of(path):
 
 def test_all_protocols_are_there(runs):
     steps = Counter(run.step for run in runs)
-    assert steps == {"base2new_train": 60, "base2new_test": 60, "xd_train": 15, "xd_test": 105, "fewshot": 225}
+    assert steps == {
+        "base2new_train": 60,
+        "base2new_test": 60,
+        "joint_test": 60,
+        "xd_train": 15,
+        "xd_test": 105,
+        "fewshot": 225,
+    }
     assert {run.shots for run in runs if run.step == "fewshot"} == {1, 2, 4, 8, 16}
     assert {run.dataset for run in runs if run.step == "xd_train"} == {"drawn_letters"}
     variants = {run.dataset for run in runs if run.step == "xd_test" and run.dataset.startswith("drawn_letters")}

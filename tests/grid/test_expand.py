@@ -22,7 +22,7 @@ def some(entries):
 
 grids = st.builds(
     Grid,
-    protocol=st.sampled_from(["base2new", "xd", "fewshot"]),
+    protocol=st.sampled_from(["base2new", "xd", "fewshot", "joint"]),
     datasets=some(DATASETS),
     methods=some(METHODS),
     shots=some([1, 16]),
@@ -53,7 +53,8 @@ def test_the_number_of_runs_is_the_product(grid):
     sweep = {"TRAINER.MMRL.REP_DIM": lambda method: 3 if method == "MMRL" else 1, "OPTIM.LR": lambda _: 2}
     values = sum(sweep[key](m) for m in grid.methods for key in grid.changes) if grid.changes else len(grid.methods)
     trained = values * len(grid.shots) * len(grid.seeds)
-    each = {"base2new": 2 * len(grid.datasets), "fewshot": len(grid.datasets), "xd": 1 + len(grid.datasets)}
+    count = len(grid.datasets)
+    each = {"base2new": 2 * count, "fewshot": count, "xd": 1 + count, "joint": 2 * count}
     # d_r 512 is the default (of EuroSAT 2048): it adds no name, and no run is lost by that
     assert len(runs) == trained * each[grid.protocol]
 
@@ -63,6 +64,12 @@ def test_the_default_point_of_a_sweep_is_the_plain_run():
     sweep = Grid("fewshot", ["dtd"], seeds=[1], changes={"TRAINER.MMRL.ALPHA": ["0.70", "5e-1"]})
     assert [run.name for run in expand([sweep])] == [plain.name, plain.name.replace("/seed1", "+ALPHA=0.5/seed1")]
     assert len(expand([sweep, Grid("fewshot", ["dtd"], seeds=[1, 2])])) == 3  # plain in both, once
+
+
+def test_joint_tests_the_model_of_base_to_new_and_trains_none():
+    grids = [Grid(protocol, ["dtd"], seeds=[1]) for protocol in ("base2new", "joint")]
+    train, new, joint = expand(grids)
+    assert (joint.name, joint.model, new.model) == ("joint/test/dtd/shots_16/MMRL/vit_b16/seed1", train, train)
 
 
 def test_two_settings_give_every_combination():

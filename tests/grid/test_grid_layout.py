@@ -67,6 +67,9 @@ def test_commands_are_those_of_the_scripts(dataset, method):
     assert commands(protocol="base2new", datasets=[dataset]) == [
         script(f"b2n/base2new_{half}.sh", dataset, "7", method, "--", *options) for half in ("train", "test")
     ]
+    assert commands(protocol="joint", datasets=[dataset]) == [
+        script(f"b2n/{step}.sh", dataset, "7", method, "--", *options) for step in ("base2new_train", "joint_test")
+    ]
     for shots in (1, 4, 16):
         assert commands(protocol="fewshot", datasets=[dataset], shots=[shots]) == [
             script("fewshot/fewshot.sh", dataset, "7", str(shots), method, "--", *options)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import train
+from commands import script
 from runs.grid import expand as expanding
 from runs.grid.expand import expand
 from runs.grid.suite import make_grid, read_suite
@@ -170,20 +171,23 @@ def test_listing_a_table(tmp_path, python):
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_table_can_be_tried_on_digits(name, tmp_path, python):
-    """The script itself, as far as the commands."""
-    environment = {**os.environ, "PYTHON": python, "OUTPUT": str(tmp_path / "runs"), "DATA": "images"}
+def test_every_table_can_be_tried_on_digits(name, tmp_path, monkeypatch, capsys):
+    """What the script does, as far as the commands."""
+    monkeypatch.setenv("OUTPUT", str(tmp_path / "runs"))
+    monkeypatch.setenv("DATA", "images")
     words = ["--datasets", "digits", "--seeds", "4", "--methods", "MMRL", "--dry-run"]
-    command = ["bash", str(ROOT / "scripts/reproduce.sh"), name, *words]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
-    assert lines and all(f"{ROOT / 'train.py'} --root images --seed 4 --trainer MMRL" in line for line in lines)
+    assert script.main([str(ROOT / "scripts/reproduce.sh"), name, *words]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert (
+        err == ""
+        and lines
+        and all(f"{ROOT / 'train.py'} --root images --seed 4 --trainer MMRL" in line for line in lines)
+    )
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_unknown_table():
-    command = ["bash", str(ROOT / "scripts/reproduce.sh"), "table7"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert done.stderr.startswith("error: unknown table or figure table7; known: figure5 table1")
+def test_an_unknown_table(capsys):
+    assert script.main([str(ROOT / "scripts/reproduce.sh"), "table7"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: unknown table or figure table7; known: figure5 table1") and err.count("\n") == 1

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
+from PIL import Image
 
 import datasets
 from datasets.prepare import sources
@@ -90,7 +93,10 @@ def test_imagenet_takes_the_users_archives(server, prepare, load, tmp_path):
     assert test[0] == ["val/n01440764/ILSVRC2012_val_00000996.JPEG", 0, "tench"]
 
 
-def test_digits_are_written_here(server, prepare, load, tmp_path, capsys):
+def test_digits_are_written_here(server, prepare, load, digits_root, tmp_path, capsys, monkeypatch):
+    """As they were written for all tests."""
+    written = digits_root / "digits/images"
+    monkeypatch.setattr("datasets.digits.Digits.write_images", lambda folder: shutil.copytree(written, folder))
     run = prepare("digits", "--root", tmp_path)
     assert (run.status, run.out[-1]) == (0, f"Digits: complete in {tmp_path}/digits")
     assert not server.requests and len(load("Digits", tmp_path)[2]) == 540
@@ -106,7 +112,9 @@ def test_digits_are_written_here(server, prepare, load, tmp_path, capsys):
     assert prepare("Digits", "--root", tmp_path).out == [f"{start}: {aside}"]
 
 
-def test_drawn_data_are_drawn_here(server, prepare, load, tmp_path, capsys):
+def test_drawn_data_are_drawn_here(server, prepare, load, tmp_path, monkeypatch):
+    """In plain grey: what is drawn is tested in tests/datasets."""
+    monkeypatch.setattr("datasets.drawn.base.draw", lambda *_: Image.new("RGB", (32, 32)))
     folder = tmp_path / "drawn_letters_v2"
     run = prepare("drawn_letters_v2", "--root", tmp_path)
     assert (run.status, run.out[-1]) == (0, f"DrawnLettersV2: complete in {folder}")
@@ -116,7 +124,7 @@ def test_drawn_data_are_drawn_here(server, prepare, load, tmp_path, capsys):
     )
     run = prepare("drawn_letters_v2", "--root", tmp_path)
     assert run.status == 1
-    assert f"its pictures are of version 0, and this is version 1: move {folder} away and run" in run.out[0]
+    assert f"its pictures are of version 0, and this is version 1: move {folder} away and run" in run.out[-1]
 
 
 def test_weights(server, prepare, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from reporting.load.gather import gather
 from runs import record
 from runs.protocols import STEPS, Run, default_config
 
-TASKS = {"base2new": "B2N", "xd": "CD", "fewshot": "FS"}
+TASKS = {"base2new": "B2N", "xd": "CD", "fewshot": "FS", "joint": "JOINT"}
 
 
 @dataclass
@@ -49,6 +49,7 @@ class Runs:
         step = {"base": "base2new_train", "new": "base2new_test"}.get(part) or {
             "xd": "xd_train" if dataset == source else "xd_test",
             "fewshot": "fewshot",
+            "joint": "joint_test",
         }[protocol]
         cfg = default_config(protocol, source, method, shots)
         swept = tuple(sorted((key, str(value)) for key, value in (changes or {}).items()))

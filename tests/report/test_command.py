@@ -19,13 +19,12 @@ from tests.report.conftest import Runs
 ROOT = Path(entry.__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def report(python):
-    """``report(*words)``: what a call of mmrl.py report comes to."""
+@pytest.fixture
+def report(capsys):
+    """``report(*words)``: exit status, stdout and stderr of the command, in this process."""
 
-    def run(*words: object) -> subprocess.CompletedProcess[str]:
-        line = [python, str(ROOT / "mmrl.py"), "report", *map(str, words)]
-        return subprocess.run(line, capture_output=True, text=True, timeout=300)
+    def run(*words: object) -> tuple[int, str, str]:
+        return entry.main([*map(str, words)]), *capsys.readouterr()
 
     return run
 
@@ -51,10 +50,11 @@ def filled(tmp_path_factory) -> Runs:
 
 
 @pytest.fixture(scope="module")
-def reported(report, filled, tmp_path_factory) -> tuple[str, Path]:
-    """What a report of them prints, and its folder."""
+def reported(python, filled, tmp_path_factory) -> tuple[str, Path]:
+    """What a report of them, as users call it, prints, and its folder."""
     out = tmp_path_factory.mktemp("reported") / "out"
-    done = report(filled.output, "--out", out, "--paper", "--seeds", 1, 2)
+    words = [python, str(ROOT / "mmrl.py"), "report", filled.output, "--out", out, "--paper", "--seeds", "1", "2"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout, out
 
@@ -84,7 +84,7 @@ def test_it_writes_every_file_says_what_is_missing_and_does_so_again(report, rep
     assert links and all((out / link).is_file() for link in links)
     with (out / "tables/runs.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 22
-    assert report(filled.output, "--out", tmp_path / "again", "--paper", "--seeds", 1, 2).returncode == 0
+    assert report(filled.output, "--out", tmp_path / "again", "--paper", "--seeds", 1, 2)[0] == 0
     files = [path.relative_to(out) for path in out.rglob("*") if path.is_file()]
     assert len(files) > 20 and all(
         (out / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files
@@ -105,9 +105,9 @@ def test_damaged_files_are_named_counted_and_skipped(report, runs, tmp_path):
     (folder / record.RECORD).write_text("{ not JSON")
     (tmp_path / "output/elsewhere").mkdir()
     (tmp_path / "output/elsewhere/log.txt").write_text("nothing\n")
-    done = report(runs.output, "--out", tmp_path / "out")
-    assert done.returncode == 1 and "2 files damaged and skipped" in done.stdout
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    status, said, err = report(runs.output, "--out", tmp_path / "out")
+    assert status == 1 and "2 files damaged and skipped" in said
+    lines = [line for line in err.splitlines() if line.startswith("error:")]
     assert len(lines) == 2 and str(folder / record.RECORD) in lines[1] and "log.txt holds no result" in lines[0]
     assert str(folder) in (tmp_path / "out/report.md").read_text()
 
@@ -116,15 +116,15 @@ def test_runs_of_a_fit_are_left_to_its_page(report, runs, tmp_path):
     runs.pair("dtd", 80.0, 60.0)
     fold = runs.add("fewshot", "eurosat", "all", 50.0)
     (fold.parent / "plan.json").write_text("{}")
-    done = report(runs.output, "--out", tmp_path / "out")
-    assert "Read 2 records" in done.stdout and f"note: {fold.parent} was made by `fit`" in done.stderr
+    _, said, err = report(runs.output, "--out", tmp_path / "out")
+    assert "Read 2 records" in said and f"note: {fold.parent} was made by `fit`" in err
 
 
 def test_mixed_settings_are_refused_with_the_difference_and_status_1(report, runs, tmp_path):
     runs.add("fewshot", "dtd", "all", 50.0, seed=1, shots=1)
     runs.add("fewshot", "dtd", "all", 50.0, seed=3, shots=1, hidden={"OPTIM.LR": 0.5})
-    done = report(runs.output, "--out", tmp_path / "out")
-    assert done.returncode == 1 and "OPTIM.LR: 0.001 -> 0.5" in done.stderr
+    status, _, err = report(runs.output, "--out", tmp_path / "out")
+    assert status == 1 and "OPTIM.LR: 0.001 -> 0.5" in err
     assert "(mixed settings!)" in (tmp_path / "out/tables/few_shot_vit_b_16.md").read_text()
 
 
@@ -143,33 +143,30 @@ def test_mixed_settings_are_refused_with_the_difference_and_status_1(report, run
         ),
     ],
 )
-def test_a_wrong_name_is_one_line(filled, tmp_path, words, line, capsys):
-    assert entry.main([str(filled.output), "--out", str(tmp_path / "out"), *words]) == 1
-    printed = capsys.readouterr().err
-    assert printed.startswith(line) and printed.count("\n") == 1 and not (tmp_path / "out").exists()
+def test_a_wrong_name_is_one_line(report, filled, tmp_path, words, line):
+    status, _, err = report(filled.output, "--out", tmp_path / "out", *words)
+    assert status == 1 and err.startswith(line) and err.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["empty", "gone"])
-def test_a_folder_without_runs_is_one_line(tmp_path, name, capsys):
+def test_a_folder_without_runs_is_one_line(report, tmp_path, name):
     (tmp_path / "empty").mkdir()
-    assert entry.main([str(tmp_path / name)]) == 1
-    printed = capsys.readouterr().err
+    status, _, err = report(tmp_path / name)
     why = {"empty": f"there is no run in {tmp_path / name}", "gone": f"there is no folder {tmp_path / name}"}[name]
-    assert printed.startswith(f"error: {why}") and printed.count("\n") == 1
+    assert status == 1 and err.startswith(f"error: {why}") and err.count("\n") == 1
 
 
 def test_a_report_onto_a_file_is_one_line(report, filled, tmp_path):
     (tmp_path / "out").write_text("mine")
-    done = report(filled.output, "--out", tmp_path / "out")
-    assert done.returncode == 1 and done.stderr == f"error: cannot write into {tmp_path / 'out'}: it is a file\n"
+    status, _, err = report(filled.output, "--out", tmp_path / "out")
+    assert status == 1 and err == f"error: cannot write into {tmp_path / 'out'}: it is a file\n"
     assert (tmp_path / "out").read_text() == "mine"
 
 
-def test_other_names_of_methods_are_taken(runs, tmp_path):
+def test_other_names_of_methods_are_taken(report, runs, tmp_path):
     runs.pair("dtd", 79.0, 61.0)
     runs.pair("dtd", 70.0, 70.0, method="MultiModalAdapter")
-    words = [str(runs.output), "--out", str(tmp_path / "out"), "--methods", "MMA", "MMRL", "--to", "MMA"]
-    assert entry.main(words) == 0
+    assert report(runs.output, "--out", tmp_path / "out", "--methods", "MMA", "MMRL", "--to", "MMA")[0] == 0
     assert "HM - MultiModalAdapter" in (tmp_path / "out/tables/base_to_new_vit_b_16.md").read_text()
 
 

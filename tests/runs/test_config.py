@@ -67,6 +67,12 @@ def test_evaluation_takes_the_methods_settings_from_the_trained_run(tmp_path):
         build(*EUROSAT, "--trainer", "ZeroshotCLIP", *evaluate)
 
 
+def test_a_joint_test_has_the_settings_of_the_run_whose_model_it_tests():
+    cars = ["--dataset-config-file", str(CONFIGS / "datasets/stanford_cars.yaml")]
+    words = [*cars, "--config-file", str(CONFIGS / "trainers/ALIGNEDNORM/vit_b16.yaml"), "--trainer", "ALIGNEDNORM"]
+    assert build(*words, "--eval-only", "TASK", "JOINT").OPTIM.MAX_EPOCH == 13 == build(*words).OPTIM.MAX_EPOCH
+
+
 def test_every_named_argument_reaches_its_key():
     words = "--root R --output-dir O --resume P --seed 3 --backbone B --head H --transforms normalize random_flip"
     cfg = build(*EUROSAT, *B16, *words.split(), "--source-domains", "a", "b", "--target-domains", "c")
@@ -94,7 +100,11 @@ def test_every_named_argument_reaches_its_key():
         (["INPUT.SIZE", "(32, 'x')"], "INPUT.SIZE must be int"),
         (["OPTIM.LR"], "OPTIM.LR has no value"),
         (["OPTIM.LR", "1", "--seed", "1"], "--seed stands after KEY VALUE options"),
-        (["TASK", "XD"], "TASK must be one of B2N, CD, FS, not 'XD'"),
+        (["TASK", "XD"], "TASK must be one of B2N, CD, FS, JOINT, not 'XD'"),
+        (
+            ["TASK", "JOINT"],
+            "TASK JOINT tests a model of base classes on all of them: give --eval-only --model-dir DIR",
+        ),
         (["DATASET.SUBSAMPLE_CLASSES", "old"], "DATASET.SUBSAMPLE_CLASSES must be one of all, base, new"),
         (["DATASET.NAME", "Eurosat"], "unknown dataset Eurosat; did you mean EuroSAT"),
         (["TRAINER.NAME", "mmrll"], "TRAINER.NAME is given twice, by --trainer MMRL and by TRAINER.NAME mmrll"),

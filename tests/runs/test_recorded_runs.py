@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+import parse_test_res
 import train
 from dassl.engine.trainer import choose_device
 from runs import config, plan, record
@@ -120,6 +121,21 @@ def test_its_predictions(finished, data, tmp_path):
     status, other = call(data, tmp_path / "run", *QUICK, "base", "TEST.SAVE_PREDICTIONS", "False")
     assert (status, other["config_hash"]) == (0, content["config_hash"])
     assert "predictions" not in other and not (tmp_path / "run/predictions.npz").exists()
+
+
+def test_a_joint_test_has_its_measures_by_rule(finished, data, tmp_path, capsys):
+    words = "--eval-only", "--model-dir", str(finished[0]), *QUICK, "all", "TASK", "JOINT", "TEST.SAVE_SCORES", "True"
+    status, content = call(data, tmp_path / "joint", *words)
+    assert status == 0 and list(content["joint"]) == ["class feature", "both features"]
+    first = content["joint"]["class feature"]
+    assert first["accuracy"] == pytest.approx(content["accuracy"]) and len(first) == 11
+    with np.load(tmp_path / "joint/predictions.npz") as kept:
+        assert kept["scores"].argmax(axis=1).tolist() == kept["predicted"].tolist()
+        assert np.allclose(np.exp(kept["scores"]).sum(axis=1), 1, atol=1e-5)
+    log = (tmp_path / "joint/log.txt").read_text()
+    assert log.index("=> joint result (both features)") < log.index("=> joint result (class feature)")
+    assert parse_test_res.main([str(tmp_path), "--test-log", "--keyword", "openworld_auc"]) == 0
+    assert f"* openworld_auc: {first['openworld_auc']:.1f}0% +-" in capsys.readouterr().out
 
 
 def test_a_test_of_a_model_says_whose_it_is(finished, data, tmp_path):

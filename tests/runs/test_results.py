@@ -22,6 +22,7 @@ def fake_trainer(true: list[int], predicted: list[int], **models: nn.Module) -> 
         _models=models,
         device=torch.device("cpu"),
         tally=Tally(ready=100.0),
+        cfg=SimpleNamespace(TEST=SimpleNamespace(SAVE_SCORES=False)),
     )
 
 

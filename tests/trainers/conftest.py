@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+from functools import lru_cache
 
 import pytest
 import torch
@@ -12,11 +12,15 @@ import datasets
 import reference
 import trainers
 from dassl.config import get_cfg_default
+from dassl.data import data_manager
 from dassl.engine import build_trainer
-from dassl.utils import set_random_seed
+from dassl.utils import read_image, set_random_seed
 from reference.shared import toy
 from tests.few_digits import FewDigits
+from trainers.plugins import split_title
 from trainers.shared import backbone, base
+
+read_once = lru_cache(maxsize=None)(read_image)
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +49,7 @@ def toy_settings(method):
 
 @pytest.fixture(scope="session")
 def remembered():
-    """``remembered(function)``: `function`, computed once for equal arguments; each call gets a copy of the value."""
+    """``remembered(function)``: `function`, computed once for equal arguments; takers leave the value as it is."""
     values = {}
 
     def remembering(function):
@@ -53,7 +57,7 @@ def remembered():
             key = function.__name__, repr(arguments)
             if key not in values:
                 values[key] = function(*arguments)
-            return deepcopy(values[key])
+            return values[key]
 
         return call
 
@@ -62,18 +66,24 @@ def remembered():
 
 @pytest.fixture
 def make_trainer(toy_clip, data_root, tmp_path, remembered, monkeypatch):
-    """``make_trainer(method, KEY, VALUE, ...)``: a trainer on 4 shots of Digits' base classes, 3 epochs."""
+    """``make_trainer(title, KEY, VALUE, ...)``: a trainer on 4 shots of Digits' base classes, 3 epochs.
+
+    A title is a method's name, with plug-ins as in ``CoOp+DePT``.
+    """
     datasets.load_all()
     monkeypatch.setattr(base, "load_clip", remembered(backbone.load_clip))
     monkeypatch.setattr(base, "weights_id", remembered(backbone.weights_id))
+    monkeypatch.setattr(data_manager, "read_image", read_once)
 
-    def make(method, *options):
+    def make(title, *options):
+        method, plugins = split_title(title)
         trainers.load(method)
         cfg = get_cfg_default()
         trainers.extend_cfg(cfg)
         defaults = [
             *("DATASET.NAME", "Digits", "DATASET.ROOT", str(data_root), "DATASET.NUM_SHOTS", 4, "SEED", 1),
             *("DATASET.SUBSAMPLE_CLASSES", "base", "OUTPUT_DIR", str(tmp_path / "run"), "TRAINER.NAME", method),
+            *("TRAINER.PLUGINS", plugins),
             *("MODEL.BACKBONE.NAME", str(toy_clip), "INPUT.SIZE", (32, 32), "INPUT.TRANSFORMS", ("normalize",)),
             *("DATALOADER.NUM_WORKERS", 0, "DATALOADER.TRAIN_X.BATCH_SIZE", 4, "OPTIM.MAX_EPOCH", 3),
             *("OPTIM.NAME", "adamw", "OPTIM.LR", 0.001, "USE_CUDA", False, *toy_settings(method)),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import reference
 import trainers
@@ -37,13 +38,34 @@ def test_trains_and_tests_base_then_new(method, make_trainer, capsys):
         other.test()
         assert other.evaluator._correct == trainer.evaluator._correct
     new = make_trainer(method, "DATASET.SUBSAMPLE_CLASSES", "new", "OUTPUT_DIR", trainer.output_dir + "-new")
-    new.load_model(trainer.output_dir)
-    if not reference.of(method).new_classes:
-        with pytest.raises(ValueError, match=f"^{method} cannot score new classes: "):
-            new.test()
-        return
-    assert 0 <= new.test() <= 100
-    assert new.evaluator._total == TESTED["new"]
+    words = "TASK", "JOINT", "DATASET.SUBSAMPLE_CLASSES", "all", "OUTPUT_DIR", trainer.output_dir + "-joint"
+    joint = make_trainer(method, *words)
+    for other in (new, joint):
+        other.load_model(trainer.output_dir)
+        if not reference.of(method).new_classes:
+            with pytest.raises(ValueError, match=f"^{method} cannot score new classes: "):
+                other.test()
+    if reference.of(method).new_classes:
+        assert 0 <= new.test() <= 100
+        assert new.evaluator._total == TESTED["new"]
+        assert_joint_scores_are_those_of_both_sides(joint, trainer, new)
+
+
+def assert_joint_scores_are_those_of_both_sides(joint, base, new):
+    """Among one side's classes scores are those of the run on that side, however a method treats the other's."""
+    joint.test()
+    by_rule = torch.cat(joint.by_rule)  # [N, R, C]
+    assert by_rule[:, 0].argmax(dim=1).tolist() == joint.evaluator._y_pred
+    assert torch.allclose(by_rule.exp().sum(dim=-1), torch.ones(()), atol=1e-5)
+    images = next(iter(joint.test_loader))["img"][:5]
+    for trainer, classes, rule in ((base, slice(0, 5), "both"), (new, slice(5, 10), "")):
+        if trainer is base and getattr(trainer.settings, "fusion", "") == "probs":
+            continue  # mixed probabilities of fewer classes are others
+        trainer.model.use_classes(trainer is base)
+        with torch.no_grad():
+            want = trainer.model.log_probabilities(trainer.model.scores(images, trainer.model.class_features()))
+        place = next((i for i, name in enumerate(joint.model.rules) if rule in name), 0)
+        assert torch.allclose(by_rule[:5, place, classes].log_softmax(dim=-1), want, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", LEARNING)
@@ -60,7 +82,7 @@ def test_lowers_its_loss_and_touches_nothing_else(method, make_trainer, one_batc
     assert about["classnames"] == ["zero", "one", "two", "three", "four"]
     assert about["template"] == "a photo of the digit {}." and about["config"]["INPUT"]["SIZE"] == [32, 32]
 
-    frozen = {name: value.clone() for name, value in trainer.model.clip_model.state_dict().items()}
+    frozen = load_file(trainer.cfg.MODEL.BACKBONE.NAME)
     learned = {name: value.detach().clone() for name, value in trainer.model.named_parameters()}
     batch = one_batch(trainer)
     trainer.epoch, trainer.num_batches = 0, 1000

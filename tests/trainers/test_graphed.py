@@ -75,8 +75,8 @@ def test_a_step_waits_for_nothing_and_is_the_same_every_time_or_the_method_says_
 class FakeGraph:
     """Keeps what it is told; a replay computes anew and writes where the recording's results lie, as a GPU does."""
 
-    def __init__(self, parameters, fails=None):
-        self.calls, self.parameters, self.fails = [], list(parameters), fails
+    def __init__(self, parameters, fails=None, stale=False):
+        self.calls, self.parameters, self.fails, self.stale = [], list(parameters), fails, stale
 
     def aside(self, run):
         self.calls.append("aside")
@@ -96,6 +96,8 @@ class FakeGraph:
         self.calls.append("replay")
         before = [value.grad for value in self.parameters]
         self.out.copy_(self.run())
+        if self.stale:  # a gradient is not the batch's
+            self.parameters[-1].grad = self.parameters[-1].grad.flip(0) + 1
         for mine, value, found in zip(self.grads, self.parameters, before, strict=True):
             mine.copy_(value.grad)
             value.grad = found  # a replay knows memory, not attributes
@@ -115,20 +117,29 @@ def trained(trainer, graph=None):
     return [value.detach().clone() for value in trainer.model.parameters()], losses
 
 
-@pytest.mark.parametrize("fails", [None, RuntimeError("operation not permitted\nwhen capturing")])
-def test_replayed_steps_train_as_others_do(fails, make_trainer, capsys):
+@pytest.mark.parametrize(
+    ("fails", "stale", "why"),
+    [
+        (None, False, ""),
+        (RuntimeError("operation not permitted\nwhen capturing"), False, "operation not permitted"),
+        (None, True, "its first replay gave other numbers than the step itself"),
+    ],
+)
+def test_replayed_steps_train_as_others_do(fails, stale, why, make_trainer, capsys):
     want, losses = trained(make_trainer("MMRL"))
     trainer = make_trainer("MMRL")
-    graph = FakeGraph(trainer.model.parameters(), fails)
+    graph = FakeGraph(trainer.model.parameters(), fails, stale)
     found, same = trained(trainer, graph)
     assert losses == same and all(torch.equal(a, b) for a, b in zip(found, want, strict=True))
-    assert graph.calls == ["aside"] * graphs.WARM_UP + (["record"] if fails else ["record", "replay", "replay"])
-    if not fails:
+    assert graph.calls == ["aside"] * graphs.WARM_UP + (
+        ["record"] if fails else ["record", "replay"] if stale else ["record", "replay", "replay", "replay"]
+    )
+    if not why:
         images, labels = trainer.parse_batch_train(next(iter(trainer.train_loader_x)))
         assert trainer.do_pass(images, labels).data_ptr() != graph.out.data_ptr()
-    said = "steps are not replayed as a CUDA graph: operation not permitted"
-    assert capsys.readouterr().out.count(f"note: {said}\n") == bool(fails)
-    assert (trainer.notes.get("cuda_graph") == said) == bool(fails)
+    said = f"steps are not replayed as a CUDA graph: {why}"
+    assert capsys.readouterr().out.count(f"note: {said}\n") == bool(why)
+    assert (trainer.notes.get("cuda_graph") == said) == bool(why)
 
 
 @pytest.mark.parametrize(

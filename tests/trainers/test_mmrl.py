@@ -144,3 +144,28 @@ def test_official_checkpoint_that_does_not_fit(change, line, make_trainer, tmp_p
 def test_missing_checkpoint(make_trainer, tmp_path):
     with pytest.raises(FileNotFoundError, match="^no checkpoint at .*: train first, or give --model-dir"):
         make_trainer("MMRL").load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "rules"),
+    [
+        ((), ("class feature", "both features")),
+        (("FUSION", "logits"), ("class feature", "both features")),
+        (("VARIANT", "wo_V"), ("class feature",)),
+        (("VARIANT", "wo_DS2"), ("both features", "class feature")),
+    ],
+)
+def test_base_and_new_side_by_side_have_a_score_for_each_rule(options, rules, make_trainer, one_batch):
+    """Each is what the method gives where it has that rule alone; its own comes first."""
+    words = [
+        word for key, value in zip(options[::2], options[1::2], strict=True) for word in (f"TRAINER.MMRL.{key}", value)
+    ]
+    model, images = (trainer := make_trainer("MMRL", *words)).model, one_batch(trainer)["img"]
+    model.use_all_classes()
+    with torch.no_grad():
+        w = model.class_features()
+        found = model.joint_scores(images, w)
+        assert model.rules == rules and found.shape[1] == len(rules)
+        for rule, scores in zip(rules, found.unbind(dim=1), strict=True):
+            model.both = rule == "both features"
+            assert torch.allclose(scores, model.log_probabilities(model.scores(images, w)), atol=1e-5), rule

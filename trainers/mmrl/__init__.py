@@ -1,5 +1,5 @@
 """MMRL: multi-modal representation learning for vision-language models (CVPR 2025)."""
 
-from .method import MMRL, MMRLModel, Outputs, Projected
+from .method import ALONE, MMRL, MMRLModel, Outputs, Projected
 
-__all__ = ["MMRL", "MMRLModel", "Outputs", "Projected"]
+__all__ = ["ALONE", "MMRL", "MMRLModel", "Outputs", "Projected"]

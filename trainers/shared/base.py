@@ -18,12 +18,13 @@ from torch import Tensor
 from clip.draws import Draw
 from clip.model import CLIP
 from clip.weights import find
-from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
-from . import engine, official_stream
+from .. import plugins
+from ..plugins.contract import parameter_groups, plug
+from . import engine, official_stream, seeds
 from .backbone import check_input, check_method, load_clip, unknowns, weights_id
-from .cached_features import CachedFeatures
+from .cached_features import CachedFeatures, generators_untouched
 from .cosine import frozen_features
 from .graphs import CUDAGraphs, GraphedPass
 from .method import Method
@@ -48,8 +49,9 @@ class CLIPTrainer(SavingTrainer):
         engine.check(cfg)
         check_method(cfg.MODEL.BACKBONE.NAME, cfg.TRAINER.NAME, self.on_frozen_features)
         settings = self.settings_of(cfg)
-        if cfg.TASK not in ("B2N", "CD", "FS"):
-            raise ValueError(f"TASK is {cfg.TASK!r}: choose B2N (base to new), CD (cross-dataset) or FS (few-shot)")
+        if cfg.TASK not in ("B2N", "CD", "FS", "JOINT"):
+            known = "B2N (base to new), CD (cross-dataset), FS (few-shot) or JOINT (base and new in one label space)"
+            raise ValueError(f"TASK is {cfg.TASK!r}: choose {known}")
         check_texts(cfg, settings)
         if cfg.FEATURES.ONCE and not self.on_frozen_features:
             raise ValueError(
@@ -114,12 +116,14 @@ class CLIPTrainer(SavingTrainer):
             self.model = self.build_method(cfg, clip_model, list(self.dm.dataset.classnames)).to(self.device)
             self.prepare_method()
         self.start_as_public_code()
+        with self.autocast():
+            self.plugged = plug(self.model, cfg, self.dm.dataset.classnames)  # the model itself without TRAINER.PLUGINS
         scale = self.precision == "amp"
         self.scaler = torch.amp.GradScaler(self.device.type) if scale else None
-        self.compute_loss, self.do_pass = self.model.loss, self.run_pass
+        self.compute_loss, self.do_pass = self.plugged.loss, self.run_pass
         self.unchecked: list[tuple[Tensor, str]] = []  # losses of steps since one was read, and whose they are
         if cfg.TRAINER.COMPILE:
-            self.compute_loss = compiled(self.model.loss, self.device)
+            self.compute_loss = compiled(self.plugged.loss, self.device)
         learned = sum(p.numel() for p in self.model.parameters())
         if not learned:
             return
@@ -156,6 +160,8 @@ class CLIPTrainer(SavingTrainer):
         if cfg.OFFICIAL_STREAM is False or cfg.SEED < 0:
             return
         try:
+            if not plugins.draws_as_public_code(cfg):
+                raise official_stream.Unknown(f"what public code of {plugins.title(cfg)} draws is not known here")
             draws = list(self.official_draws(cfg, self.model))
         except official_stream.Unknown:
             if cfg.OFFICIAL_STREAM:
@@ -175,8 +181,28 @@ class CLIPTrainer(SavingTrainer):
 
     def build_optim(self) -> None:
         """Set ``optim`` and ``sched``."""
-        self.optim = build_optimizer(self.model, self.cfg.OPTIM)
+        self.optim = self.build_optimizer()
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
+
+    def build_optimizer(self) -> torch.optim.Optimizer:
+        """Return the optimiser of what is learned; plug-ins may learn at a rate of their own."""
+        if self.plugged is self.model:
+            return build_optimizer(self.model, self.cfg.OPTIM)
+        groups = parameter_groups(self.plugged, self.cfg.OPTIM.LR)
+        return build_optimizer(self.model, self.cfg.OPTIM, groups)
+
+    @torch.no_grad()
+    def fit_plugins(self) -> None:
+        """Let plug-ins find their numbers on validation images; nothing is drawn for it."""
+        if self.plugged is self.model or not self.plugged.fits:
+            return
+        from .features import loader_of, validation_images  # which are built on this module
+
+        loader = loader_of(self.cfg, validation_images(self.cfg, self.dm.dataset, few=True), self.test_loader)
+        self.set_model_mode("eval")
+        self.plugged.use_classes(True)
+        with generators_untouched(), self.autocast():
+            self.plugged.fit(lambda: (self.parse_batch_test(batch) for batch in loader))
 
     def run_epoch(self) -> None:
         """Train on all batches once; on features and a CPU with one thread, where little is learned."""
@@ -195,7 +221,8 @@ class CLIPTrainer(SavingTrainer):
 
     def replay_passes(self, graphs: Any) -> None:
         """Let steps of one shape be replayed as a CUDA graph; say why where the method or the user has them not."""
-        why = self.not_graphed or ("" if self.cfg.TRAINER.CUDA_GRAPHS else "TRAINER.CUDA_GRAPHS is False")
+        unknown = "" if self.plugged is self.model else "TRAINER.PLUGINS is given, and no plug-in was tried as one"
+        why = self.not_graphed or unknown or ("" if self.cfg.TRAINER.CUDA_GRAPHS else "TRAINER.CUDA_GRAPHS is False")
         if why:
             print(f"Steps are not replayed as a CUDA graph: {why}")
             return
@@ -208,8 +235,7 @@ class CLIPTrainer(SavingTrainer):
             loss, scores = self.compute_loss(images, labels)
         self.optim.zero_grad()
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
-        accuracy = compute_accuracy(scores.detach(), labels)[0].reshape(())
-        return torch.stack([loss.detach(), accuracy.to(loss)])
+        return seeds.numbers(loss, scores, labels)
 
     def forward_backward(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Do one step. Raises FloatingPointError naming the batch where the loss is not finite.
@@ -264,11 +290,18 @@ class CLIPTrainer(SavingTrainer):
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
-        """Evaluate; class features are computed once for it and dropped afterwards."""
+        """Evaluate; class features are computed once for it and dropped afterwards.
+
+        Under ``TASK`` JOINT the scores by each of the method's rules stay in ``by_rule``, ``[B, R, C]`` by batch.
+        """
         self.set_model_mode("eval")
-        self.model.use_classes(self.seen_classes())
+        self.by_rule: list[Tensor] = []
+        if self.cfg.TASK == "JOINT":
+            self.plugged.use_all_classes()
+        else:
+            self.plugged.use_classes(self.seen_classes())
         with self.autocast():
-            self.class_features = self.model.class_features()
+            self.class_features = self.plugged.class_features()
         try:
             return super().test(split)
         finally:
@@ -278,15 +311,21 @@ class CLIPTrainer(SavingTrainer):
         """Return whether the classes scored are those trained on."""
         if self.cfg.TASK == "CD" and self.cfg.DATASET.NAME != self.trained_on:
             return False
-        if self.cfg.TASK != "CD" and self.cfg.DATASET.SUBSAMPLE_CLASSES == "new":
+        if self.cfg.TASK == "JOINT" or (self.cfg.TASK != "CD" and self.cfg.DATASET.SUBSAMPLE_CLASSES == "new"):
             return False
         # Own data sets share their loaders' names, and a model of base classes may be tested on all.
         return self.trained_classes in (None, list(self.dm.dataset.classnames))
 
     def model_inference(self, images: Tensor) -> Tensor:
         """Return scores ``[B, C]`` of a batch of images, within ``test``."""
+        joint = self.cfg.TASK == "JOINT"
+        score = self.plugged.joint_scores if joint else self.plugged.scores
         with self.autocast():
-            return in_passes(lambda part: self.model.scores(part, self.class_features), images)
+            scores = in_passes(lambda part: score(part, self.class_features), images)
+        if not joint:
+            return scores
+        self.by_rule.append(scores.cpu())
+        return scores[:, 0]
 
 
 @contextlib.contextmanager
@@ -301,7 +340,7 @@ def threads(count: int) -> Iterator[None]:
 
 
 def in_passes(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Return scores ``[B, C]`` of images ``[B, 3, H, W]``; on a CPU few at a time, so that caches hold the states."""
+    """Return scores ``[B, ...]`` of images ``[B, 3, H, W]``; on a CPU few at a time, so that caches hold the states."""
     if images.device.type != "cpu" or len(images) <= CPU_PASS:
         return score(images)
     return torch.cat([score(part) for part in images.split(CPU_PASS)])

@@ -154,11 +154,11 @@ class FeatureSet(Dataset):
         """Return a batch: of each image the feature of a view that is drawn, where there are several."""
         index = torch.tensor(places)
         views = self.features.shape[1]
-        view = torch.randint(views, index.shape) if views > 1 else torch.zeros_like(index)
+        rows = index * views + torch.randint(views, index.shape) if views > 1 else index
         return {
-            "img": self.features[index, view],
-            "label": self.labels[index],
-            "domain": self.domains[index],
+            "img": self.features.flatten(0, 1).index_select(0, rows),
+            "label": self.labels.index_select(0, index),
+            "domain": self.domains.index_select(0, index),
             "impath": [self.data_source[place].impath for place in places],
             "index": index,
         }

@@ -1,7 +1,8 @@
 """Methods that learn a row for each class beside its text feature, neither of unit length: TaskRes, CLAP.
 
 Classes that were all trained on keep their rows, in any order and number (as the releases pick ImageNet-A's rows). For
-other classes the releases define nothing: they are scored by their text features alone.
+other classes the releases define nothing: they are scored by their text features alone. Where both kinds are scored
+side by side, a class that was trained on has its row, another one its text feature.
 
 Shapes: C classes, d joint width.
 """
@@ -17,13 +18,13 @@ from torch import Tensor
 from clip.layers import no_autocast
 from clip.model import CLIP
 
-from .cosine import at_least_float32, l2_normalize
-from .features import encode_prompts, rows_among
-from .method import Method
+from .cosine import at_least_float32
+from .features import encode_prompts, row_of_each, rows_among
+from .method import DualEncoder
 from .templates import IMAGENET_ENSEMBLE, template_of
 
 
-class ClassRowsModel(Method):
+class ClassRowsModel(DualEncoder):
     """Base of these methods. A subclass has ``weights``; all tensors of its ``state_dict`` have a row for each class.
 
     Args:
@@ -36,33 +37,42 @@ class ClassRowsModel(Method):
         super().__init__(clip_model)
         self.classnames, self.own = list(classnames), base
         self.seen, self.named = True, True
-        self.rows: list[int] = list(range(len(classnames)))  # by class; empty: these classes have none
+        self.trained = self.classnames
+        self.rows: list[int] = list(range(len(classnames)))  # by class, -1: it has none; empty: none of them has one
 
     def weights(self) -> Tensor:
         """Return class weights, one for each class trained on, not normalised."""
         raise NotImplementedError
 
-    def class_features(self) -> Tensor:
-        """Return unit features ``[C, d]``: of the learned weights, or of text for classes that were not trained on."""
+    def raw_class_features(self) -> Tensor:
+        """Return features ``[C, d]``: the learned weights, or those of text for classes without."""
         if not self.rows or not (self.seen or self.named):
-            return l2_normalize(self.own)
+            return self.own
         with no_autocast(self.own):
             w = self.weights()
-            return l2_normalize(w if self.rows == list(range(len(w))) else w[self.rows])
+            w = w if self.rows == list(range(len(w))) else w[self.rows]
+            if min(self.rows) < 0:
+                w = torch.where(torch.tensor(self.rows, device=w.device)[:, None] < 0, self.own, w)
+            return w
 
     def use_classes(self, seen: bool) -> None:
         """Leave the rows out of classes that were not trained on, where a checkpoint does not name its classes."""
         self.seen = seen
 
+    def use_all_classes(self) -> None:
+        """Score each class by its row, one without by its text feature."""
+        self.seen, self.rows = True, row_of_each(self.classnames, self.trained)
+
     def fit_to(self, tensors: Mapping[str, Tensor], classnames: Sequence[str] | None) -> None:
         """Take on the number of a checkpoint's classes, and find those to score among them."""
-        trained = self.classnames if classnames is None else list(classnames)
-        self.named, self.rows = classnames is not None, rows_among(self.classnames, trained)
+        self.trained = self.classnames if classnames is None else list(classnames)
+        self.named, self.rows = classnames is not None, rows_among(self.classnames, self.trained)
         for name, value in self.state_dict(keep_vars=True).items():
-            count = len(tensors.get(name, value))
-            if classnames is None and count != len(trained):
-                self.rows = []
-            value.data = value.new_zeros(count, value.shape[1])
+            if name not in tensors:
+                continue  # a plug-in's
+            if classnames is None and len(tensors[name]) != len(self.classnames):
+                self.rows, self.trained = [], []
+            value.data = value.new_zeros(len(tensors[name]), value.shape[1])
 
 
 def raw_templates(cfg: Any) -> list[str]:

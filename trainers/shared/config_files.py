@@ -48,7 +48,10 @@ def _with_bases(path: str, above: list[str]) -> list[tuple[str, dict[str, Any]]]
 
 @lru_cache(maxsize=256)  # a grid reads a file once for each of its runs
 def _parse(content: bytes) -> Any:
-    return yaml.safe_load(content)  # with a mark UTF-16 is read too
+    try:  # with a mark UTF-16 is read too
+        return yaml.load(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError:
+        return yaml.safe_load(content)  # its errors say more than libyaml's
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -151,14 +151,18 @@ class ContextPrompts:
         x = self.start.expand(len(vectors), -1, -1)
         return x.index_add(1, self.places, vectors.index_select(1, self.which))
 
-    def features(self, ctx: Tensor) -> Tensor:
-        """Return unit class features ``[B, C, d]`` of a context as ``embed`` takes it."""
+    def raw_features(self, ctx: Tensor) -> Tensor:
+        """Return class features ``[B, C, d]``, not normalised, of a context as ``embed`` takes it."""
         return self.read(self.embed(ctx))
 
     def read(self, x: Tensor) -> Tensor:
-        """Return unit class features ``[B, C, d]`` of the first layer's input ``[B, P + T, d_t]``."""
+        """Return class features ``[B, C, d]``, not normalised, of the first layer's input ``[B, P + T, d_t]``."""
         out = self.layout.run(self.clip_model.transformer.resblocks, x, last=True)
-        return l2_normalize(self.clip_model.text_to_joint_space(out))
+        return self.clip_model.text_to_joint_space(out)
+
+    def features(self, ctx: Tensor) -> Tensor:
+        """Return unit class features ``[B, C, d]`` of a context as ``embed`` takes it."""
+        return l2_normalize(self.raw_features(ctx))
 
 
 def token_counts(texts: Sequence[str]) -> list[int]:

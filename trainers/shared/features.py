@@ -138,8 +138,14 @@ def rows_among(classnames: Sequence[str], trained: Sequence[str]) -> list[int]:
     places = places_among(classnames, trained)
     if places is not None:
         return sorted(range(len(places)), key=places.__getitem__)
+    rows = row_of_each(classnames, trained)
+    return rows if min(rows) >= 0 else []
+
+
+def row_of_each(classnames: Sequence[str], trained: Sequence[str]) -> list[int]:
+    """Return the place of each class in ``trained``, -1 where it is not there; of equal names the last."""
     known = {name: row for row, name in enumerate(trained)}
-    return [known[name] for name in classnames] if known.keys() >= set(classnames) else []
+    return [known.get(name, -1) for name in classnames]
 
 
 class FittedTrainer(CLIPTrainer):

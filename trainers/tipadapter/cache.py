@@ -18,7 +18,7 @@ from clip.layers import no_autocast
 from clip.model import CLIP
 
 from ..shared.cosine import release_scale
-from ..shared.features import Features, places_among
+from ..shared.features import Features, places_among, row_of_each
 from ..shared.method import Method
 
 ROWS = 4096  # of images that the search scores at once
@@ -45,6 +45,7 @@ class TipAdapterModel(Method):
     def __init__(self, clip_model: CLIP, classnames: Sequence[str], text: Tensor, alpha: float, beta: float):
         super().__init__(clip_model)
         self.classnames, self.text, self.scale = list(classnames), text, release_scale(clip_model)
+        self.trained = self.classnames
         self.seen, self.places = True, list(range(len(classnames)))
         self.register_buffer("cache_labels", torch.zeros(0, dtype=torch.long))
         self.register_buffer("alpha", torch.tensor(float(alpha)))
@@ -97,9 +98,14 @@ class TipAdapterModel(Method):
         """Score the classes trained on with the cache, others by zero-shot CLIP alone."""
         self.seen = seen
 
+    def use_all_classes(self) -> None:
+        """Score all classes with the cache, which adds nothing to those without images in it."""
+        self.seen, self.places = True, row_of_each(self.trained, self.classnames)
+
     def fit_to(self, tensors: Mapping[str, Tensor], classnames: Sequence[str] | None) -> None:
         """Take on the size of a checkpoint's cache and the order of its classes."""
-        self.places = places_among(self.classnames, self.classnames if classnames is None else classnames) or []
+        self.trained = self.classnames if classnames is None else list(classnames)
+        self.places = places_among(self.classnames, self.trained) or []
         for name in ("cache_labels", *self.of_cache):
             if name in tensors:
                 value = getattr(self, name)

@@ -39,18 +39,18 @@ def features(folder: Path) -> list[str]:
     return ["FEATURES.FOLDER", str(folder / "features")]
 
 
-def write_images(folder: Path, digits_root: Path) -> None:
+def write_images(folder: Path, data_root: Path) -> None:
     for name in CHOSEN:
         (folder / name).mkdir(parents=True)
-        for path in sorted((digits_root / "digits/images" / name).iterdir())[:EACH]:
+        for path in sorted((data_root / "digits/images" / name).iterdir())[:EACH]:
             shutil.copy(path, folder / name)
 
 
 @pytest.fixture(scope="session")
-def fitted(tmp_path_factory, digits_root):
+def fitted(tmp_path_factory, data_root):
     """A fit that was stopped in its third run and gone on with: its folder, both statuses and outputs."""
     folder = tmp_path_factory.mktemp("fit")
-    write_images(folder / "digits", digits_root)
+    write_images(folder / "digits", data_root)
     begun = []
 
     def stops_third(args):
@@ -193,8 +193,8 @@ def test_changed_images_are_refused(fitted, capsys):
     assert "holds a fit to other images: 1 image added (nine/new.png) since;" in capsys.readouterr().err
 
 
-def test_a_class_with_one_image_and_a_missing_folder_are_refused(tmp_path, digits_root, capsys):
-    write_images(tmp_path / "digits", digits_root)
+def test_a_class_with_one_image_and_a_missing_folder_are_refused(tmp_path, data_root, capsys):
+    write_images(tmp_path / "digits", data_root)
     for path in sorted((tmp_path / "digits/nine").iterdir())[1:]:
         path.unlink()
     assert mmrl.main(words(tmp_path)) == mmrl.main(["fit", str(tmp_path / "nothing")]) == 1
@@ -202,9 +202,9 @@ def test_a_class_with_one_image_and_a_missing_folder_are_refused(tmp_path, digit
     assert one.startswith("error: class 'nine' has one image only") and missing.startswith("error: there is no folder")
 
 
-def test_the_users_own_test_part_is_the_only_fold(tmp_path, digits_root):
+def test_the_users_own_test_part_is_the_only_fold(tmp_path, data_root):
     for part in ("train", "val", "test"):
-        write_images(tmp_path / part, digits_root)
+        write_images(tmp_path / part, data_root)
     found = images.read(tmp_path)
     assert splits.folds_of(found, 5) == 1 and found.counts == [3 * EACH] * 3
     first, again = splits.folds(found, 1, 2)
@@ -214,8 +214,8 @@ def test_the_users_own_test_part_is_the_only_fold(tmp_path, digits_root):
     assert len(splits.training_part(first.train, first.val, None, False, 1)[0]) == 2 * 3 * EACH
 
 
-def test_validation_images_are_a_part_of_training_and_shots_are_drawn_from_the_rest(tmp_path, digits_root):
-    write_images(tmp_path / "digits", digits_root)
+def test_validation_images_are_a_part_of_training_and_shots_are_drawn_from_the_rest(tmp_path, data_root):
+    write_images(tmp_path / "digits", data_root)
     items = images.read(tmp_path / "digits").all
     train, val = splits.training_part(items, [], 4, True, 1)
     assert [[item.label for item in some] for some in (train, val)] == [[0] * 4 + [1] * 4 + [2] * 4, [0, 1, 2]]
@@ -225,8 +225,8 @@ def test_validation_images_are_a_part_of_training_and_shots_are_drawn_from_the_r
     assert (alone, none) == (items[:1], [])
 
 
-def test_the_method_goes_by_the_device_and_the_images(tmp_path, digits_root):
-    write_images(tmp_path / "digits", digits_root)
+def test_the_method_goes_by_the_device_and_the_images(tmp_path, data_root):
+    write_images(tmp_path / "digits", data_root)
     found = images.read(tmp_path / "digits")
     request = Request(str(tmp_path / "digits"), str(tmp_path / "out"), backbone="embedded")
     folds = list(splits.folds(found, 2, 1))

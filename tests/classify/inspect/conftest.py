@@ -9,7 +9,7 @@ import torch
 
 from classify.inspect.observe import ALPHAS, FROZEN, Observed
 from tests.classify.conftest import QUICK, call, trained  # noqa: F401
-from tests.trainers.conftest import data_root, make_trainer, remembered, single_thread, toy_clip  # noqa: F401
+from tests.trainers.conftest import make_trainer, remembered, single_thread, toy_clip  # noqa: F401
 
 BASE = ["zero", "one", "two", "three", "four"]
 
@@ -39,19 +39,6 @@ def no_figures(monkeypatch) -> None:
         return names
 
     monkeypatch.setattr("classify.inspect.plots.save", save)
-
-
-@pytest.fixture
-def vector_figures(monkeypatch) -> None:
-    """Figures are drawn as SVG alone: as PNG they take longest, and show the same."""
-    from matplotlib.figure import Figure
-
-    savefig = Figure.savefig
-
-    def save(figure, file, **options):
-        return savefig(figure, file, **options) if options["format"] == "svg" else None
-
-    monkeypatch.setattr(Figure, "savefig", save)
 
 
 def unit(*rows: list[float]) -> torch.Tensor:

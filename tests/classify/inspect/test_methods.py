@@ -19,9 +19,7 @@ ABOUT = {"method": "M", "dataset": "D", "split": "test"}
 
 
 @pytest.mark.parametrize("method", some_often(trainers.METHODS, DRAWN))
-def test_every_method(method, make_trainer, tmp_path, capsys, request):
-    if method != "MMRL":
-        request.getfixturevalue("no_figures")
+def test_every_method(method, make_trainer, tmp_path, capsys, no_figures):
     trainer = make_trainer(method, "OPTIM.MAX_EPOCH", 1)
     trainer.train()
     plain = make_trainer(method, "OPTIM.MAX_EPOCH", 1)
