@@ -18,6 +18,7 @@ from typing import Any
 from common.files import sha256
 from dassl.data.datasets import DatasetBase, Datum
 
+from .. import config_name
 from . import fewshot
 from .files import Item, Splits, class_files, class_folders, folder_names, read_split, write_split
 from .splits import check_labels, cut_classes, split_classes
@@ -78,8 +79,9 @@ class Loader(DatasetBase):
     @property
     def command(self) -> str:
         """What fetches the dataset."""
-        config = type(self).__module__.rpartition(".")[2]
-        return f"python mmrl.py prepare {config} --root {shlex.quote(os.path.dirname(self.dataset_dir))}"
+        return (
+            f"python mmrl.py prepare {config_name(self.name)} --root {shlex.quote(os.path.dirname(self.dataset_dir))}"
+        )
 
     def locate(self, cfg: Any) -> None:
         """Set ``dataset_dir`` and ``image_dir``; FileNotFoundError if there is no root."""
