@@ -105,7 +105,4 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit status."""
-    args = parse_args(argv)
-    return commandline.run(lambda: export_clip(args) if args.format == CLIP else export(args))
+main = commandline.command(parse_args, lambda args: export_clip(args) if args.format == CLIP else export(args))

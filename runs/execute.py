@@ -24,18 +24,15 @@ if TYPE_CHECKING:
 PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Carry out the run that a command line (default: `sys.argv`) describes, and return its exit status."""
-    args = parse_args(argv)
-    return commandline.run(lambda: carry_out(args))
-
-
 def carry_out(args: argparse.Namespace) -> int:
     """Carry out a run as `run` does; a reader of its output that goes away is an error, since the run ends by it."""
     try:
         return run(args)
     except BrokenPipeError as error:
         raise OSError(str(error)) from error
+
+
+main = commandline.command(parse_args, carry_out)
 
 
 def run(args: argparse.Namespace) -> int:
