@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import WRITTEN, load
 from ..fgvc_aircraft import read_lists
-from ..shared.files import Splits, read_split
+from ..shared.files import Splits, read_split, subfolders
 from ..shared.folders import is_system_name
 from . import checks
 from .sources import Entry, Table
@@ -247,11 +247,3 @@ def sizes(root: Path, folders: Iterable[str]) -> dict[str, int]:
                 if not is_system_name(entry.name) and entry.is_file():
                     found[f"{folder}/{entry.name}" if folder else entry.name] = entry.stat().st_size
     return found
-
-
-def subfolders(path: Path) -> set[str]:
-    """Return the names of the folders in a folder, hidden ones left out."""
-    if not path.is_dir():
-        return set()
-    with os.scandir(path) as entries:
-        return {entry.name for entry in entries if entry.is_dir() and not is_system_name(entry.name)}
