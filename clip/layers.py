@@ -4,8 +4,8 @@ Shapes: B samples, N tokens, K key/value-only tokens, R rows, d width, h heads.
 
 A block is applied to *tokens* ``[B, N, d]``, whose outputs someone reads, and optionally to
 
-- *kv_tokens* ``[K, d]`` or ``[B, K, d]``: tokens that are attended to but whose own outputs nobody reads. They need a
-  LayerNorm and the key/value projection only, and once per batch when they do not depend on the sample;
+- *kv_tokens* ``[K, d]`` or ``[S, K, d]``: tokens that are attended to but whose own outputs nobody reads. They need a
+  LayerNorm and the key/value projection only, and once where samples share them: all do, or each S-th of the batch;
 - *rows*: the tokens whose outputs are wanted; all others give keys and values only;
 - *mask* ``[N, K + N]``: True where a token (row) may attend to a key/value-only token or token (column).
 """
@@ -144,8 +144,7 @@ class ResidualAttentionBlock(nn.Module):
     ) -> Tensor:
         """Run the layer from its projections (``project``) on: outputs of all tokens, ``[B, N, d]``."""
         if kv_tokens is not None:
-            seen = self.keys_values(kv_tokens)
-            kv = torch.cat([seen.expand(kv.shape[0], *seen.shape[-2:]), kv], dim=1)
+            kv = torch.cat([for_each(self.keys_values(kv_tokens), len(kv)), kv], dim=1)
         return self.finish(x, self.attn.mix(q, kv, mask))
 
     def forward(
@@ -161,7 +160,7 @@ class ResidualAttentionBlock(nn.Module):
         normed = self.ln_1(x)
         q = self.attn.queries(take_rows(normed, rows))
         if kv_tokens is not None:
-            normed = torch.cat([self.ln_1(kv_tokens).expand(x.shape[0], *kv_tokens.shape[-2:]), normed], dim=1)
+            normed = torch.cat([for_each(self.ln_1(kv_tokens), len(x)), normed], dim=1)
         if mask is not None:
             mask = mask[rows] if isinstance(rows, slice) else mask[rows][:, None]
         return self.finish(take_rows(x, rows), self.attn.mix_few(q, normed, mask))
@@ -190,6 +189,13 @@ class Transformer(nn.Module):
         for block in self.resblocks:
             x = block(x, mask=mask)
         return x.transpose(0, 1)
+
+
+def for_each(tokens: Tensor, count: int) -> Tensor:
+    """Return ``[K, d]``, or ``[S, K, d]`` of S equal parts of a batch, for each of its samples: ``[count, K, d]``."""
+    if tokens.dim() == 2 or len(tokens) in (1, count):
+        return tokens.expand(count, *tokens.shape[-2:])
+    return tokens[:, None].expand(-1, count // len(tokens), -1, -1).flatten(0, 1)
 
 
 def take_rows(x: Tensor, rows: Rows) -> Tensor:

@@ -40,10 +40,10 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .settings import PHRASE, CLIPLoRASettings
 from .shared import checkpoints
-from .shared.context import clip_text_features
+from .shared.context import text_outputs
 from .shared.cosine import l2_normalize
 from .shared.deep_prompts import check_vit, module_at
-from .shared.method import Method
+from .shared.method import DualEncoder
 from .shared.official_stream import a_clip, uniform
 from .shared.steps import PerShotTrainer
 from .shared.templates import fill, prompt_tokens
@@ -138,7 +138,7 @@ class LoRAAttention(nn.Module):
             into[name] += self.scale * (term.w_lora_B @ term.w_lora_A).to(into[name])
 
 
-class CLIPLoRAModel(Method):
+class CLIPLoRAModel(DualEncoder):
     """What the towers' projections learn, under the release's names in CLIP.
 
     Args:
@@ -161,7 +161,7 @@ class CLIPLoRAModel(Method):
             raise ValueError(f"{key} {settings.position} has no layer in these towers: set it to all")
         self.tokens = prompt_tokens(prompts).to(clip_model.positional_embedding.device)
         self.layout, self.apart = ClassPrompts(self.tokens), ClassPrompts(self.tokens, prefix=0)
-        self.frozen_text = clip_text_features(clip_model, prompts) if settings.encoder == "vision" else None
+        self.frozen_text = text_outputs(clip_model, prompts) if settings.encoder == "vision" else None
 
     def _blocks(self, tower: str) -> list[Any]:
         """Return a tower's blocks, those at the position with an attention that learns, which is registered here."""
@@ -175,23 +175,20 @@ class CLIPLoRAModel(Method):
             blocks[i] = blocks[i].with_modules(attn=attn)
         return blocks
 
-    def class_features(self) -> Tensor:
-        """Return unit class features ``[C, d]``."""
+    def raw_class_features(self) -> Tensor:
         if self.frozen_text is not None:
             return self.frozen_text
         layout = self.apart if self.training and self.settings.dropout_rate > 0 else self.layout
         out = layout.run(self.blocks["text"], layout.embed(self.clip_model), last=True)
-        return l2_normalize(self.clip_model.text_to_joint_space(out[0]))
+        return self.clip_model.text_to_joint_space(out[0])
 
-    def image_features(self, images: Tensor) -> Tensor:
-        """Return unit image features ``[B, d]``."""
-        return l2_normalize(self.clip_model.visual(images, self.blocks["vision"]))
+    def raw_image_features(self, images: Tensor) -> Tensor:
+        return self.clip_model.visual(images, self.blocks["vision"])
 
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
+    def scores_of(self, v: Tensor, w: Tensor) -> Tensor:
         """Return 100 times the cosines, ``[B, C]``."""
-        f = self.image_features(images)
-        with no_autocast(f):
-            return SCALE * f @ class_features.t()
+        with no_autocast(v):
+            return SCALE * l2_normalize(v) @ w.t()
 
     def merged_clip(self) -> dict[str, Tensor]:
         """Return the state dict of a plain CLIP that gives these features, float32 on the CPU, under OpenAI's names."""

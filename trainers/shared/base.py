@@ -18,12 +18,13 @@ from torch import Tensor
 from clip.draws import Draw
 from clip.model import CLIP
 from clip.weights import find
-from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
-from . import engine, official_stream
+from .. import plugins
+from ..plugins.contract import parameter_groups, plug
+from . import engine, official_stream, seeds
 from .backbone import check_input, check_method, load_clip, unknowns, weights_id
-from .cached_features import CachedFeatures
+from .cached_features import CachedFeatures, generators_untouched
 from .cosine import frozen_features
 from .method import Method
 from .saving import SavingTrainer
@@ -112,11 +113,12 @@ class CLIPTrainer(SavingTrainer):
             self.model = self.build_method(cfg, clip_model, list(self.dm.dataset.classnames)).to(self.device)
             self.prepare_method()
         self.start_as_public_code()
+        self.plugged = plug(self.model, cfg, self.dm.dataset.classnames)  # the model itself without TRAINER.PLUGINS
         scale = self.precision == "amp"
         self.scaler = torch.amp.GradScaler(self.device.type) if scale else None
-        self.compute_loss = self.model.loss
+        self.compute_loss, self.do_pass = self.plugged.loss, self.run_pass
         if cfg.TRAINER.COMPILE:
-            self.compute_loss = compiled(self.model.loss, self.device)
+            self.compute_loss = compiled(self.plugged.loss, self.device)
         learned = sum(p.numel() for p in self.model.parameters())
         if not learned:
             return
@@ -151,6 +153,8 @@ class CLIPTrainer(SavingTrainer):
         if cfg.OFFICIAL_STREAM is False or cfg.SEED < 0:
             return
         try:
+            if not plugins.draws_as_public_code(cfg):
+                raise official_stream.Unknown(f"what public code of {plugins.title(cfg)} draws is not known here")
             draws = list(self.official_draws(cfg, self.model))
         except official_stream.Unknown:
             if cfg.OFFICIAL_STREAM:
@@ -170,8 +174,28 @@ class CLIPTrainer(SavingTrainer):
 
     def build_optim(self) -> None:
         """Set ``optim`` and ``sched``."""
-        self.optim = build_optimizer(self.model, self.cfg.OPTIM)
+        self.optim = self.build_optimizer()
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
+
+    def build_optimizer(self) -> torch.optim.Optimizer:
+        """Return the optimiser of what is learned; plug-ins may learn at a rate of their own."""
+        if self.plugged is self.model:
+            return build_optimizer(self.model, self.cfg.OPTIM)
+        groups = parameter_groups(self.plugged, self.cfg.OPTIM.LR)
+        return build_optimizer(self.model, self.cfg.OPTIM, groups)
+
+    @torch.no_grad()
+    def fit_plugins(self) -> None:
+        """Let plug-ins find their numbers on validation images; nothing is drawn for it."""
+        if self.plugged is self.model or not self.plugged.fits:
+            return
+        from .features import loader_of, validation_images  # which are built on this module
+
+        loader = loader_of(self.cfg, validation_images(self.cfg, self.dm.dataset, few=True), self.test_loader)
+        self.set_model_mode("eval")
+        self.plugged.use_classes(True)
+        with generators_untouched(), self.autocast():
+            self.plugged.fit(lambda: (self.parse_batch_test(batch) for batch in loader))
 
     def run_epoch(self) -> None:
         """Train on all batches once; on features and a CPU with one thread, where little is learned."""
@@ -191,13 +215,8 @@ class CLIPTrainer(SavingTrainer):
     def forward_backward(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """Do one step. Raises FloatingPointError naming the batch where the loss is not finite."""
         images, labels = self.parse_batch_train(batch)
-        with self.autocast():
-            loss, scores = self.compute_loss(images, labels)
-        self.optim.zero_grad()
-        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
-        accuracy = compute_accuracy(scores.detach(), labels)[0].reshape(())
         # The one wait for the device in a step; it comes once the backward pass is queued and before any update.
-        value, percent = torch.stack([loss.detach(), accuracy.to(loss)]).tolist()
+        value, percent = self.do_pass(images, labels).tolist()
         if not math.isfinite(value):
             raise FloatingPointError(
                 f"the loss is {value} at epoch {self.epoch + 1}, batch {self.batch_idx + 1} "
@@ -213,6 +232,14 @@ class CLIPTrainer(SavingTrainer):
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
         return {"loss": value, "acc": percent}
+
+    def run_pass(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Set the gradients of images ``[B, 3, H, W]`` and labels ``[B]``; return loss and accuracy ``[2]``."""
+        with self.autocast():
+            loss, scores = self.compute_loss(images, labels)
+        self.optim.zero_grad()
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+        return seeds.numbers(loss, scores, labels)
 
     def after_update(self, labels: Tensor) -> None:
         """Do what else a step has, for labels ``[B]``; a hook."""
@@ -230,11 +257,11 @@ class CLIPTrainer(SavingTrainer):
         self.set_model_mode("eval")
         self.by_rule: list[Tensor] = []
         if self.cfg.TASK == "JOINT":
-            self.model.use_all_classes()
+            self.plugged.use_all_classes()
         else:
-            self.model.use_classes(self.seen_classes())
+            self.plugged.use_classes(self.seen_classes())
         with self.autocast():
-            self.class_features = self.model.class_features()
+            self.class_features = self.plugged.class_features()
         try:
             return super().test(split)
         finally:
@@ -252,7 +279,7 @@ class CLIPTrainer(SavingTrainer):
     def model_inference(self, images: Tensor) -> Tensor:
         """Return scores ``[B, C]`` of a batch of images, within ``test``."""
         joint = self.cfg.TASK == "JOINT"
-        score = self.model.joint_scores if joint else self.model.scores
+        score = self.plugged.joint_scores if joint else self.plugged.scores
         with self.autocast():
             scores = in_passes(lambda part: score(part, self.class_features), images)
         if not joint:

@@ -149,10 +149,14 @@ class ContextPrompts:
         x = self.start.expand(len(vectors), -1, -1)
         return x.index_add(1, self.places, vectors.index_select(1, self.which))
 
+    def raw_features(self, ctx: Tensor) -> Tensor:
+        """Return class features ``[B, C, d]``, not normalised, of a context as ``embed`` takes it."""
+        out = self.layout.run(self.clip_model.transformer.resblocks, self.embed(ctx), last=True)
+        return self.clip_model.text_to_joint_space(out)
+
     def features(self, ctx: Tensor) -> Tensor:
         """Return unit class features ``[B, C, d]`` of a context as ``embed`` takes it."""
-        out = self.layout.run(self.clip_model.transformer.resblocks, self.embed(ctx), last=True)
-        return l2_normalize(self.clip_model.text_to_joint_space(out))
+        return l2_normalize(self.raw_features(ctx))
 
 
 def token_counts(texts: Sequence[str]) -> list[int]:
