@@ -88,9 +88,6 @@ class DrawnVariant(DrawnLoader):
         """Check the test list alone, as `SplitLoader.check` does for all three."""
         return super().check(test_only(splits.test), source)
 
-    def select(self, splits: Splits, shots: int, seed: int) -> Splits:
-        return splits
-
 
 def seed_of(*words: object) -> int:
     """Return a seed for one picture, of the version and these words."""

@@ -47,7 +47,7 @@ class Loader(DatasetBase):
     contents = "its images"
     """What belongs into the image root, for the message when it is missing."""
     has_halves = True
-    """Whether it is cut into base and new classes."""
+    """Whether it is cut into base and new classes, and shots are drawn: not where it is for testing only."""
 
     def __init__(self, cfg: Any) -> None:
         subset = cfg.DATASET.SUBSAMPLE_CLASSES
@@ -118,11 +118,11 @@ class Loader(DatasetBase):
         raise NotImplementedError
 
     def select(self, splits: Splits, shots: int, seed: int) -> Splits:
-        """Draw ``shots`` images per class (< 1: all), which base, new and all classes share.
+        """Draw ``shots`` images per class (< 1, or for testing only: all), which base, new and all classes share.
 
         An imported file takes the draw's place; see `fewshot`.
         """
-        if shots < 1:
+        if shots < 1 or not self.has_halves:
             return splits
         belongs = self.belonging(splits, shots, seed)
         return fewshot.choose(self.fewshot_path(shots, seed), belongs, splits, self.draw(splits, shots, seed))
