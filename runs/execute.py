@@ -165,13 +165,12 @@ def build(cfg: CfgNode, deterministic: bool) -> Any:
     from dassl.engine import build_trainer
     from dassl.utils import set_random_seed
     from runs import engine
-    from runs.threads import choose_threads
 
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
     choose_algorithms(deterministic)
-    choose_threads(cfg.MODEL.BACKBONE.NAME, engine.choose_device(cfg.USE_CUDA))
+    engine.choose_threads(cfg.MODEL.BACKBONE.NAME, engine.choose_device(cfg.USE_CUDA))
     datasets.load_all()
     trainers.load(cfg.TRAINER.NAME)
     with runtime_errors_as_the_users(cfg.MODEL.BACKBONE.NAME):
