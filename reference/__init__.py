@@ -101,14 +101,17 @@ def of(title: str) -> Reference:
     method, plugins = trainers.plugins.split_title(title)
     found = _of_method(method)
     for name in plugins:
-        found = plugin(name).around(found)
+        found = known.around(found) if (known := plugin(name)) else found
     return found
 
 
 def plugin(name: str) -> Any:
-    """Return what is known of a plug-in, a ``reference.plugins.PluginReference``."""
-    module = trainers.plugins.PLUGINS[name].module.rpartition(".")[2]
-    return getattr(import_module(f"reference.plugins.{module}"), name)
+    """Return what is known of a plug-in, a ``reference.plugins.PluginReference``; None of a calibrator.
+
+    Calibrators change no training, and are held to golden numbers alone (tests/trainers/test_calibrators.py).
+    """
+    module = f"reference.plugins.{trainers.plugins.PLUGINS[name].module.rpartition('.')[2]}"
+    return getattr(import_module(module), name) if find_spec(module) else None
 
 
 def _of_method(method: str) -> Reference:

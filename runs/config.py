@@ -43,6 +43,7 @@ INCIDENTAL = frozenset(
         "TRAIN.LOGGER",
         "TRAIN.PRINT_FREQ",
         "TRAIN.RESUME_FREQ",
+        "TRAINER.CUDA_GRAPHS",
         "TEST.COMPUTE_CMAT",
         "TEST.PER_CLASS_RESULT",
         "TEST.SAVE_PREDICTIONS",

@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "commands": {*FLOORS} - {"reference"},
 }
 BACKBONES = ("ViT-B/16", "ViT-B/32", "RN50", "RN101", "embedded")  # that a configuration may name
-WITH_PLUGINS = {path.parent.name for path in method_files() if "+" in path.parent.name}
+WITH_PLUGINS = sorted({path.parent.name for path in method_files() if "+" in path.parent.name})
 METHOD_NAMES = {name for method in trainers.METHODS for name in (method, reference.module_of(method))}
 # What a run takes of ours beside the public Dassl's names, all in one place that says what else stands for it.
 ENGINE = "runs/engine.py"

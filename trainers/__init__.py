@@ -92,6 +92,7 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
     # Initial tensors and random stream of the public code, None: where they are known (docs/coming-from-coop.md).
     cfg.OFFICIAL_STREAM = None
     cfg.TRAINER.COMPILE = False  # torch.compile for the training step
+    cfg.TRAINER.CUDA_GRAPHS = True  # on CUDA, replay training steps of one shape (docs/speed.md)
     cfg.TRAINER.PLUGINS = []  # what stands around the method, in this order (``plugins``)
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"
     cfg.DATASET.TEMPLATE = ""  # of the prompts, such as "a photo of a {}."; empty: the data set's own

@@ -134,6 +134,8 @@ def tokens_of(cfg: Any, settings: MMAppSettings, classnames: Sequence[str]) -> T
 class MultiModalAdapterPP(MultiModalAdapter):
     """Trainer of MMA++; ``MMApp`` is an alias of its name."""
 
+    not_graphed = "each step draws texts of other lengths, and a scale"
+
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MMAppModel:
         """Return the adapters over the texts of these classes; DATASET.TEMPLATE has no part in them."""

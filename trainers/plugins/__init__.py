@@ -41,6 +41,8 @@ class Entry(NamedTuple):
 PLUGINS = {
     "DePT": Entry("trainers.plugins.dept", settings.DePTSettings),
     "DeKg": Entry("trainers.plugins.dekg", settings.DeKgSettings),
+    "Temperature": Entry("trainers.plugins.temperature", settings.TemperatureSettings),
+    "DAC": Entry("trainers.plugins.dac", settings.DACSettings),
 }
 # The names of public trainers that are a method of ours with a plug-in around it.
 OFFICIAL = {

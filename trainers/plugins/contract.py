@@ -62,6 +62,17 @@ class Labelled(NamedTuple):
     labels: Tensor
 
 
+def logits_of(host: Any, scores: Tensor) -> Tensor:
+    """Return scores ``[B, C]`` before the softmax: the logarithm of scores that are probabilities already (MMRL's)."""
+    logits: Tensor = host.log_probabilities(scores) if host.probabilities(scores) is scores else scores
+    return logits
+
+
+def scores_of(host: Any, logits: Tensor, before: Tensor) -> Tensor:
+    """Return logits ``[B, C]`` as the kind of scores that ``before`` are, from which ``logits_of`` came."""
+    return logits.softmax(dim=1) if host.probabilities(before) is before else logits
+
+
 class Plugin(nn.Module):
     """Base of the plug-ins; the host is none of its submodules. What a subclass leaves out changes nothing.
 

@@ -39,3 +39,18 @@ class DeKgSettings(PluginSettings, path="TRAINER.DEKG"):
     """DeKg's settings: mu, the weight of the dependence between learned and frozen class features."""
 
     loss_weight: float = at_least(0, 6.0)
+
+
+@dataclass(frozen=True)
+class TemperatureSettings(PluginSettings, path="TRAINER.TEMPERATURE"):
+    """Temperature scaling has no settings."""
+
+    public_draws: ClassVar[tuple[str, ...] | None] = None
+
+
+@dataclass(frozen=True)
+class DACSettings(PluginSettings, path="TRAINER.DAC"):
+    """DAC's settings: K, how many of the nearest classes trained on count."""
+
+    public_draws: ClassVar[tuple[str, ...] | None] = None
+    k: int = at_least(1, 5)
