@@ -64,7 +64,7 @@ def test_loading_twice_is_harmless():
 
 def test_imports_only_public_dassl_and_itself():
     files = [path for path in (ROOT / "datasets").rglob("*.py") if path.parent.name != "prepare"]
-    assert len(files) > 40
+    assert len(files) > 35
     for path in files:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
