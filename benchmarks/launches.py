@@ -55,11 +55,11 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
             case = cases.Case(name, args.classes, args.batch, "fp32", "fp32", "cpu")
             row: dict[str, Any] = {"method": name, "classes": args.classes, "batch": args.batch}
             for key, side, accelerator in (("plain", "plain", True), ("ours", "ours", True), ("cpu", "ours", False)):
-                with mock.patch("clip.class_prompts.one_group", return_value=accelerator):
-                    step = cases.step_of(case, side, weights)
-                row[f"{key}_launches"] = train_step.first_step(step)["launches"]
+                with mock.patch("clip.layers.waits_for_launches", return_value=accelerator):
+                    found = train_step.first_step(cases.step_of(case, side, weights))
+                row |= {f"{key}_{name}": value for name, value in found.items()}
             rows.append(row | {"launches": common.ratio(row["ours_launches"], row["plain_launches"])})
-    common.write_json(args.json, machine("cpu"), rows)
+            common.write_json(args.json, machine("cpu"), rows)
     print(common.table(rows, COLUMNS))
     return rows
 

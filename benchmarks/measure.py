@@ -21,7 +21,7 @@ flop_registry.setdefault(torch.ops.aten._scaled_dot_product_flash_attention_for_
 # Operations that start no kernel: they hand out memory or a view of it, or read a number. Other views are told apart.
 SILENT = {
     *("_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"),
-    *("promote_types", "result_type", "_local_scalar_dense"),
+    *("promote_types", "result_type", "_local_scalar_dense", "_record_function_enter_new", "_record_function_exit"),
 }
 
 

@@ -86,7 +86,8 @@ def measure(case: Any, weights: Path, args: argparse.Namespace) -> dict[str, Any
         memory=not args.no_memory and case.device != "mps",
         warm_up=0 if case.device == "cpu" else 3,
     )
-    row["learned"] = sum(value.numel() for value in cases.build(case, "ours", weights).learned.values())
+    learned = cases.build(case, "ours", weights).learned.values()
+    row["learned"] = sum(value.numel() for value in learned if value.requires_grad)
     gc.collect()
     row["evaluated"] = evaluated_per_second(case, weights, args.repeats)
     gc.collect()

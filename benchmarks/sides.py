@@ -27,7 +27,7 @@ class Side:
     """One of the two programs.
 
     Attributes:
-        learned: learned tensors by name.
+        learned: learned tensors by name, and others of the checkpoint, which ask for no gradient.
         loss: images ``[B, 3, H, W]``, labels ``[B]`` to the training loss.
         class_features: what evaluation computes of the classes once, ``[C, d]`` or whatever else ``scores`` takes.
         scores: images, class features, and whether the classes are those trained on, to probabilities ``[B, C]``.
@@ -59,7 +59,8 @@ def ours(method: str, clip_model: CLIP, names: list[str]) -> Side:
         model.use_classes(seen)
         return model.probabilities(model.scores(images, class_features))
 
-    learned: Learned = dict(model.named_parameters())
+    state = model.state_dict(keep_vars=True)
+    learned: Learned = {name: value for name, value in state.items() if value.is_floating_point()}
     return Side(learned, lambda images, labels: facts.step(model, images, labels), model.class_features, scores)
 
 
@@ -87,4 +88,6 @@ def learned_at_start(method: str, clip_model: CLIP, names: list[str], device: st
     """Return copies of our learned tensors as they start, on the device."""
     torch.manual_seed(0)
     start = ours(method, clip_model, names).learned
-    return {name: value.detach().clone().to(device).requires_grad_() for name, value in start.items()}
+    return {
+        name: value.detach().clone().to(device).requires_grad_(value.requires_grad) for name, value in start.items()
+    }

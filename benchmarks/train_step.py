@@ -162,8 +162,13 @@ def first_step(step: Any) -> dict[str, float | None]:
 
     if step is None:
         return {"gflop": None, "launches": None}
-    with Launches() as launches:
-        flops = count_flops(step.backward)
+    launches = Launches()
+
+    def counted() -> None:
+        with launches:  # within: the counter of operations takes apart some that are one launch
+            step.backward()
+
+    flops = count_flops(counted)
     step.update()
     return {"gflop": flops / 1e9, "launches": launches.count}
 

@@ -21,6 +21,8 @@ from dassl.utils.images import UPRIGHT, Reading
 from runs.config import default_cfg
 from runs.open import finished_record, recorded_cfg
 from runs.threads import choose_threads
+from trainers.plugins import title
+from trainers.plugins.contract import plug
 from trainers.shared import checkpoints
 from trainers.shared.backbone import check_method, load_clip, unknowns, weights_id
 from trainers.shared.base import autocast, effective_precision
@@ -84,9 +86,9 @@ def load_classifier(
     build = _Build(cfg, trained if seen else names.check(wanted), device, precision)
     if "method" in about:
         trainer.check_fits(path, about, build.facts(), cfg)
-    build.method.fit_to(tensors, trained)
+    build.plugged.fit_to(tensors, trained)
     checkpoints.load_learned(build.method, tensors, path)
-    build.method.use_classes(seen)
+    build.plugged.use_classes(seen)
     if not seen:
         print("note: these are not exactly the classes trained on, so all of them are scored as new classes")
     return build.classifier(run_id, about.get("epoch"), seen, wanted, order)
@@ -138,11 +140,12 @@ class _Build:
         clip_model = load_clip(self.checkpoint, self.precision, self.device)
         with autocast(self.precision, self.device):
             self.method: Method = self.trainer.build_method(cfg, clip_model, classes).to(self.device)
+            self.plugged = plug(self.method, cfg, classes)
 
     def facts(self) -> dict[str, Any]:
         """Return what a checkpoint of this run must agree with."""
         return {
-            "method": self.cfg.TRAINER.NAME,
+            "method": title(self.cfg),
             "backbone": self.cfg.MODEL.BACKBONE.NAME,
             "weights": weights_id(self.checkpoint),
             "settings": self.trainer.settings_of(self.cfg).values(),
@@ -171,7 +174,7 @@ class _Build:
             preprocess = build_transform(self.cfg, is_train=False)
         assert preprocess is not None
         columns, reading = classes or self.classes, Reading.of(self.cfg)
-        return Classifier(self.method, columns, preprocess, self.device, about, order, reading)
+        return Classifier(self.plugged, columns, preprocess, self.device, about, order, reading)
 
 
 def preprocessing(cfg: Any) -> dict[str, Any]:

@@ -4,8 +4,9 @@ All prompts of a data set begin alike (BOT, the template's words before the clas
 of that *prefix* depend on no class, in any layer, so they are computed once; each class computes only its *suffix*
 (name, what follows, EOT) and attends to the prefix's keys and values, which are not copied for it. Suffixes lie end to
 end without padding, sorted by length: the attention among a class's own tokens takes classes of one length at a time,
-and pads only where lengths are so close that it hardly costs. An accelerator takes all classes at once, padded, in one
-fused attention (``one_group``): there a step waits for launches. Tokens after EOT cannot influence it and do not exist.
+and pads only where lengths are so close that it hardly costs. An accelerator, where a step waits for launches, takes
+all classes at once: up to ``JOINT`` suffix tokens all tokens attend to all in one call, whose mask hides the other
+classes, and beyond in one padded group. Tokens after EOT cannot influence it and do not exist.
 
 Shapes: B versions of the prompts (1 unless they depend on the image), C classes, P prefix tokens, T suffix tokens of
 all classes together, K key/value-only tokens, M = K + P, d width; a group has G classes of at most S suffix tokens.
@@ -17,20 +18,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .layers import Attention, ResidualAttentionBlock, causal_mask
+from . import layers
+from .layers import Attention, ResidualAttentionBlock, causal_mask, product_dtype
 from .model import CLIP
 
 PADDING = 1.25  # of a group's tokens, at most: fewer groups are fewer kernels
-
-
-def one_group(device: torch.device) -> bool:
-    """Return whether all classes make one padded group, whose attention is fused."""
-    return device.type != "cpu"
+JOINT = 1024  # in ViT-B/16's text tower a third more operations, at most
+ALIGNED = 8  # columns of a mask that begin anew in memory: what CUDA's kernels ask for, or they copy it
 
 
 class ClassPrompts:
@@ -60,7 +60,8 @@ class ClassPrompts:
         self.sorted_eot = ends - 1
         self.eot = self.sorted_eot[self.rank]
         self.starts = self.eot + 1 - lengths
-        self.fused = one_group(device)
+        self.fused = layers.waits_for_launches(device)
+        self.joint = self.fused and int(lengths.sum()) <= JOINT
         parts = _close_lengths(lengths[order].tolist(), math.inf if self.fused else PADDING)
         self.groups = [_Group(part, device) for part in parts]
         steps = torch.arange(int(lengths.max()), device=device)
@@ -69,7 +70,8 @@ class ClassPrompts:
         self.positions = torch.cat([torch.arange(self.prefix, device=device), where[own]])  # [P + T]
         suffixes = tokens[order, self.prefix : self.prefix + len(steps)]
         self.ids = torch.cat([tokens[0, : self.prefix], suffixes[own]])
-        self._prefix_masks: dict[tuple[int, ...], Tensor] = {}  # the same in all layers and steps: made once
+        self._lengths = lengths[order]
+        self._masks: dict[tuple[Any, ...], Any] = {}  # the same in all layers and steps: made once
 
     @property
     def classes(self) -> int:
@@ -99,6 +101,10 @@ class ClassPrompts:
         ones attend to them. P is read off ``x``, so a caller may lengthen the prefix (learned tokens) between layers.
         """
         sizes = [x.shape[1] - self.suffix_tokens, self.suffix_tokens]
+        if self.joint:
+            extra = 0 if kv_tokens is None else kv_tokens.shape[-2]
+            rows, joint_mask = self._joint(sizes[0], extra, kv_tokens_at, product_dtype(block.mlp.c_fc.weight))
+            return block(x, kv_tokens, rows if last else None, joint_mask)
         normed = block.ln_1(x)
         prefix_kv, suffix_kv = block.attn.keys_values(normed).split(sizes, dim=1)
         shared = prefix_kv
@@ -174,12 +180,28 @@ class ClassPrompts:
     def _prefix_mask(self, prefix: int, extra: int, extra_at: int) -> Tensor:
         """Return ``[P, K + P]``: causal, with the K extra tokens seen from token ``extra_at`` on."""
         key = (prefix, extra, extra_at)
-        if key not in self._prefix_masks:
+        if key not in self._masks:
             device = self.ids.device
             sees_extra = torch.arange(prefix, device=device)[:, None] >= extra_at
-            mask = torch.cat([sees_extra.expand(-1, extra), causal_mask(prefix, device)], dim=1)
-            self._prefix_masks[key] = mask
-        return self._prefix_masks[key]
+            self._masks[key] = torch.cat([sees_extra.expand(-1, extra), causal_mask(prefix, device)], dim=1)
+        return self._masks[key]
+
+    def _joint(self, prefix: int, extra: int, extra_at: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return the places of EOT ``[C]`` and the mask ``[N, N + K]`` of all N = P + T tokens, as numbers to add.
+
+        A suffix token sees the prefix, all extra tokens, and itself and what precedes it in its own class.
+        """
+        key = (prefix, extra, extra_at, dtype)
+        if key not in self._masks:
+            owner = torch.arange(self.classes, device=self.ids.device).repeat_interleave(self._lengths)
+            owner = F.pad(owner, (prefix, 0), value=-1)
+            seen = ((owner[:, None] == owner) | (owner < 0)).tril()
+            sees_extra = (torch.arange(len(owner), device=owner.device) >= extra_at)[:, None].expand(-1, extra)
+            seen = torch.cat([seen, sees_extra], dim=1)
+            rows, columns = seen.shape
+            mask = seen.new_zeros(rows, math.ceil(columns / ALIGNED) * ALIGNED, dtype=dtype)[:, :columns]
+            self._masks[key] = prefix + self.eot, mask.masked_fill_(~seen, float("-inf"))
+        return self._masks[key]
 
 
 class _Group:

@@ -4,10 +4,11 @@ Shapes: B samples, N tokens, K key/value-only tokens, R rows, d width, h heads.
 
 A block is applied to *tokens* ``[B, N, d]``, whose outputs someone reads, and optionally to
 
-- *kv_tokens* ``[K, d]`` or ``[B, K, d]``: tokens that are attended to but whose own outputs nobody reads. They need a
-  LayerNorm and the key/value projection only, and once per batch when they do not depend on the sample;
+- *kv_tokens* ``[K, d]`` or ``[S, K, d]``: tokens that are attended to but whose own outputs nobody reads. They need a
+  LayerNorm and the key/value projection only, and once where samples share them: all do, or each S-th of the batch;
 - *rows*: the tokens whose outputs are wanted; all others give keys and values only;
-- *mask* ``[N, K + N]``: True where a token (row) may attend to a key/value-only token or token (column).
+- *mask* ``[N, N + K]``: which tokens and key/value-only tokens (columns) a token (row) attends to, True where it may,
+  or as numbers that are added to scores.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ from torch import Tensor, nn
 from .frozen import frozen_mlp
 
 Rows = slice | Tensor
+
+
+def waits_for_launches(device: torch.device) -> bool:
+    """Return whether a small step takes as long as it has kernels to launch: on all but a CPU, whose cost is work."""
+    return device.type != "cpu"
 
 
 class LayerNorm(nn.LayerNorm):
@@ -67,11 +73,20 @@ class Attention(nn.Module):
         return F.linear(x, self.in_proj_weight[self.width :], self.in_proj_bias[self.width :])
 
     def mix(self, q: Tensor, kv: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attend with queries ``[B, R, d]`` to keys and values ``[B, M, 2d]``; mask ``[R, M]``, True = seen.
+        """Attend with queries ``[B, R, d]`` to keys and values ``[B, M, 2d]``; mask ``[R, M]`` or ``[B, 1, R, M]``.
 
         Returns ``[B, R, d]``, before the output projection.
         """
         k, v = kv.split(self.width, dim=-1)
+        return self.mix_parts(q, k, v, mask)
+
+    def mix_all(self, x: Tensor, count: int, mask: Tensor | None = None) -> Tensor:
+        """Attend with the first ``count`` (R) of normalised tokens ``[B, M, d]`` to all of them, as ``mix`` does."""
+        q, k, v = F.linear(x, self.in_proj_weight, self.in_proj_bias).split(self.width, dim=-1)
+        return self.mix_parts(q if count == q.shape[1] else q[:, :count], k, v, mask)
+
+    def mix_parts(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend as ``mix`` does, with keys and values ``[B, M, d]`` apart."""
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 
@@ -131,40 +146,38 @@ class ResidualAttentionBlock(nn.Module):
         return self.attn.keys_values(self.ln_1(x))
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return queries ``[B, N, d]``, and keys and values ``[B, N, 2d]``, of tokens ``[B, N, d]``.
-
-        Two products, not one: the queries are kept for the backward pass, and would keep a common result alive with
-        keys and values that were copied to stand beside those of ``kv_tokens``.
-        """
+        """Return queries ``[B, N, d]``, and keys and values ``[B, N, 2d]``, of tokens ``[B, N, d]``."""
         normed = self.ln_1(x)
         return self.attn.queries(normed), self.attn.keys_values(normed)
 
-    def attend(
-        self, x: Tensor, q: Tensor, kv: Tensor, kv_tokens: Tensor | None = None, mask: Tensor | None = None
-    ) -> Tensor:
+    def attend(self, x: Tensor, q: Tensor, kv: Tensor, kv_tokens: Tensor | None = None) -> Tensor:
         """Run the layer from its projections (``project``) on: outputs of all tokens, ``[B, N, d]``."""
         if kv_tokens is not None:
-            seen = self.keys_values(kv_tokens)
-            kv = torch.cat([seen.expand(kv.shape[0], *seen.shape[-2:]), kv], dim=1)
-        return self.finish(x, self.attn.mix(q, kv, mask))
+            kv = torch.cat([kv, for_each(self.keys_values(kv_tokens), len(kv))], dim=1)
+        return self.finish(x, self.attn.mix(q, kv))
 
     def forward(
         self, x: Tensor, kv_tokens: Tensor | None = None, rows: Rows | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Return the outputs of all tokens ``[B, N, d]``, or of ``rows`` ``[B, R, d]``.
+        """Return the outputs of all tokens ``[B, N, d]``, or of ``rows`` ``[B, R, d]`` (``take_rows``), a few.
 
-        ``rows`` is a slice of the token axis, or one index per sample ``[B]`` (then R = 1); meant for a few rows.
-        Columns of ``mask`` are ``kv_tokens`` followed by the tokens.
+        Columns of ``mask`` are the tokens followed by ``kv_tokens``; with ``rows`` it is one of bools.
         """
-        if rows is None:
-            return self.attend(x, *self.project(x), kv_tokens, mask)
-        normed = self.ln_1(x)
-        q = self.attn.queries(take_rows(normed, rows))
+        seen = x
         if kv_tokens is not None:
-            normed = torch.cat([self.ln_1(kv_tokens).expand(x.shape[0], *kv_tokens.shape[-2:]), normed], dim=1)
+            seen = torch.cat([x, for_each(kv_tokens, len(x))], dim=1)
+        normed = self.ln_1(seen)
+        if rows is None:
+            return self.finish(x, self.attn.mix_all(normed, x.shape[1], mask))
+        q = self.attn.queries(take_rows(normed, rows))
         if mask is not None:
-            mask = mask[rows] if isinstance(rows, slice) else mask[rows][:, None]
-        return self.finish(take_rows(x, rows), self.attn.mix_few(q, normed, mask))
+            mask = mask[rows]  # [R, N + K] or [B, R, N + K]
+        if waits_for_launches(x.device):
+            mask = mask[:, None] if mask is not None and mask.dim() == 3 else mask
+            mixed = self.attn.mix(q, self.attn.keys_values(normed), mask)
+        else:
+            mixed = self.attn.mix_few(q, normed, mask)
+        return self.finish(take_rows(x, rows), mixed)
 
 
 class Transformer(nn.Module):
@@ -192,11 +205,18 @@ class Transformer(nn.Module):
         return x.transpose(0, 1)
 
 
+def for_each(tokens: Tensor, count: int) -> Tensor:
+    """Return ``[K, d]``, or ``[S, K, d]`` of S equal parts of a batch, for each of its samples: ``[count, K, d]``."""
+    if tokens.dim() == 2 or len(tokens) in (1, count):
+        return tokens.expand(count, *tokens.shape[-2:])
+    return tokens[:, None].expand(-1, count // len(tokens), -1, -1).flatten(0, 1)
+
+
 def take_rows(x: Tensor, rows: Rows) -> Tensor:
-    """Select tokens of ``[B, N, d]``: a slice of the token axis, or one index per sample ``[B]``; ``[B, R, d]``."""
+    """Select tokens ``[B, R, d]`` of ``[B, N, d]``: a slice, indices for all samples ``[R]`` or for each ``[B, R]``."""
     if isinstance(rows, slice):
         return x[:, rows]
-    return x[torch.arange(len(x), device=x.device), rows].unsqueeze(1)
+    return x.index_select(1, rows) if rows.dim() == 1 else x[torch.arange(len(x), device=x.device)[:, None], rows]
 
 
 def causal_mask(length: int, device: torch.device | str | None = None) -> Tensor:
@@ -208,6 +228,13 @@ def stream_dtype(weights: torch.dtype, device: torch.device) -> torch.dtype:
     """Return the dtype of hidden states between layers: float32 under autocast, else the linear weights'."""
     has_autocast = torch.amp.is_autocast_available(device.type)
     return torch.float32 if has_autocast and torch.is_autocast_enabled(device.type) else weights
+
+
+def product_dtype(weights: Tensor) -> torch.dtype:
+    """Return the dtype of products with ``weights``: under autocast its own, else theirs."""
+    kind = weights.device.type
+    active = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if active else weights.dtype
 
 
 def no_autocast(like: Tensor) -> contextlib.AbstractContextManager:

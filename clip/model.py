@@ -190,7 +190,7 @@ class CLIP(nn.Module):
         blocks = self.transformer.resblocks
         for block in blocks[:-1]:
             x = block(x, mask=mask)
-        return self.text_to_joint_space(blocks[-1](x, rows=eot, mask=mask)[:, 0])
+        return self.text_to_joint_space(blocks[-1](x, rows=eot[:, None], mask=mask)[:, 0])
 
     def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits per image ``[B, C]`` and per text ``[C, B]``."""

@@ -47,7 +47,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     do.add_argument("--missing", action="store_true", help="the runs that are not done; exit status 1 if there are any")
     do.add_argument("--dry-run", action="store_true", help="the commands that would run, and nothing else")
     add("--shard", metavar="I/N", help="part I of N, from 1 (default: of the Slurm array that this is in)")
-    add("--jobs", type=int, metavar="N", help="runs at a time, a GPU each in turn (default: the number of GPUs, or 1)")
+    many = parser.add_mutually_exclusive_group().add_argument
+    many("--jobs", type=int, metavar="N", help="runs at a time, a GPU each in turn (default: the number of GPUs, or 1)")
+    many("--per-gpu", type=int, metavar="N", help="runs at a time on each GPU, in the place of --jobs (default: 1)")
+    together = "the seeds of one method and data set in one process, step by step where the method can"
+    add("--together", action="store_true", help=together)
     keep = "after a failure go on with the rest (default) or start nothing more"
     add("--keep-going", action=argparse.BooleanOptionalAction, default=True, help=keep)
     add_cluster_arguments(parser)
@@ -56,8 +60,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         args.options = pairs(words[cut + 1 :])
     except ValueError as problem:
         parser.error(str(problem))
-    if args.jobs is not None and args.jobs < 1:
-        parser.error(f"--jobs must be 1 or more, not {args.jobs}")
+    for name, count in (("--jobs", args.jobs), ("--per-gpu", args.per_gpu)):
+        if count is not None and count < 1:
+            parser.error(f"{name} must be 1 or more, not {count}")
+    if args.per_gpu and args.launcher == "slurm":
+        parser.error("--per-gpu is for the GPUs of this machine: a job of Slurm has one run at a time")
     if (args.protocol is None) == (args.suite is None):
         parser.error(f"give a protocol ({KNOWN}), or --suite FILE")
     return args

@@ -46,13 +46,14 @@ def describe(trainer: Any, args: argparse.Namespace) -> dict[str, Any]:
     """What the files say of the run."""
     import datasets
     from runs import record
+    from trainers.plugins import title
 
     cfg = trainer.cfg
     own = cfg.DATASET.NAME in datasets.OWN and (record.read(args.run) or {}).get("dataset_config")
     return {
         "folder": args.run,
         "split": args.split,
-        "method": cfg.TRAINER.NAME,
+        "method": title(cfg),
         "dataset": own or cfg.DATASET.NAME,
         "protocol": cfg.TASK,
         "subsample": cfg.DATASET.SUBSAMPLE_CLASSES,

@@ -93,8 +93,28 @@ def module_of(method: str) -> str:
     return trainers.METHODS[method].module.rpartition(".")[2]
 
 
-def of(method: str) -> Reference:
-    """Return what is known of a registered method. Raises ValueError that says what to add where there is nothing."""
+def of(title: str) -> Reference:
+    """Return what is known of a registered method, also with plug-ins around it, such as ``CoOp+DePT``.
+
+    Raises ValueError that says what to add where there is nothing.
+    """
+    method, plugins = trainers.plugins.split_title(title)
+    found = _of_method(method)
+    for name in plugins:
+        found = known.around(found) if (known := plugin(name)) else found
+    return found
+
+
+def plugin(name: str) -> Any:
+    """Return what is known of a plug-in, a ``reference.plugins.PluginReference``; None of a calibrator.
+
+    Calibrators change no training, and are held to golden numbers alone (tests/trainers/test_calibrators.py).
+    """
+    module = f"reference.plugins.{trainers.plugins.PLUGINS[name].module.rpartition('.')[2]}"
+    return getattr(import_module(module), name) if find_spec(module) else None
+
+
+def _of_method(method: str) -> Reference:
     name = module_of(method)
     found = getattr(import_module(f"reference.{name}"), method, None) if find_spec(f"reference.{name}") else None
     if not isinstance(found, Reference):

@@ -50,7 +50,7 @@ class PlainDeepPrompts(Plain):
                 x = torch.cat([x[:, :own], new.expand(len(x), -1, -1)], dim=1)
             x = block(x)
         last = self.clip.norm("visual.ln_post", x[:, 0])
-        return F.normalize(last @ self.clip.weights["visual.proj"], dim=-1)
+        return self.clip.unit(last @ self.clip.weights["visual.proj"])
 
 
 class PlainMaPLe(PlainDeepPrompts):

@@ -65,7 +65,8 @@ def put(x: Tensor, tokens: Tensor) -> Tensor:
 def plain(weights: Weights, names: list[str], cfg: Any) -> PlainTCP:
     """Build the equations."""
     prior, learned = (token_ids(weights, template, names) for template in templates_of(cfg))
-    return PlainTCP(weights, learned, prior, 2 * depths(weights)[1] // 3)
+    layers = depths(weights)[1]
+    return PlainTCP(weights, learned, prior, 8 if layers > 8 else 2 * layers // 3)
 
 
 class Golden(Numbers):

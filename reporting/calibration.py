@@ -1,4 +1,4 @@
-"""How far confidence can be trusted: calibration errors, proper scores, temperature, selective prediction.
+"""How far confidence can be trusted: calibration errors, proper scores, selective prediction.
 
 Shapes: N images, C classes. Scores are what a run's test compares, before the softmax. Confidence is the probability of
 the predicted class. Errors are in percent, as tables show them; bins are [a, b), and the last one holds 1 as well.
@@ -11,19 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from trainers.shared.temperature import log_probabilities, probabilities
+
 BINS = 15
 COVERAGES = (95, 90, 80)  # of images that are not rejected, in percent
-LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
-_HALVINGS = 50  # of the interval above: to the last digit of float64
-
-
-def probabilities(scores: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Return softmax(scores / temperature) `[N, C]` in float64, in which a confidence of exactly 1 is rare.
-
-    Raises:
-        ValueError: no images, NaN or infinity among the scores.
-    """
-    return np.exp(_log_probabilities(scores, temperature))
 
 
 def expected_calibration_error(p: np.ndarray, true: np.ndarray, bins: int = BINS) -> float:
@@ -45,7 +36,7 @@ def classwise_calibration_error(p: np.ndarray, true: np.ndarray, bins: int = BIN
 
 def nll(scores: np.ndarray, true: np.ndarray, temperature: float = 1.0) -> float:
     """Return the mean negative log-likelihood of the true classes, natural logarithm, of scores `[N, C]`."""
-    return -float(np.mean(_log_probabilities(scores, temperature)[np.arange(len(true)), true]))
+    return -float(np.mean(log_probabilities(scores, temperature)[np.arange(len(true)), true]))
 
 
 def brier(p: np.ndarray, true: np.ndarray) -> float:
@@ -70,22 +61,6 @@ def bins(p: np.ndarray, true: np.ndarray, number: int = BINS) -> list[dict[str, 
         }
         for b in range(number)
     ]
-
-
-def fit_temperature(scores: np.ndarray, true: np.ndarray) -> float:
-    """Return the temperature with the lowest NLL on scores `[N, C]` of images that the model has not learned from.
-
-    The NLL is convex in 1/T, so its slope has one zero at most. Where it has none (every image is right, or chance does
-    better than the scores), this is the nearer of `LOWEST_TEMPERATURE` and `HIGHEST_TEMPERATURE`.
-    """
-    scores = np.asarray(scores, dtype=np.float64)
-    of_true = scores[np.arange(len(true)), true]
-    low, high = 1 / HIGHEST_TEMPERATURE, 1 / LOWEST_TEMPERATURE
-    for _ in range(_HALVINGS):
-        middle = math.sqrt(low * high)
-        slope = np.mean(np.sum(probabilities(scores, 1 / middle) * scores, axis=1) - of_true)
-        low, high = (low, middle) if slope > 0 else (middle, high)
-    return 1 / math.sqrt(low * high)
 
 
 def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
@@ -118,16 +93,6 @@ def summary(scores: np.ndarray, true: np.ndarray) -> dict[str, float]:
         "aurc": aurc(confidence, correct),
         **{f"accuracy_at_{kept}": accuracy_at_coverage(confidence, correct, kept / 100) for kept in COVERAGES},
     }
-
-
-def _log_probabilities(scores: np.ndarray, temperature: float) -> np.ndarray:
-    scaled = np.asarray(scores, dtype=np.float64) / temperature
-    if not scaled.size:
-        raise ValueError("there are no scores to calibrate: the run tested no images")
-    if not np.isfinite(scaled).all():
-        raise ValueError("scores with NaN or infinity cannot be calibrated: the run that made them has diverged")
-    scaled = scaled - scaled.max(axis=1, keepdims=True)
-    return scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
 
 
 def _confidence_and_hits(p: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

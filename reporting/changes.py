@@ -69,9 +69,11 @@ def short_name(setting: str) -> str:
 
 def full_name(method: str, short: str) -> str:
     """Return a setting's key from what a row's name calls it: `ALPHA` is `TRAINER.MMRL.ALPHA`."""
-    if "." in short or method not in trainers.METHODS:
+    host, names = trainers.plugins.split_title(method)
+    if "." in short or host not in trainers.METHODS:
         return short
-    return f"TRAINER.{trainers.METHODS[method].node}.{short}"
+    nodes = [trainers.METHODS[host].settings, *(trainers.plugins.PLUGINS[name].settings for name in names)]
+    return next((node for node in nodes if short in node.defaults()), nodes[0]).key(short)
 
 
 def shown(key: Key, settings: Settings) -> dict[str, Any]:

@@ -21,7 +21,7 @@ SHOWN = 5  # commands on the terminal; all are in the report
 def request_of(args: argparse.Namespace, found: Gathered) -> Request:
     """Return what is asked for. Raises ValueError for a name that is unknown (with the nearest) or given twice."""
     keys = [*(result.key for result in found.results), *found.expected]
-    to, *named = (trainers.ALIASES.get(name, name) for name in (args.to, *args.methods, *args.order))
+    to, *named = (trainers.full_title(name) for name in (args.to, *args.methods, *args.order))
     methods, order = named[: len(args.methods)], named[len(args.methods) :]
     known = {*trainers.METHODS, *(key.row.method for key in keys)}
     check_names("protocol", args.protocols, PROTOCOLS)

@@ -18,6 +18,7 @@ from reporting.names import method_order
 from reporting.sweeps import is_ablation, sweeps
 from runs.config import RESOLVED, read_yaml
 from runs.protocols import dataset_names, default_config, method_names, parts_of, steps_of
+from trainers.plugins import split_title
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class MissingRuns:
     def command(self) -> str:
         """Return the command that runs them, or why there is none."""
         unknown = [name for name in (*self.datasets, self.source) if name and name not in dataset_names()]
-        unknown += [name for name in self.methods if name not in method_names()]
+        unknown += [name for name in self.methods if split_title(name)[0] not in method_names()]
         if unknown:
             return f"# no command of the grid: it has no configuration of {_join(unknown)}"
         if self.moved:

@@ -71,12 +71,12 @@ def method_order(method: str, order: Sequence[str] = ()) -> tuple[int, int, int,
     """Return the sort key of a method: those of `order` as it has them, then the others.
 
     These begin with zero-shot CLIP and end with MMRL's family and methods that are not this project's, such as the
-    reader's own; between them they stand as `trainers.METHODS` lists them.
+    reader's own; between them they stand as `trainers.METHODS` lists them, each with plug-ins behind itself without.
     """
-    known = list(trainers.METHODS)
-    place = {"ZeroshotCLIP": -1, "MMRL": 1, "MMRLpp": 1, "ALIGNEDNORM": 1}.get(method, 0 if method in known else 2)
+    known, (host, _) = list(trainers.METHODS), trainers.plugins.split_title(method)
+    place = {"ZeroshotCLIP": -1, "MMRL": 1, "MMRLpp": 1, "ALIGNEDNORM": 1}.get(host, 0 if host in known else 2)
     listed = order.index(method) if method in order else len(order)
-    return (listed, place, known.index(method) if method in known else len(known), method)
+    return (listed, place, known.index(host) if host in known else len(known), method)
 
 
 def in_order(keys: Iterable[Key], order: Sequence[str] = ()) -> list[Key]:

@@ -43,6 +43,7 @@ INCIDENTAL = frozenset(
         "TRAIN.LOGGER",
         "TRAIN.PRINT_FREQ",
         "TRAIN.RESUME_FREQ",
+        "TRAINER.CUDA_GRAPHS",
         "TEST.COMPUTE_CMAT",
         "TEST.PER_CLASS_RESULT",
         "TEST.SAVE_PREDICTIONS",
@@ -63,7 +64,7 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
     import trainers
 
     files = [file for path in (args.dataset_config_file, args.config_file) if path for file in with_bases(path)]
-    given = command_line(args)
+    given = [entry for one in command_line(args) for entry in _with_plugins(*one)]
     name = next(
         (value for key, value, _ in given if key == "TRAINER.NAME"), trainer_named_in(tree for _, tree in files)
     )
@@ -94,6 +95,7 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
     follow_checkpoint(cfg, {key for key, _ in pairs}, files)
     cfg.INPUT.READ = cfg.INPUT.READ or reading_of(chosen.DATASET.NAME)
     cfg.TRAINER.NAME = chosen.TRAINER.NAME
+    trainers.plugins.check(cfg)
     bounds.check(dict(flatten(cfg)))
     if cfg.TASK == JOINT and (cfg.DATASET.SUBSAMPLE_CLASSES != "all" or not args.eval_only):
         raise ValueError(
@@ -102,12 +104,24 @@ def build_cfg(args: argparse.Namespace) -> CfgNode:
         )
     if cfg.OFFICIAL_STREAM and trainers.is_foreign(cfg.TRAINER.NAME):
         raise ValueError(f"--official-stream: {cfg.TRAINER.NAME} draws what it draws, so leave it out")
+    if cfg.TRAINER.PLUGINS and trainers.is_foreign(cfg.TRAINER.NAME):
+        raise ValueError(f"TRAINER.PLUGINS: {cfg.TRAINER.NAME} is not one of this project's methods, so leave it out")
     if cfg.FEATURES.ONCE and trainers.is_foreign(cfg.TRAINER.NAME):
         raise ValueError(f"FEATURES.ONCE: {cfg.TRAINER.NAME} is not one of this project's methods, so leave it out")
     if cfg.OFFICIAL_STREAM is None:
         cfg.OFFICIAL_STREAM = trainers.draws_as_public_code(cfg) and cfg.SEED >= 0 and not args.eval_only
     cfg.freeze()
     return cfg
+
+
+def _with_plugins(key: str, value: Any, how: str) -> Iterator[tuple[str, Any, str]]:
+    """Yield an entry of the command line; a trainer such as ``CoOp+DePT`` as a trainer and its plug-ins."""
+    from trainers.plugins import split_title
+
+    method, names = split_title(value) if key == "TRAINER.NAME" else (value, [])
+    yield key, method, how
+    if names:
+        yield "TRAINER.PLUGINS", names, how
 
 
 def reading_of(dataset: str) -> str:
@@ -199,17 +213,19 @@ def identity(cfg: CfgNode) -> dict[str, Any]:
 def identity_defaults(cfg: CfgNode) -> dict[str, Any]:
     """Return the keys of `identity` with their defaults, which hold for a record that is older than a key."""
     defaults = default_cfg(cfg.TRAINER.NAME)
-    defaults.TRAINER.NAME = cfg.TRAINER.NAME
+    defaults.TRAINER.NAME, defaults.TRAINER.PLUGINS = cfg.TRAINER.NAME, cfg.TRAINER.PLUGINS
     defaults.OFFICIAL_STREAM = False  # so it was before there was a choice
     return identity(defaults)
 
 
 def own_keys(cfg: CfgNode, trainer: str) -> list[str]:
-    """Return the keys under TRAINER that a trainer reads: its row's node (`TipAdapterF`: `TIPADAPTER`), else any."""
+    """Return the keys under TRAINER that a run reads: its row's node (`TipAdapterF`: `TIPADAPTER`) and those of its
+    plug-ins; of a trainer that is not ours any.
+    """
     import trainers
 
     if trainer in trainers.METHODS:
-        return [node] if (node := trainers.METHODS[trainer].node) else []
+        return [*filter(None, [trainers.METHODS[trainer].node]), *trainers.plugins.nodes_of(cfg)]
     return [key for key in cfg.TRAINER if key != "NAME"]
 
 
@@ -252,6 +268,7 @@ def _merge_recorded(cfg: CfgNode, path: Path, trainer: str) -> None:
         raise ValueError(f"{path} names no TRAINER: it is not the configuration of a run")
     if recorded.get("NAME") != trainer:
         raise ValueError(f"{path.parent} holds a {recorded.get('NAME')} model, not one of {trainer}")
+    cfg.TRAINER.PLUGINS = recorded.get("PLUGINS", [])
     settings = {key: recorded[key] for key in own_keys(cfg, trainer) if key in recorded}
     merge(cfg.TRAINER, settings, path, "TRAINER.", cfg)
     # The model's images were read so, by choice or before there was one; else each data set is read as its kind is.

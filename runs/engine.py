@@ -87,6 +87,20 @@ def macro_f1(true: Sequence[int], predicted: Sequence[int]) -> float:
     return 100.0 * float(f1_score(true, predicted, average="macro", labels=sorted(set(true))))
 
 
+def generators() -> dict[str, Any]:
+    """Return the states of all random generators, for `set_generators`; of this project's Dassl."""
+    from dassl.engine.rng import get_rng_state
+
+    return get_rng_state()
+
+
+def set_generators(states: dict[str, Any]) -> None:
+    """Take back what `generators` returned."""
+    from dassl.engine.rng import set_rng_state
+
+    set_rng_state(states)
+
+
 def ready(trainer: Any) -> None:
     """Tell the trainer's tally, if it keeps one, that its start-up is over."""
     if OURS:

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,7 +126,7 @@ def train_and_test(
 
     `made_by` is what checkpoints say of this program; `this` is the run, on whose record the data are put.
     """
-    from runs import data, engine, joint
+    from runs import data, engine, joint, together
     from runs.results import keep_scores, test_results
 
     trainer = build(cfg, args.deterministic)
@@ -136,7 +137,7 @@ def train_and_test(
     built.append(trainer)
     if not rehearsal(args):
         data.record_data(this, trainer, cfg)
-    for line in (remarks := engine.remarks() | data.remarks(trainer, cfg)).values():
+    for line in (remarks := engine.remarks() | data.remarks(trainer, cfg) | together.join(trainer)).values():
         print(f"note: {line}")
     trainer.notes = {**getattr(trainer, "notes", {}), **remarks}
 
@@ -195,11 +196,12 @@ def choose_algorithms(deterministic: bool) -> None:
 def stops_on_sigterm(built: list[Any]) -> Iterator[None]:
     """Turn SIGTERM into Preempted: after the step at hand while the trainer in `built` trains, else at once.
 
-    Under another Dassl than this project's it ends the process, as it does by default.
+    Under another Dassl than this project's it ends the process, as it does by default. Runs that have a thread each are
+    stopped by `runs.together`.
     """
     from runs import engine
 
-    if not engine.OURS:
+    if not engine.OURS or threading.current_thread() is not threading.main_thread():
         yield
         return
     Preempted = engine.preempted()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -112,4 +113,5 @@ def _literal(value: Any, wanted: type) -> Any:
     try:
         return ast.literal_eval(value)
     except (ValueError, SyntaxError):
-        return value
+        names = re.fullmatch(r"\[\s*(\w+(?:\s*,\s*\w+)*)\s*\]", value) if wanted is list else None
+        return re.split(r"\s*,\s*", names[1]) if names else value  # [DePT, DeKg], whose quotes a shell took

@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 
 from runs import config, data, engine, record
 from runs.open import finished_record
+from trainers.plugins import title
 
 
 def plan(cfg: CfgNode, args: argparse.Namespace, seen: dict[str, Any] | None = None) -> record.Run:
@@ -26,7 +27,7 @@ def describe(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
     this = {"dataset": cfg.DATASET.NAME, "dataset_config": Path(args.dataset_config_file).stem or None}
     trained = (record.read(args.model_dir) or {}) if args.model_dir else this
     return {
-        "method": cfg.TRAINER.NAME,
+        "method": title(cfg),
         **this,
         "protocol": cfg.TASK,
         "subsample": cfg.DATASET.SUBSAMPLE_CLASSES,

@@ -150,9 +150,18 @@ def dataset_file(name: str) -> Path:
     return CONFIGS / "datasets" / f"{name}.yaml"
 
 
+def method_folder(method: str) -> Path:
+    """Return the folder of a method's configurations; with plug-ins (`CoOp+DePT`) that of both, if there is one."""
+    from trainers.plugins import split_title
+
+    host, plugins = split_title(method)
+    folders = [CONFIGS / "trainers" / name for name in (method, "+".join([host, *plugins]), host)]
+    return next((folder for folder in folders if folder.is_dir()), folders[-1])
+
+
 def method_file(method: str, cfg: str) -> Path:
     """Return the path of a configuration of a method."""
-    return CONFIGS / "trainers" / method / f"{cfg}.yaml"
+    return method_folder(method) / f"{cfg}.yaml"
 
 
 def dataset_names() -> list[str]:
@@ -163,7 +172,18 @@ def dataset_names() -> list[str]:
 def method_names(second_names: bool = True) -> list[str]:
     """Return the methods that have configurations; `second_names`: also links, which are other names of methods."""
     folders = (path for path in (CONFIGS / "trainers").iterdir() if path.is_dir() and path.name[0] not in "_.")
-    return sorted(path.name for path in folders if second_names or not path.is_symlink())
+    alone = (path for path in folders if "+" not in path.name)
+    return sorted(path.name for path in alone if second_names or not path.is_symlink())
+
+
+def check_method(name: str) -> None:
+    """Raise ValueError, with the nearest names, unless `name` is a method's, or one's with plug-ins (`CoOp+DePT`)."""
+    from trainers.plugins import PLUGINS, split_title
+
+    method, plugins = split_title(name)
+    check_name("method", method, method_names())
+    for plugin in plugins:
+        check_name("plug-in", plugin, PLUGINS)
 
 
 def default_config(protocol: str, dataset: str, method: str, shots: int) -> str:
@@ -173,8 +193,8 @@ def default_config(protocol: str, dataset: str, method: str, shots: int) -> str:
     `*` fits any), or, for a second name that has one, of `protocols_NAME`; "" where no line fits or there is no such
     file.
     """
-    folder = CONFIGS / "trainers" / method
-    own = folder / f"protocols_{method}"
+    folder = method_folder(method)
+    own = folder / f"protocols_{method.partition('+')[0]}"
     path = own if own.is_file() else folder / "protocols"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
@@ -189,8 +209,8 @@ def choose_config(protocol: str, dataset: str, method: str, shots: int, cfg: str
         ValueError: an unknown data set, method or configuration, with the nearest names, or a method without a default.
     """
     check_name("dataset", dataset, dataset_names())
-    check_name("method", method, method_names())
-    known = sorted({path.stem for path in (CONFIGS / "trainers" / method).glob("*.yaml")} - {"datasets"})
+    check_method(method)
+    known = sorted({path.stem for path in method_folder(method).glob("*.yaml")} - {"datasets"})
     cfg = cfg or default_config(protocol, dataset, method, shots)
     if not cfg:
         told = f"{method} has no default for {protocol} on {dataset} with {shots} shots"

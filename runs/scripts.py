@@ -59,6 +59,8 @@ def read_words(script: Path, words: Sequence[str]) -> tuple[dict[str, str], list
         raise ValueError(f"unexpected argument {given[len(names)]}; {usage}")
     if any(word == "DATASET.NAME" or word.startswith("DATASET.NAME=") for word in options):
         raise ValueError("DATASET.NAME cannot be given after --: DATASET says which data set")
+    if any(word == "TRAINER.PLUGINS" or word.startswith("TRAINER.PLUGINS=") for word in options):
+        raise ValueError("TRAINER.PLUGINS cannot be given after --: name them behind the method, as in CoOp+DePT")
     return {name.strip("[]"): word for name, word in zip(names, given, strict=False)}, options
 
 

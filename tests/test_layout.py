@@ -23,6 +23,7 @@ from commands import script
 from runs import config
 from tests.runs.resolved import BASES, method_files
 from tests.standin.surface import importable
+from trainers.plugins import title
 
 ROOT = Path(train.__file__).parent
 CONFIGS = ROOT / "configs"
@@ -41,6 +42,7 @@ MAY_IMPORT = {
     "commands": {*FLOORS} - {"reference"},
 }
 BACKBONES = ("ViT-B/16", "ViT-B/32", "RN50", "RN101", "embedded")  # that a configuration may name
+WITH_PLUGINS = sorted({path.parent.name for path in method_files() if "+" in path.parent.name})
 METHOD_NAMES = {name for method in trainers.METHODS for name in (method, reference.module_of(method))}
 # What a run takes of ours beside the public Dassl's names, all in one place that says what else stands for it.
 ENGINE = "runs/engine.py"
@@ -200,7 +202,7 @@ def test_every_method_has_its_files():
     for folder in ("trainers", "reference"):
         found = {path.stem for path in sources(folder) if path.parent.name == folder}
         found |= {path.parent.name for path in (ROOT / folder).glob("*/__init__.py")}
-        assert found - {"__init__", "shared", "settings"} == names
+        assert found - {"__init__", "shared", "plugins", "settings"} == names
     rows = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
     assert all(reference.of(method) and f"\n| {method} |" in rows for method in trainers.METHODS)
 
@@ -211,11 +213,11 @@ def test_all_configurations_are_seen():
     bases = set(BASES.glob("*.yaml"))
     assert set(CONFIGS.rglob("*.y*ml")) == {*dataset_configs(), *method_files(), *overrides, *copies, *bases}
     assert len(bases) == 3 and all(path.read_text().startswith("# ") for path in bases)
-    assert {path.parent.name for path in method_files()} == set(trainers.METHODS)
+    assert {path.parent.name for path in method_files()} == {*trainers.METHODS, *WITH_PLUGINS}
     assert len(dataset_configs()) == len(datasets.NAMES)
 
 
-@pytest.mark.parametrize("method", trainers.METHODS)
+@pytest.mark.parametrize("method", [*trainers.METHODS, *WITH_PLUGINS])
 def test_every_method_says_which_configuration_a_script_takes(method):
     folder = CONFIGS / "trainers" / method
     rows = [line.split() for line in (folder / "protocols").read_text().splitlines() if line and line[0] != "#"]
@@ -244,7 +246,7 @@ def test_every_dataset_has_one_configuration():
 @pytest.mark.parametrize("path", method_files(), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_method_configuration_builds_and_names_a_trainer(path):
     cfg = build(CONFIGS / "datasets/digits.yaml", path)
-    assert cfg.TRAINER.NAME == path.parent.name and path.parent.name in trainers.METHODS
+    assert title(cfg) == path.parent.name and cfg.TRAINER.NAME in trainers.METHODS
     assert path.read_text().startswith("# ") and cfg.MODEL.BACKBONE.NAME in BACKBONES
     assert cfg.INPUT.INTERPOLATION == "bicubic" and cfg.INPUT.PIXEL_MEAN[0] == 0.48145466
 

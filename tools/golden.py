@@ -28,7 +28,9 @@ from clip.model import build_model  # noqa: E402
 from dassl.config import get_cfg_default  # noqa: E402
 from reference.shared.numbers import Numbers  # noqa: E402
 from reference.shared.recipe import clip_weights  # noqa: E402
-from runs.config import merge_pairs  # noqa: E402
+from runs.config import get, merge_pairs  # noqa: E402
+from trainers.plugins import OFFICIAL, PLUGINS, split_title, title  # noqa: E402
+from trainers.plugins.contract import plug  # noqa: E402
 from trainers.shared.templates import TEMPLATES  # noqa: E402
 
 # What the authors' code does, or the numbers were made with, where a setting does not say it.
@@ -37,14 +39,14 @@ OTHER_NAMES = {"K": "n_rep_tokens"}  # of a setting, and the key that it is
 
 
 def method_of(setting: dict[str, Any]) -> str:
-    """Return the registered name of a setting's method; official names may have underscores, or be aliases.
+    """Return the registered name of a setting's method, with its plug-ins where it has some (``CoOp+DePT``).
 
-    Raises ValueError for a method that is not registered.
+    Official names may have underscores, or be aliases. Raises ValueError for a method that is not registered.
     """
-    name = setting.get("method")
-    for known in (name, trainers.ALIASES.get(str(name)), str(name).replace("_", "")):
-        if known in trainers.METHODS:
-            return str(known)
+    name = str(setting.get("method"))
+    for known in (OFFICIAL.get(name, name), trainers.ALIASES.get(name), name.replace("_", "")):
+        if known and split_title(known)[0] in trainers.METHODS:
+            return known
     raise ValueError(f"method is {name!r}: this tool knows {', '.join(trainers.METHODS)}")
 
 
@@ -54,18 +56,19 @@ def configuration(setting: dict[str, Any]) -> CfgNode:
     A key's comment in brackets, such as "(literal)", does not count; what is no key, such as "meta_hidden", is left.
     Raises ValueError for an unknown method, and naming a key whose value is of the wrong type.
     """
-    cfg, method = get_cfg_default(), method_of(setting)
+    cfg, (method, plugins) = get_cfg_default(), split_title(method_of(setting))
     trainers.extend_cfg(cfg)
     stated = AUTHORS | {
         key.partition(" (")[0]: value for key, value in {**setting, **setting.get("config", {})}.items()
     }
     stated |= {key: stated[name] for name, key in OTHER_NAMES.items() if name in stated}
-    cfg.TRAINER.NAME, cfg.DATASET.NAME = method, stated.get("dataset") or ""
+    cfg.TRAINER.NAME, cfg.TRAINER.PLUGINS, cfg.DATASET.NAME = method, plugins, stated.get("dataset") or ""
     cfg.DATASET.NUM_SHOTS = stated.get("shots", cfg.DATASET.NUM_SHOTS)
     cfg.DATASET.TEMPLATE = _own_template(stated, method)
-    nodes = {f"TRAINER.{trainers.METHODS[method].node}": "", "LOSS": "loss_"}
+    own = [trainers.METHODS[method].node, *(PLUGINS[name].node for name in plugins)]
+    nodes = {f"TRAINER.{node}": "" for node in own if node} | {"LOSS": "loss_"}
     for node, prefix in nodes.items():
-        known = cfg.LOSS if node == "LOSS" else cfg.TRAINER.get(trainers.METHODS[method].node, {})
+        known = get(cfg, node)
         names = {f"{node}.{key}": f"{prefix}{key.lower()}" for key in known}
         merge_pairs(cfg, [(key, stated[name]) for key, name in names.items() if name in stated], "setting")
     cfg.freeze()
@@ -81,17 +84,21 @@ def _own_template(stated: dict[str, Any], method: str) -> str:
 
 
 def build(setting: dict[str, Any], cfg: CfgNode) -> Any:
-    """Build the method as its trainer does, on the recipe's CLIP. Raises ValueError for a setting it refuses."""
+    """Build the method as its trainer does, with its plug-ins, on the recipe's CLIP.
+
+    Raises ValueError for a setting that it refuses.
+    """
     kind = trainers.load(cfg.TRAINER.NAME)
     kind.check_cfg(object.__new__(kind), cfg)  # a run's own checks, without the data that a trainer begins with
     clip_model = build_model(clip_weights(setting["clip"]), dtype=torch.float32)
-    return kind.build_method(cfg, clip_model, list(setting["classes"]))
+    names = list(setting["classes"])
+    return plug(kind.build_method(cfg, clip_model, names), cfg, names)
 
 
 def numbers_of(setting: dict[str, Any]) -> Numbers:
     """Build the setting's model as a run does, filled by the recipe. Raises as ``Numbers`` does."""
     cfg = configuration(setting)
-    return reference.of(cfg.TRAINER.NAME).numbers(setting, cfg, lambda: build(setting, cfg))
+    return reference.of(title(cfg)).numbers(setting, cfg, lambda: build(setting, cfg))
 
 
 def recompute(setting: dict[str, Any]) -> dict[str, np.ndarray]:

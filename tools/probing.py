@@ -24,6 +24,8 @@ from clip.model import CLIP
 from reference.shared import toy
 from runs.config import build_cfg, merge_pairs
 from runs.protocols import CONFIGS, choose_config, method_file
+from trainers.plugins import split_title
+from trainers.plugins.contract import plug
 from trainers.shared.backbone import load_clip
 from trainers.shared.base import autocast
 
@@ -77,7 +79,7 @@ def default_config(method: str, *options: Any) -> Any:
 
 
 def build(cfg: Any, clip_model: CLIP, classnames: list[str], device: torch.device) -> Any:
-    """The method, as its trainer has it before the first step, over these classes with SHOTS images each."""
+    """The method with its plug-ins, as its trainer has it before the first step; SHOTS images of each class."""
     trainer_class = trainers.load(cfg.TRAINER.NAME)
     trainer: Any = object.__new__(trainer_class)  # without data and checkpoints, which are not asked about
     trainer.cfg, trainer.device = cfg, device
@@ -86,7 +88,7 @@ def build(cfg: Any, clip_model: CLIP, classnames: list[str], device: torch.devic
     images = [SimpleNamespace(label=label) for label in range(len(classnames)) for _ in range(SHOTS)]
     trainer.dm = SimpleNamespace(dataset=SimpleNamespace(train_x=images))
     trainer.prepare_method()
-    return trainer.model
+    return plug(trainer.model, cfg, classnames)
 
 
 def probe(method: str, device: torch.device) -> Found:
@@ -100,6 +102,16 @@ def probe(method: str, device: torch.device) -> Found:
         exact = default_config(method, *of_node["fp32"])
         towers = {kind: _towers(exact, kind, device) for kind in TOWERS if kind != "ViT"}
         return Found(_new_classes(exact, device), tuple(asked), towers, *count(method))
+
+
+def probe_plugin(title: str, device: torch.device) -> str:
+    """Try a method with a plug-in around it, such as ``CoOp+DePT``; return "" or why it is refused."""
+    node = trainers.METHODS[split_title(title)[0]].node
+    try:
+        _works(default_config(title, *([f"TRAINER.{node}.PREC", "fp32"] if node else [])), "ViT", "fp32", device)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _towers(cfg: Any, kind: str, device: torch.device) -> str:

@@ -49,10 +49,10 @@ class Proof:
 
 def proofs() -> dict[str, Proof]:
     """Return what holds the numbers of each method."""
-    files: dict[str, list[str]] = {method: [] for method in trainers.METHODS}
+    files: dict[str, list[str]] = {}
     for path in sorted((ROOT / "tests" / "trainers" / "data").glob("*.json")):
-        files[method_of(json.loads(path.read_text(encoding="utf-8")))].append(path.name)
-    return {method: Proof(reference.module_of(method), tuple(names)) for method, names in files.items()}
+        files.setdefault(method_of(json.loads(path.read_text(encoding="utf-8"))), []).append(path.name)
+    return {one: Proof(reference.module_of(one), tuple(files.get(one, ()))) for one in trainers.METHODS}
 
 
 @dataclass(frozen=True)
@@ -155,13 +155,26 @@ def as_markdown(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> str:
 PAGE = "docs/methods.md"
 
 
-def put(text: str, block: str) -> str:
+def put(text: str, block: str, page: str = PAGE) -> str:
     """``text`` with ``block`` between the markers. Raises ValueError where they are not there once, in order."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end or BEGIN in rest or END in after:
-        raise ValueError(f"{PAGE} must hold {BEGIN} and {END} once, in this order")
+        raise ValueError(f"{page} must hold {BEGIN} and {END} once, in this order")
     return f"{before}{BEGIN}\n{block}\n{END}{after}"
+
+
+def update(page: str, block: str, check: bool, command: str) -> int:
+    """Write ``block`` into a page, or with ``check`` only say whether that is needed; return the exit status."""
+    path = ROOT / page
+    text = path.read_text(encoding="utf-8")
+    new = put(text, block, page)
+    if new == text:
+        return 0
+    print(f"{page}: {f'out of date, run {command}' if check else 'written'}")
+    if not check:
+        path.write_text(new, encoding="utf-8")
+    return int(check)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -179,15 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.device != "cpu":
         print(full_table(found, measured))
         return 0
-    path = ROOT / PAGE
-    text = path.read_text(encoding="utf-8")
-    new = put(text, full_table(found, measured))
-    if new == text:
-        return 0
-    print(f"{PAGE}: {'out of date, run python tools/support.py' if args.check else 'written'}")
-    if not args.check:
-        path.write_text(new, encoding="utf-8")
-    return int(args.check)
+    return update(PAGE, full_table(found, measured), args.check, "python tools/support.py")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from yacs.config import CfgNode
 
-from . import settings
+from . import plugins, settings
 from .shared import config_files, engine, foreign, images
 from .shared.settings import Settings
 
@@ -92,6 +92,8 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
     # Initial tensors and random stream of the public code, None: where they are known (docs/coming-from-coop.md).
     cfg.OFFICIAL_STREAM = None
     cfg.TRAINER.COMPILE = False  # torch.compile for the training step
+    cfg.TRAINER.CUDA_GRAPHS = True  # on CUDA, replay training steps of one shape (docs/speed.md)
+    cfg.TRAINER.PLUGINS = []  # what stands around the method, in this order (``plugins``)
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"
     cfg.DATASET.TEMPLATE = ""  # of the prompts, such as "a photo of a {}."; empty: the data set's own
     # The user's own data (docs/your-own-data.md): its folder in ROOT or absolute, and files in that folder or absolute.
@@ -105,6 +107,8 @@ def extend_cfg(cfg: Any, trainer: str = "") -> None:
     for entry in METHODS.values():
         if entry.node:
             cfg.TRAINER[entry.node] = CfgNode(entry.settings.defaults())
+    for plugin in plugins.PLUGINS.values():
+        cfg.TRAINER[plugin.node] = CfgNode(plugin.settings.defaults())
     if is_foreign(trainer):
         getattr(foreign.module(trainer), "extend_cfg", lambda _: None)(cfg)
 
@@ -118,6 +122,12 @@ def merge_from_file(cfg: Any, path: str) -> None:
         cfg.merge_from_other_cfg(CfgNode(content))
 
 
+def full_title(name: str) -> str:
+    """Return a method's registered name and its plug-ins': of ``MMA+DePT`` that is ``MultiModalAdapter+DePT``."""
+    method, names = plugins.split_title(name)
+    return "+".join([ALIASES.get(method, method), *names])
+
+
 def is_foreign(name: str) -> bool:
     """Return whether a file in this folder has a trainer of this name that is none of the methods."""
     return bool(name) and name not in METHODS and name not in ALIASES and name in foreign.find()
@@ -125,7 +135,7 @@ def is_foreign(name: str) -> bool:
 
 def draws_as_public_code(cfg: Any) -> bool:
     """Return whether it is known what the public code of this run's method draws, around a CLIP."""
-    if cfg.TRAINER.NAME not in METHODS:
+    if cfg.TRAINER.NAME not in METHODS or not plugins.draws_as_public_code(cfg):
         return False
     entry = METHODS[cfg.TRAINER.NAME]
     if not entry.settings.has_public_draws(cfg.TRAINER[entry.node] if entry.node else {}):

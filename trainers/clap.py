@@ -82,10 +82,9 @@ class AdapterModel(ClassRowsModel):
         with no_autocast(self.own):
             return (self.alpha * (self.prototypes - self.own).square().sum(dim=1)).mean()
 
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the cross-entropy, for CLAP with the penalty, and the scores ``[B, C]``."""
-        loss, scores = super().loss(images, labels)
-        return (loss + self.penalty() if self.held else loss), scores
+    def regularizer(self, w: Tensor) -> Tensor | float:
+        """Return the penalty, for CLAP."""
+        return self.penalty() if self.held else 0.0
 
     def ignores_checkpoint_key(self, key: str) -> bool:
         """Return whether it is frozen in official checkpoints: CLIP's scale, or t."""

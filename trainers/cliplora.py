@@ -40,15 +40,16 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .settings import PHRASE, CLIPLoRASettings
 from .shared import checkpoints
-from .shared.context import clip_text_features
+from .shared.context import text_outputs
 from .shared.cosine import l2_normalize
 from .shared.deep_prompts import check_vit, module_at
-from .shared.method import Method
+from .shared.method import DualEncoder
 from .shared.official_stream import a_clip, uniform
 from .shared.steps import PerShotTrainer
 from .shared.templates import fill, prompt_tokens
 
 SCALE = 100.0
+QKV = ("q_proj", "k_proj", "v_proj")
 PROJECTIONS = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "proj"}
 TOWERS = {"text": "transformer.resblocks", "vision": "visual.transformer.resblocks"}  # in the release's order
 OFFICIAL_FILE = "lora_weights.pt"
@@ -78,9 +79,11 @@ class LowRank(nn.Module):
         self.w_lora_B = nn.Parameter(torch.zeros(width, rank))
         nn.init.kaiming_uniform_(self.w_lora_A, a=5**0.5)
 
-    def forward(self, x: Tensor, scale: float) -> Tensor:
-        """Map ``[..., E]`` to s B A x ``[..., E]``, in its dtype."""
-        return F.linear(scale * F.linear(x, self.w_lora_A.to(x.dtype)), self.w_lora_B.to(x.dtype))
+    def forward(self, x: Tensor, y: Tensor, scale: float) -> Tensor:
+        """Return y + s B A x ``[..., E]`` for ``x`` and ``y`` ``[..., E]`` of one dtype."""
+        inner = F.linear(x, self.w_lora_A.to(x.dtype)).flatten(0, -2)
+        found = torch.addmm(y.flatten(0, -2), inner, self.w_lora_B.to(x.dtype).t(), alpha=scale)
+        return found.unflatten(0, y.shape[:-1])
 
 
 class LoRAAttention(nn.Module):
@@ -111,6 +114,27 @@ class LoRAAttention(nn.Module):
         """Attend as ``Attention.mix`` does."""
         return self.frozen.mix(q, kv, mask)
 
+    def mix_all(self, x: Tensor, count: int, mask: Tensor | None = None) -> Tensor:
+        """Attend with the first ``count`` of normalised tokens ``[B, M, E]`` to all of them."""
+        parts = F.linear(x, self.frozen.in_proj_weight, self.frozen.in_proj_bias).unflatten(-1, (3, -1))
+        if self.terms.keys() >= {*QKV}:
+            parts = self._plus_all(parts.flatten(0, -3).transpose(0, 1), x.to(parts.dtype)).unflatten(1, x.shape[:-1])
+            q, k, v = parts.unbind()
+        else:
+            q, k, v = (self.plus_term(name, part, x) for name, part in zip(QKV, parts.unbind(-2), strict=True))
+        return self.frozen.mix_parts(q if count == q.shape[1] else q[:, :count], k, v, mask)
+
+    def _plus_all(self, y: Tensor, x: Tensor) -> Tensor:
+        """Return y + s B A drop(x) of all three projections at once: ``y`` ``[3, B M, E]``, ``x`` ``[B, M, E]``."""
+        learned = [self.terms[name] for name in QKV]
+        down = torch.stack([one.w_lora_A for one in learned]).to(x.dtype)  # [3, r, E]
+        up = torch.stack([one.w_lora_B for one in learned]).to(x.dtype)  # [3, E, r]
+        if self.training and self.rate > 0:
+            seen = torch.stack([self.drop(name, x) for name in QKV])
+        else:
+            seen = x.expand(3, *x.shape)
+        return torch.baddbmm(y, seen.flatten(1, -2) @ down.transpose(1, 2), up.transpose(1, 2), alpha=self.scale)
+
     def mix_few(self, q: Tensor, seen: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attend with few queries ``[B, R, E]`` to tokens ``[B, M, E]``, by way of keys and values."""
         return self.mix(q, self.keys_values(seen), mask)
@@ -123,7 +147,7 @@ class LoRAAttention(nn.Module):
         """Return y + s B A drop(x), or y where the projection of this name learns nothing."""
         if name not in self.terms:
             return y
-        return y + self.terms[name](self.drop(name, x.to(self.frozen.in_proj_weight.dtype)), self.scale)
+        return self.terms[name](self.drop(name, x.to(self.frozen.in_proj_weight.dtype)), y, self.scale)
 
     def drop(self, name: str, x: Tensor) -> Tensor:
         """Drop elements of a projection's input, in training."""
@@ -138,7 +162,7 @@ class LoRAAttention(nn.Module):
             into[name] += self.scale * (term.w_lora_B @ term.w_lora_A).to(into[name])
 
 
-class CLIPLoRAModel(Method):
+class CLIPLoRAModel(DualEncoder):
     """What the towers' projections learn, under the release's names in CLIP.
 
     Args:
@@ -161,7 +185,7 @@ class CLIPLoRAModel(Method):
             raise ValueError(f"{key} {settings.position} has no layer in these towers: set it to all")
         self.tokens = prompt_tokens(prompts).to(clip_model.positional_embedding.device)
         self.layout, self.apart = ClassPrompts(self.tokens), ClassPrompts(self.tokens, prefix=0)
-        self.frozen_text = clip_text_features(clip_model, prompts) if settings.encoder == "vision" else None
+        self.frozen_text = text_outputs(clip_model, prompts) if settings.encoder == "vision" else None
 
     def _blocks(self, tower: str) -> list[Any]:
         """Return a tower's blocks, those at the position with an attention that learns, which is registered here."""
@@ -175,23 +199,20 @@ class CLIPLoRAModel(Method):
             blocks[i] = blocks[i].with_modules(attn=attn)
         return blocks
 
-    def class_features(self) -> Tensor:
-        """Return unit class features ``[C, d]``."""
+    def raw_class_features(self) -> Tensor:
         if self.frozen_text is not None:
             return self.frozen_text
         layout = self.apart if self.training and self.settings.dropout_rate > 0 else self.layout
         out = layout.run(self.blocks["text"], layout.embed(self.clip_model), last=True)
-        return l2_normalize(self.clip_model.text_to_joint_space(out[0]))
+        return self.clip_model.text_to_joint_space(out[0])
 
-    def image_features(self, images: Tensor) -> Tensor:
-        """Return unit image features ``[B, d]``."""
-        return l2_normalize(self.clip_model.visual(images, self.blocks["vision"]))
+    def raw_image_features(self, images: Tensor) -> Tensor:
+        return self.clip_model.visual(images, self.blocks["vision"])
 
-    def scores(self, images: Tensor, class_features: Tensor) -> Tensor:
+    def scores_of(self, v: Tensor, w: Tensor) -> Tensor:
         """Return 100 times the cosines, ``[B, C]``."""
-        f = self.image_features(images)
-        with no_autocast(f):
-            return SCALE * f @ class_features.t()
+        with no_autocast(v):
+            return SCALE * l2_normalize(v) @ w.t()
 
     def merged_clip(self) -> dict[str, Tensor]:
         """Return the state dict of a plain CLIP that gives these features, float32 on the CPU, under OpenAI's names."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from clip.draws import Draw
@@ -24,8 +25,9 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .shared.base import CLIPTrainer
 from .shared.context import INIT_STD, Context, ContextPrompts, initial_vectors, is_class_buffer
-from .shared.method import Method
+from .shared.method import DualEncoder
 from .shared.official_stream import a_clip, words_or
+from .shared.seeds import Losses, cosine_losses
 
 OTHER_CLASSES = (
     "class-specific contexts (TRAINER.COOP.CSC True) score the classes they were trained on and no others: train with "
@@ -33,7 +35,7 @@ OTHER_CLASSES = (
 )
 
 
-class CoOpModel(Method):
+class CoOpModel(DualEncoder):
     """The learned vectors ``ctx`` ``[M, d_t]``, or ``[C, M, d_t]`` with CSC; ``context`` says where they stand."""
 
     def __init__(self, clip_model: CLIP, classnames: list[str], context: Context):
@@ -42,8 +44,19 @@ class CoOpModel(Method):
         self.prompts = ContextPrompts(clip_model, classnames, context)
         self.ctx = nn.Parameter(initial_vectors(clip_model, context, len(classnames)))
 
-    def class_features(self) -> Tensor:
-        return self.prompts.features(self.ctx)[0]
+    def raw_class_features(self) -> Tensor:
+        return self.prompts.raw_features(self.ctx)[0]
+
+    @classmethod
+    def joint_losses(cls, models: Sequence[Any], images: Tensor, labels: Sequence[Tensor]) -> Losses:
+        """Return ``loss`` of S models, each of its images of ``[S, B, 3, H, W]`` and its labels ``[B]``."""
+        return cosine_losses(models, *cls.joint_features(models, images), labels)
+
+    @staticmethod
+    def joint_features(models: Sequence[Any], images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return image features ``[S, B, d]`` and class features ``[S, C, d]`` of S models."""
+        w = models[0].prompts.features(torch.stack([model.ctx for model in models]))
+        return models[0].image_features(images.flatten(0, 1)).unflatten(0, images.shape[:2]), w
 
     def use_classes(self, seen: bool) -> None:
         """Raise ValueError where class-specific vectors would have to score other classes."""

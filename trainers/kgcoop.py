@@ -13,10 +13,9 @@ Shapes: B images, C classes, M vectors, d_t text width, d joint width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from clip.draws import Draw, linear
@@ -27,6 +26,7 @@ from .coop import ContextTrainer, CoOpModel
 from .shared.context import Context, clip_text_features
 from .shared.cosine import cosine_distance
 from .shared.official_stream import a_clip
+from .shared.seeds import Losses, cosine_losses
 from .shared.templates import fill, template_of
 
 TEMPLATES = {"DescribableTextures": "a photo of a {}, a type of texture."}  # where not zero-shot CLIP's
@@ -44,11 +44,16 @@ class KgCoOpModel(CoOpModel):
         self.weight = weight
         self.text_features_clip = clip_text_features(clip_model, fill(template, classnames))
 
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean cross-entropy + W (1 - mean cos), and the logits ``[B, C]``."""
-        w = self.class_features()
-        logits = self.scores(images, w)
-        return F.cross_entropy(logits, labels) + self.weight * cosine_distance(w, self.text_features_clip), logits
+    def regularizer(self, w: Tensor) -> Tensor:
+        """Return W (1 - mean cos)."""
+        return self.weight * cosine_distance(w, self.text_features_clip)
+
+    @classmethod
+    def joint_losses(cls, models: Sequence[Any], images: Tensor, labels: Sequence[Tensor]) -> Losses:
+        """Return ``loss`` of S models, each of its images of ``[S, B, 3, H, W]`` and its labels ``[B]``."""
+        f, w = cls.joint_features(models, images)
+        found = zip(models, w, cosine_losses(models, f, w, labels), strict=True)
+        return [(loss + model.regularizer(own), scores) for model, own, (loss, scores) in found]
 
     def ignores_checkpoint_key(self, key: str) -> bool:
         """Return True for the embeddings around the context, and for tensors that the public code never uses."""

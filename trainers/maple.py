@@ -16,7 +16,7 @@ Shapes: B images, C classes, K = N_CTX, J = PROMPT_DEPTH, d_v, d_t tower widths,
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -37,8 +37,9 @@ from .shared.deep_prompts import (
     is_clip_tensor,
     normal_init,
 )
-from .shared.method import Method
+from .shared.method import DualEncoder
 from .shared.official_stream import a_clip, normal, one_linear, words_or
+from .shared.seeds import Losses, cosine_losses, stacked
 
 
 class PromptLearner(nn.Module):
@@ -65,7 +66,7 @@ class PromptLearner(nn.Module):
         ]
 
 
-class MaPLeModel(Method):
+class MaPLeModel(DualEncoder):
     """Prompts of both towers, the text's before one class name each (underscores are spaces)."""
 
     changes_image_feature = True
@@ -79,11 +80,21 @@ class MaPLeModel(Method):
         self.prompt_learner = PromptLearner(ctx, depth, visual.width)
         self.text = DeepText(clip_model, words, classnames, n_ctx)
 
-    def class_features(self) -> Tensor:
-        return self.text.features(self.prompt_learner.text())
+    def raw_class_features(self) -> Tensor:
+        return self.text.raw_features(self.prompt_learner.text())
 
-    def image_features(self, images: Tensor) -> Tensor:
-        return ImageStart(self.clip_model.visual, images).feature(self.prompt_learner.vision())
+    def raw_image_features(self, images: Tensor) -> Tensor:
+        return ImageStart(self.clip_model.visual, images).raw_feature(self.prompt_learner.vision())
+
+    @staticmethod
+    def joint_losses(models: Sequence[Any], images: Tensor, labels: Sequence[Tensor]) -> Losses:
+        """Return ``loss`` of S models, each of its images of ``[S, B, 3, H, W]`` and its labels ``[B]``."""
+        first, learners = models[0], [model.prompt_learner for model in models]
+        f = ImageStart(first.clip_model.visual, images.flatten(0, 1)).feature(
+            stacked([one.vision() for one in learners])
+        )
+        w = first.text.features(stacked([one.text() for one in learners]))
+        return cosine_losses(models, f.unflatten(0, images.shape[:2]), w, labels)
 
     def ignores_checkpoint_key(self, key: str) -> bool:
         return is_class_buffer(key) or is_clip_tensor(key, self.clip_model)

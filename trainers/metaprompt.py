@@ -188,6 +188,7 @@ class Meta_B2N(CLIPTrainer):  # noqa: N801 (the official name)
 
     registered_name = "model"
     shape_settings = ("N_CTX", "N_PRO", "LAYERS")
+    not_graphed = "the second part of a step takes what the batch has of each half of the classes"
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MetaPromptModel:

@@ -35,9 +35,8 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .settings import AdaptedTowersSettings, MMASettings
 from .shared.base import CLIPTrainer
-from .shared.cosine import l2_normalize
 from .shared.deep_prompts import check_vit
-from .shared.method import Method
+from .shared.method import DualEncoder, Method
 from .shared.official_stream import a_clip, normal
 from .shared.templates import fill, prompt_tokens
 
@@ -118,23 +117,23 @@ class AdaptedTowers(Method):
         return x
 
     def adapted_text(self, prompts: ClassPrompts, x: Tensor, path: AdapterPath) -> Tensor:
-        """Return unit features ``[C, d]`` of prompts from ``frozen_text`` on."""
+        """Return features ``[C, d]``, not normalised, of prompts from ``frozen_text`` on."""
         eot = x.shape[1] - prompts.suffix_tokens + prompts.eot
         for i, block in enumerate(self.text_upper):
             last = block is self.text_upper[-1]
             y = self._adapt(self.text_adapter, i, block, x.index_select(1, eot) if last else x, path)
             out = prompts.layer(block, x, last=last)
             x = out if y is None else out + y
-        return l2_normalize(self.clip_model.text_to_joint_space(x[0]))
+        return self.clip_model.text_to_joint_space(x[0])
 
     def adapted_image(self, x: Tensor, path: AdapterPath) -> Tensor:
-        """Return unit features ``[B, d]`` of images from ``frozen_image`` on."""
+        """Return features ``[B, d]``, not normalised, of images from ``frozen_image`` on."""
         for i, block in enumerate(self.image_upper):
             rows = slice(0, 1) if block is self.image_upper[-1] else None  # at last, the class token alone is read
             y = self._adapt(self.visual_adapter, i, block, x if rows is None else x[:, rows], path)
             out = block(x, rows=rows)
             x = out if y is None else out + y
-        return l2_normalize(self.clip_model.visual.to_joint_space(x[:, 0]))
+        return self.clip_model.visual.to_joint_space(x[:, 0])
 
     def _adapt(
         self, adapters: nn.ModuleDict, i: int, block: ResidualAttentionBlock, x: Tensor, path: AdapterPath
@@ -146,7 +145,7 @@ class AdaptedTowers(Method):
         return path(adapters[layer], self.shared_adapter[layer], block.ln_1(x))
 
 
-class MMAModel(AdaptedTowers):
+class MMAModel(AdaptedTowers, DualEncoder):
     """MMA's adapters over one prompt per class."""
 
     def __init__(self, clip_model: CLIP, prompts: Sequence[str], settings: MMASettings):
@@ -155,10 +154,10 @@ class MMAModel(AdaptedTowers):
         self.prompts = ClassPrompts(prompt_tokens(prompts).to(clip_model.positional_embedding.device))
         self.text_states = self.frozen_text(self.prompts)  # the same at every step
 
-    def class_features(self) -> Tensor:
+    def raw_class_features(self) -> Tensor:
         return self.adapted_text(self.prompts, self.text_states, self.path)
 
-    def image_features(self, images: Tensor) -> Tensor:
+    def raw_image_features(self, images: Tensor) -> Tensor:
         return self.adapted_image(self.frozen_image(images), self.path)
 
     def ignores_checkpoint_key(self, key: str) -> bool:

@@ -100,12 +100,12 @@ class MMAppModel(AdaptedTowers):
         path, found = partial(self.path, scale=self.settings.adapter_test_scale), []
         for tokens in self.tokens.flatten(0, 1).split(AT_ONCE):
             prompts = ClassPrompts(tokens)
-            found.append(self.adapted_text(prompts, self.frozen_text(prompts), path))
+            found.append(l2_normalize(self.adapted_text(prompts, self.frozen_text(prompts), path)))
         return l2_normalize(torch.cat(found).unflatten(0, self.tokens.shape[:2]).mean(dim=1))
 
     def image_features(self, images: Tensor) -> Tensor:
         path = partial(self.path, scale=self.settings.adapter_test_scale)
-        return self.adapted_image(self.frozen_image(images), path)
+        return l2_normalize(self.adapted_image(self.frozen_image(images), path))
 
     def path(self, adapter: Any, shared: Any, x: Tensor, scale: float, drop: bool = False) -> Tensor:
         """Return y: s Up(ReLU(Shared(ReLU(Down(x))))), with dropout before Up if ``drop``."""
@@ -118,7 +118,7 @@ class MMAppModel(AdaptedTowers):
 
     def _branch(self, text: Tensor, image: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         path = partial(self.path, scale=scale, drop=True)
-        return self.adapted_text(self.chosen, text, path), self.adapted_image(image, path)
+        return l2_normalize(self.adapted_text(self.chosen, text, path)), l2_normalize(self.adapted_image(image, path))
 
 
 def tokens_of(cfg: Any, settings: MMAppSettings, classnames: Sequence[str]) -> Tensor:
@@ -133,6 +133,8 @@ def tokens_of(cfg: Any, settings: MMAppSettings, classnames: Sequence[str]) -> T
 @TRAINER_REGISTRY.register()
 class MultiModalAdapterPP(MultiModalAdapter):
     """Trainer of MMA++; ``MMApp`` is an alias of its name."""
+
+    not_graphed = "each step draws texts of other lengths, and a scale"
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> MMAppModel:

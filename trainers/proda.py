@@ -24,13 +24,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clip import layers
 from clip.layers import no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .shared.base import CLIPTrainer
 from .shared.context import INIT_STD, Context, ContextPrompts, is_class_buffer
-from .shared.cosine import at_least_float32, clip_image_features, cosine_logits
+from .shared.cosine import at_least_float32, clip_image_features, cosine_logits, l2_normalize
 from .shared.method import Method
 
 
@@ -53,15 +54,20 @@ class ProDAModel(Method):
         self.ctx = nn.Parameter(INIT_STD * torch.randn(prompts, n_ctx, clip_model.transformer.width))
         self.apart, self.at_once, self.chosen = apart, at_once, list(range(at_once))
         self.positions = positions_of(prompts)
+        # An accelerator takes all prompts in one pass: those that share SOS alone differ in nothing but their input.
+        self.one_pass = layers.waits_for_launches(clip_model.positional_embedding.device)
         self.prompts = {
-            position: ContextPrompts(clip_model, classnames, Context.of("", n_ctx, position))
-            for position in dict.fromkeys(self.positions)
+            at: ContextPrompts(clip_model, classnames, Context.of("", n_ctx, at), 1 if self.one_pass else None)
+            for at in dict.fromkeys(self.positions)
         }
         self.nameless = ContextPrompts(clip_model, [""], Context.of("", n_ctx))
 
     def prompt_features(self, which: Sequence[int]) -> Tensor:
         """Return unit features ``[b, C, d]`` of these prompts, ordered by the name's place: front, middle, end."""
         groups = {position: [k for k in which if self.positions[k] == position] for position in self.prompts}
+        if self.one_pass:
+            x = torch.cat([self.prompts[at].embed(self.ctx[ks]) for at, ks in groups.items() if ks])
+            return l2_normalize(self.prompts[self.positions[0]].read(x))
         return torch.cat([self.prompts[at].features(self.ctx[ks]) for at, ks in groups.items() if ks])
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,6 +131,7 @@ class ProDA(CLIPTrainer):
 
     registered_name = "prompt_learner"
     shape_settings = ("N_CTX", "N_PROMPT")
+    not_graphed = "each step has other prompts, and class names in other places"
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> ProDAModel:

@@ -110,7 +110,7 @@ class ProLIPModel(Method):
 
     def distance(self) -> Tensor:
         """Return |W - W_0|^2."""
-        return (self.matrix - self.start).square().sum()
+        return F.mse_loss(self.matrix, self.start, reduction="sum")
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean cross-entropy and lambda |W - W_0|^2, and the scores ``[B, C]``."""

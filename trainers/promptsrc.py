@@ -20,7 +20,7 @@ Shapes: B images, C classes, K tokens, J layers with tokens, d_v, d_t tower widt
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -47,6 +47,7 @@ from .shared.deep_prompts import (
 )
 from .shared.method import Method
 from .shared.official_stream import a_clip, normal, words_or
+from .shared.seeds import Losses, stacked
 from .shared.templates import fill, imagenet_templates
 
 FIRST_TEMPLATE = "a photo of a {}."
@@ -83,11 +84,26 @@ class PromptSRCModel(Method):
         terms, logits = self.terms(images, labels)
         return torch.stack(list(terms.values())).sum(), logits
 
+    @staticmethod
+    def joint_losses(models: Sequence[Any], images: Tensor, labels: Sequence[Tensor]) -> Losses:
+        """Return ``loss`` of S models, each of its images of ``[S, B, 3, H, W]`` and its labels ``[B]``."""
+        first = models[0]
+        start = ImageStart(first.clip_model.visual, images.flatten(0, 1))
+        vision = stacked([model._prompts(model.vision_names) for model in models])
+        f, f_0 = (x.unflatten(0, images.shape[:2]) for x in (start.feature(vision), start.frozen_feature()))
+        w = first.text.features(stacked([model._prompts(model.text_names) for model in models]))
+        found = (model.terms_of(*own) for model, *own in zip(models, f, w, f_0, labels, strict=True))
+        return [(torch.stack(list(terms.values())).sum(), logits) for terms, logits in found]
+
     def terms(self, images: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Return the loss's terms with their weights, and the logits s ``[B, C]``."""
-        settings, start = self.settings, ImageStart(self.clip_model.visual, images)
+        start = ImageStart(self.clip_model.visual, images)
         w, f = self.class_features(), start.feature(self._prompts(self.vision_names))
-        w_0, f_0 = l2_normalize(self.teacher()), start.frozen_feature()
+        return self.terms_of(f, w, start.frozen_feature(), labels)
+
+    def terms_of(self, f: Tensor, w: Tensor, f_0: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Return what ``terms`` does, of image features ``[B, d]``, class features ``[C, d]`` and frozen f_0."""
+        settings, w_0 = self.settings, l2_normalize(self.teacher())
         logits = cosine_logits(self.clip_model, f, w)
         log_p, log_t = (s.log_softmax(dim=-1) for s in (logits, cosine_logits(self.clip_model, f_0, w_0)))
         return {

@@ -85,6 +85,8 @@ class CoOpSettings(ContextSettings):
 class ProGradSettings(ContextSettings):
     """ProGrad's settings; CTX_INIT True starts from words of the data set's template."""
 
+    phrase: ClassVar[str] = ""  # which says the same as True
+
     @property
     def words(self) -> str:
         """Return "": the words are not known without the data set."""
@@ -92,7 +94,8 @@ class ProGradSettings(ContextSettings):
 
     def rules(self) -> Rules:
         switch = self.ctx_init or False
-        yield isinstance(switch, bool), f"CTX_INIT must be True (start from words) or False (draw), not {switch!r}"
+        line = f"CTX_INIT must be True (start from words) or False (draw), not {switch!r}"
+        yield isinstance(switch, bool) or switch == self.phrase, line
         yield from super().rules()
 
 
@@ -109,12 +112,13 @@ class ProGradLoss(Node, path="LOSS"):
 class KgCoOpSettings(ProGradSettings):
     """KgCoOp's settings; CTX_INIT True starts from the method's phrase."""
 
+    phrase: ClassVar[str] = PHRASE
     w: float = at_least(0, 1.0)
 
     @property
     def words(self) -> str:
         """Return the phrase, whatever the data set."""
-        return PHRASE if self.ctx_init else ""
+        return self.phrase if self.ctx_init else ""
 
 
 @dataclass(frozen=True)

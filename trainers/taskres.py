@@ -58,7 +58,7 @@ class TaskResModel(ClassRowsModel):
 
     def weights(self) -> Tensor:
         """Return t + a x."""
-        return self.base_text_features + self.scale * self.text_feature_residuals
+        return torch.add(self.base_text_features, self.text_feature_residuals, alpha=self.scale)
 
 
 @contextmanager

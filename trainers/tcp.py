@@ -1,8 +1,9 @@
 """TCP: Textual-based Class-aware Prompt tuning (Yao, Zhang and Xu, CVPR 2024).
 
-Four learned vectors stand where CoOp has them. Two thirds up the text tower (before the ninth of twelve layers) they
-are replaced, class by class, by four tokens that a small network makes of frozen CLIP's feature of the class, T0. The
-loss is cross-entropy + 8 (1 - the mean over all classes of cos(w_c, T0_c)); images see frozen CLIP.
+Four learned vectors stand where CoOp has them. Before the text tower's ninth layer (the official literal; in a tower
+without one, two thirds up) they are replaced, class by class, by four tokens that a small network makes of frozen
+CLIP's feature of the class, T0. The loss is cross-entropy + 8 (1 - the mean over all classes of cos(w_c, T0_c)); images
+see frozen CLIP.
 
 As in the official code: the templates below (of T0, and of the learned prompts, whose first four words are replaced);
 the weight 8 and the complete replacement are literals, TRAINER.COOP.W is not read; Adam with eps 0.001, which the
@@ -23,7 +24,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.class_prompts import ClassPrompts
@@ -35,13 +35,14 @@ from dassl.engine import TRAINER_REGISTRY
 from .coop import ContextTrainer
 from .settings import TCPSettings
 from .shared.context import Context, ContextPrompts, clip_text_features, initial_vectors, is_class_buffer, placeholders
-from .shared.cosine import cosine_distance, l2_normalize
-from .shared.method import Method
+from .shared.cosine import cosine_distance
+from .shared.method import DualEncoder
 from .shared.official_stream import a_clip, one_linear
 from .shared.templates import fill, prompt_tokens, template_of
 
 VECTORS = TCPSettings.vectors
 WEIGHT = 8.0
+REPLACED_BEFORE = 8  # the layer, from 0
 ADAM_EPS = 1e-3
 # Of the frozen feature T0, where not zero-shot CLIP's.
 PRIOR_TEMPLATES = {
@@ -74,7 +75,7 @@ class TCPPrompts(ContextPrompts):
         rows[:, 1 : 1 + VECTORS] = -1 - torch.arange(VECTORS, device=rows.device)
         self._lay_out(rows)
         blocks = list(clip_model.transformer.resblocks)
-        replace_at = 2 * len(blocks) // 3
+        replace_at = REPLACED_BEFORE if len(blocks) > REPLACED_BEFORE else 2 * len(blocks) // 3
         self.lower, self.upper = blocks[:replace_at], blocks[replace_at:]
         self.own = ClassPrompts(rows, prefix=1)  # classes are sorted as in ``layout``: all are longer by the same
         shared = self.own.positions < self.layout.prefix
@@ -83,14 +84,14 @@ class TCPPrompts(ContextPrompts):
         self.order = self.own.rank.argsort()
 
     def class_aware_features(self, ctx: Tensor, class_tokens: Tensor) -> Tensor:
-        """Return unit features ``[C, d]`` of the vectors ``[4, d_t]`` and the class-aware tokens ``[C, 4, d_t]``."""
+        """Return raw features ``[C, d]`` of the vectors ``[4, d_t]`` and the class-aware tokens ``[C, 4, d_t]``."""
         x = self.layout.run(self.lower, self.embed(ctx)).index_select(1, self.source)
         tokens = class_tokens.index_select(0, self.order).flatten(0, 1).to(x.dtype)
         x = x.index_copy(1, self.replaced, tokens[None])
-        return l2_normalize(self.clip_model.text_to_joint_space(self.own.run(self.upper, x, last=True)[0]))
+        return self.clip_model.text_to_joint_space(self.own.run(self.upper, x, last=True)[0])
 
 
-class TCPModel(Method):
+class TCPModel(DualEncoder):
     """The learned vectors ``ctx`` ``[4, d_t]`` and the network ``meta_net`` from T0 to the class-aware tokens.
 
     Of each class there are two texts: ``prior_prompts`` gives T0, in ``prompts`` the first four words are learned,
@@ -104,17 +105,15 @@ class TCPModel(Method):
         self.ctx = nn.Parameter(initial_vectors(clip_model, Context.of(words, VECTORS), len(prompts)))
         self.meta_net = meta_net(self.text_features_clip.shape[1], clip_model.transformer.width)
 
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean cross-entropy + 8 (1 - mean cos), and the logits ``[B, C]``."""
-        w = self.class_features()
-        logits = self.scores(images, w)
-        return F.cross_entropy(logits, labels) + WEIGHT * cosine_distance(w, self.text_features_clip), logits
+    def regularizer(self, w: Tensor) -> Tensor:
+        """Return 8 (1 - mean cos)."""
+        return WEIGHT * cosine_distance(w, self.text_features_clip)
 
     def class_tokens(self) -> Tensor:
         """Return what replaces the vectors, ``[C, 4, d_t]``."""
         return self.meta_net(self.text_features_clip).unflatten(1, (VECTORS, -1))
 
-    def class_features(self) -> Tensor:
+    def raw_class_features(self) -> Tensor:
         return self.prompts.class_aware_features(self.ctx, self.class_tokens())
 
     def ignores_checkpoint_key(self, key: str) -> bool:

@@ -124,6 +124,7 @@ class TwoSFS(PerShotTrainer):
     """Trainer of 2SFS, which is an alias of its name."""
 
     registered_name = "two_sfs"
+    not_graphed = "its second stage is another computation than its first"
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> TwoSFSModel:

@@ -17,6 +17,7 @@ from common.files import write_text
 from reporting import calibration
 from runs import record
 from runs.results import PREDICTIONS
+from trainers.shared.temperature import fit_temperature, probabilities
 
 from .plan import Job
 
@@ -72,7 +73,7 @@ class Measured:
         each = [
             (
                 100 * f1_score(self.true, predicted, average="macro", labels=labels, zero_division=0),
-                calibration.expected_calibration_error(calibration.probabilities(scores), self.true),
+                calibration.expected_calibration_error(probabilities(scores), self.true),
                 calibration.nll(scores, self.true),
             )
             for predicted, scores in zip(self.predicted, self.scores, strict=True)
@@ -118,8 +119,8 @@ def calibrate(measured: Measured, text: str) -> tuple[dict[str, Any], dict[str, 
     The curve's rows are confidence, accuracy of the images with at least that, and their share, all from 0 to 1.
     """
     scores, true = measured.scores[0], measured.true
-    temperature = calibration.fit_temperature(scores, true)
-    before, after = (calibration.probabilities(scores, t) for t in (1.0, temperature))
+    temperature = fit_temperature(scores, true)
+    before, after = (probabilities(scores, t) for t in (1.0, temperature))
     confidence = after.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     right = 1 - calibration.risk_coverage(confidence, after.argmax(axis=1) == true)
@@ -138,7 +139,7 @@ def calibrate(measured: Measured, text: str) -> tuple[dict[str, Any], dict[str, 
 
 def write_predictions(path: Path, measured: Measured, classes: Sequence[str], temperature: float) -> None:
     """Write each image's prediction in the first repetition; the confidence is after the temperature."""
-    confidence = calibration.probabilities(measured.scores[0], temperature).max(axis=1)
+    confidence = probabilities(measured.scores[0], temperature).max(axis=1)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "true", "predicted", "confidence", "fold"])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dassl.data.data_manager import build_data_loader
+from trainers.plugins import title
 from trainers.shared.base import CPU_PASS
 from trainers.shared.cosine import l2_normalize
 from trainers.shared.features import template_features
@@ -71,7 +72,7 @@ class _Watch:
 
     def __init__(self, trainer: Any):
         self.trainer, self.method, self.score = trainer, trainer.model, trainer.model_inference
-        self.name = trainer.cfg.TRAINER.NAME
+        self.name = title(trainer.cfg)
         self.names = {IMAGE_FEATURE: self.name}
         self.parts: dict[str, list[Tensor]] = {}
         self.probabilities: list[Tensor] = []

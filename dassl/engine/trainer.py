@@ -211,6 +211,13 @@ class _EpochLog:
         self.data_time = AverageMeter()
         self.lr = trainer.get_current_lr()  # before a schedule's step at the epoch's last batch
         self.last = time.time()
+        self.unread: list[tuple[int, float, dict[str, Any] | None]] = []  # step, learning rate, summary
+
+    def __enter__(self) -> _EpochLog:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.read()
 
     def loaded(self) -> None:
         """Note that a batch has arrived."""
@@ -221,21 +228,29 @@ class _EpochLog:
         t = self.trainer
         self.batch_time.update(time.time() - self.last)
         t.tally.training.seconds += self.batch_time.val
-        self.losses.update(summary)
+        self.unread.append((t.epoch * t.num_batches + t.batch_idx, t.get_current_lr(), summary))
         frequency = t.cfg.TRAIN.PRINT_FREQ
         is_last = t.batch_idx + 1 == t.num_batches
-        if frequency == UNASKED_PRINT_FREQ:
-            if is_last:
-                print(self._epoch_line())
-        elif (t.batch_idx + 1) % frequency == 0 or t.num_batches < frequency:
+        asked = frequency != UNASKED_PRINT_FREQ
+        due = (t.batch_idx + 1) % frequency == 0 or (asked and t.num_batches < frequency)
+        if due or is_last or not any(isinstance(value, Tensor) for value in (summary or {}).values()):
+            self.read()
+        if asked and due:
             print(self._batch_line())
-        step = t.epoch * t.num_batches + t.batch_idx
-        for name, meter in self.losses.meters.items():
-            t.write_scalar(f"train/{name}", meter.avg, step)
-        t.write_scalar("train/lr", t.get_current_lr(), step)
+        elif is_last and not asked:
+            print(self._epoch_line())
         if is_last:
             t.log_epoch({**{f"train/{n}": m.avg for n, m in self.losses.meters.items()}, "train/lr": self.lr})
         self.last = time.time()
+
+    def read(self) -> None:
+        """Take in the numbers of the steps since the last call; those on a device are waited for."""
+        for step, lr, summary in self.unread:
+            self.losses.update(summary)
+            for name, meter in self.losses.meters.items():
+                self.trainer.write_scalar(f"train/{name}", meter.avg, step)
+            self.trainer.write_scalar("train/lr", lr, step)
+        self.unread = []
 
     def _eta(self) -> datetime.timedelta:
         t = self.trainer
@@ -270,13 +285,13 @@ class TrainerX(SimpleTrainer):
         self.set_model_mode("train")
         self.num_batches = len(self.train_loader_x)
         (batches,), done = self.resumption.open_streams(self.train_loader_x)
-        log = _EpochLog(self)
-        for batch_idx, batch in enumerate(batches, start=done):
-            self.batch_idx = batch_idx
-            log.loaded()
-            self.tally.trained(batch)
-            log.stepped(self.forward_backward(batch))
-            self.resumption.end_step(self, self.cfg.TRAIN.RESUME_FREQ)
+        with _EpochLog(self) as log:
+            for batch_idx, batch in enumerate(batches, start=done):
+                self.batch_idx = batch_idx
+                log.loaded()
+                self.tally.trained(batch)
+                log.stepped(self.forward_backward(batch))
+                self.resumption.end_step(self, self.cfg.TRAIN.RESUME_FREQ)
 
     def prograd_backward_and_update(
         self, loss_a: Tensor, loss_b: Tensor, lambda_: float = 1, names: str | list[str] | None = None
@@ -307,14 +322,14 @@ class TrainerXU(SimpleTrainer):
         (batches_x, batches_u), done = self.resumption.open_streams(
             self.train_loader_x, self.train_loader_u, endless=True
         )
-        log = _EpochLog(self)
-        for batch_idx in range(done, self.num_batches):
-            self.batch_idx = batch_idx
-            batch_x, batch_u = next(batches_x), next(batches_u)
-            log.loaded()
-            self.tally.trained(batch_x)
-            log.stepped(self.forward_backward(batch_x, batch_u))
-            self.resumption.end_step(self, self.cfg.TRAIN.RESUME_FREQ)
+        with _EpochLog(self) as log:
+            for batch_idx in range(done, self.num_batches):
+                self.batch_idx = batch_idx
+                batch_x, batch_u = next(batches_x), next(batches_u)
+                log.loaded()
+                self.tally.trained(batch_x)
+                log.stepped(self.forward_backward(batch_x, batch_u))
+                self.resumption.end_step(self, self.cfg.TRAIN.RESUME_FREQ)
 
     def _count_batches(self, labelled: int, unlabelled: int) -> int:
         counts = {"train_x": labelled, "train_u": unlabelled, "smaller_one": min(labelled, unlabelled)}

@@ -51,8 +51,18 @@ def _staged_groups(model: Any, optim_cfg: Any) -> list[dict[str, Any]]:
     return [{"params": base, "lr": optim_cfg.LR * optim_cfg.BASE_LR_MULT}, {"params": new}]
 
 
+def _all_on_cuda(params: list[Any]) -> bool:
+    """Return whether parameters, or lists of them in groups, are floating-point tensors on CUDA."""
+    parts = (one["params"] if isinstance(one, dict) else [one] for one in params)
+    values = [value for part in parts for value in (part if isinstance(part, list) else [part])]
+    return all(isinstance(value, torch.Tensor) and value.is_cuda and value.is_floating_point() for value in values)
+
+
 def _build(params: Any, cfg: Any) -> torch.optim.Optimizer:
+    params = list(params)
     common = {"lr": cfg.LR, "weight_decay": cfg.WEIGHT_DECAY}
+    if _all_on_cuda(params) and cfg.NAME not in ("radam", "rmsprop"):
+        common["fused"] = True  # one launch, and a gradient scaler's step waits for nothing
     betas = (cfg.ADAM_BETA1, cfg.ADAM_BETA2)
     eps = getattr(cfg, "EPS", 1e-8)  # a trainer's own node of public keys has none
     if not eps >= 0:

@@ -77,7 +77,7 @@ class PlainCLIP(nn.Module):
 
     def image_feature(self, images: Tensor) -> Tensor:
         """f_0 ``[B, d]``, of unit length."""
-        return F.normalize(self.raw_image_feature(images), dim=-1)
+        return self.unit(self.raw_image_feature(images))
 
     def raw_image_feature(self, images: Tensor) -> Tensor:
         """``[B, d]`` as the tower gives it, not normalised."""
@@ -92,7 +92,7 @@ class PlainCLIP(nn.Module):
 
     def text_feature(self, tokens: Tensor) -> Tensor:
         """w_0 ``[C, d]``, of unit length."""
-        return F.normalize(self.raw_text_feature(tokens), dim=-1)
+        return self.unit(self.raw_text_feature(tokens))
 
     def raw_text_feature(self, tokens: Tensor) -> Tensor:
         """``[C, d]`` as the tower gives it, not normalised."""
@@ -104,7 +104,11 @@ class PlainCLIP(nn.Module):
 
     def read_text(self, x: Tensor, eot: Tensor) -> Tensor:
         """Features at the EOT places ``[C]``, of unit length."""
-        return F.normalize(self.project_text(x, eot), dim=-1)
+        return self.unit(self.project_text(x, eot))
+
+    def unit(self, features: Tensor) -> Tensor:
+        """Features ``[..., d]`` of unit length."""
+        return F.normalize(features, dim=-1)
 
     def project_text(self, x: Tensor, eot: Tensor) -> Tensor:
         """Features ``[C, d]`` at the EOT places ``[C]``, not normalised."""

@@ -19,8 +19,9 @@ OPTIONS = ("lr", "momentum", "weight_decay", "dampening", "nesterov", "betas", "
 class Numbers:
     """A setting's model, filled by the recipe, and its golden arrays. A method with arrays of its own has a subclass.
 
-    Attributes: ``model``, as a run of ``cfg`` has it; ``prefix`` of the learned tensors' names in the setting, which
-    may be those of the release's whole model; ``images`` ``[B, 3, H, W]`` and ``labels`` ``[B]`` of every step.
+    Attributes: ``model``, as a run of ``cfg`` has it; ``plugged``, with its plug-ins around it if it has any;
+    ``prefix`` of the learned tensors' names in the setting, which may be those of the release's whole model;
+    ``images`` ``[B, 3, H, W]`` and ``labels`` ``[B]`` of every step.
 
     Raises ValueError for a setting that the method refuses or differs from, KeyError for what the setting lacks.
     """
@@ -32,7 +33,8 @@ class Numbers:
             if said != value:
                 raise ValueError(f"{key} is {said!r}: a run of {self.cfg.TRAINER.NAME} has {value!r}")
         self.images, self.labels = images_of(setting), torch.tensor(setting["labels"])
-        self.model = build()
+        self.plugged = build()
+        self.model = getattr(self.plugged, "host", self.plugged)
         self.prefix = ""
         self.fill()
 
@@ -43,7 +45,8 @@ class Numbers:
     def fill(self) -> None:
         """Overwrite what is learned, and what the setting's ``frozen_filled`` names, by the recipe, name by name.
 
-        ``fill_std`` of the setting, where it has one, says how wide. Raises ValueError when names or shapes differ.
+        ``fill_std`` and ``fill_offset`` of the setting, where it has them, say how wide and around what. Raises
+        ValueError when names or shapes differ.
         """
         shapes, kept = self.setting.get("trainable", {}), dict(self.model.named_buffers())
         self.prefix = prefix_of(self.model, shapes)
@@ -58,7 +61,8 @@ class Numbers:
             raise ValueError(f"{what} differ from the setting's: {', '.join(odd)}")
         for name, value in tensors.items():
             std = self.setting.get("fill_std", {}).get(name, usual_std(name, found[name]))
-            value.data.copy_(fill(name, found[name], std))
+            offset = self.setting.get("fill_offset", {}).get(name, 0.0)
+            value.data.copy_(offset + fill(name, found[name], std))
 
     def learned(self) -> dict[str, nn.Parameter]:
         """The learned tensors by their names in the setting."""
@@ -76,8 +80,12 @@ class Numbers:
     def before(self) -> dict[str, Tensor]:
         """What the model gives before training."""
         w = self.model.class_features()
-        scores = {"logits": self.model.scores(self.images, w)}
+        scores = {"logits": self.scores()}
         return scores | ({"text_features": w} if isinstance(w, Tensor) else {})
+
+    def scores(self) -> Tensor:
+        """The evaluation scores ``[B, C]`` of the images."""
+        return self.plugged.scores(self.images, self.plugged.class_features())
 
     def before_step(self, step: int) -> None:
         """Hook: what is looked at before a step."""
@@ -87,7 +95,7 @@ class Numbers:
 
     def after(self) -> dict[str, Tensor]:
         """What the model gives after training."""
-        return {"eval_logits": self.model.scores(self.images, self.model.class_features())}
+        return {"eval_logits": self.scores()}
 
     def train(self) -> dict[str, np.ndarray]:
         """``loss0``, gradients of the first step (with their norms and strided parts), ``losses``, final tensors."""
@@ -96,7 +104,7 @@ class Numbers:
         losses = []
         for step in range(self.setting["steps"]):
             self.before_step(step)
-            loss, _ = self.model.loss(self.images, self.labels)
+            loss, _ = self.plugged.loss(self.images, self.labels)
             optimizer.zero_grad()
             loss.backward()
             losses.append(loss.item())

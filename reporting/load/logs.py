@@ -112,9 +112,9 @@ def _seed(path: Path, facts: Facts) -> int:
 
 def _key(path: Path, facts: Facts) -> Key:
     parts = path.parent.parts
-    known = {*trainers.METHODS, *trainers.ALIASES}
+    known = {*trainers.METHODS, *trainers.ALIASES, *trainers.plugins.OFFICIAL}
     method = facts.arguments.get("trainer") or facts.settings.get("TRAINER.NAME") or _among(parts, known)
-    method = trainers.ALIASES.get(method, method)
+    method = trainers.full_title(method)
     dataset = Path(facts.arguments.get("dataset_config_file", "")).stem or _among(parts, dataset_names())
     dataset = dataset or dataset_name(facts.settings.get("DATASET.NAME", ""), "")
     shots = facts.settings.get("DATASET.NUM_SHOTS", "")

@@ -79,7 +79,7 @@ def _name(loader: str, config: str | None, folder: Path) -> str:
 def _name_in_layout(folder: Path, content: Mapping[str, Any]) -> str:
     """Return CFG of a folder `shots_16/METHOD/CFG/seed1`, or "" for a folder of another kind."""
     settings, method, shots = (parent.name for parent in [*folder.parents, Path(), Path(), Path()][:3])
-    here = (folder.name, trainers.ALIASES.get(method, method), shots)
+    here = (folder.name, trainers.full_title(method), shots)
     return settings if here == (f"seed{content['seed']}", content["method"], f"shots_{content['shots']}") else ""
 
 

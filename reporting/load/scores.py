@@ -13,6 +13,7 @@ import numpy as np
 from reporting import calibration
 from reporting.load.result import Result
 from runs.results import PREDICTIONS
+from trainers.shared.temperature import probabilities
 
 
 @dataclass
@@ -37,7 +38,7 @@ def confidence_of(results: Iterable[Result]) -> Confidence:
                 if "scores" in kept:
                     scores, true = kept["scores"], kept["true"]
                     found.measures[path.parent] = calibration.summary(scores, true)
-                    found.bins[path.parent] = calibration.bins(calibration.probabilities(scores), true)
+                    found.bins[path.parent] = calibration.bins(probabilities(scores), true)
         except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
             found.damaged.append(f"{path} cannot be read ({error}): its run is in no table of confidence")
     return found

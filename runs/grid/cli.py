@@ -10,11 +10,12 @@ import signal
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from tqdm import tqdm
 
-from runs import config, execute, record, scripts
+from runs import config, engine, execute, record, scripts, together
 from runs.arguments import parse_args
 from runs.environment import PROJECT
 from runs.grid import cluster
@@ -29,6 +30,7 @@ STOPPED = {75: "stopped", 130: "stopped", -signal.SIGTERM: "stopped"}
 
 
 PROGRAM = Program(execute.main, imports=("runs.grid.preload",))
+TOGETHER = replace(PROGRAM, together=together.main)
 SEEN: dict[str, Any] = {}  # the lists of data sets, which runs share
 
 
@@ -49,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
     runs = expand(grids_of(args))
     part = part_of(args.shard, os.environ)
     if part:
-        runs = shard(runs, *part)
+        runs = shard(runs, *part, together=args.together)
         print(f"Part {part[0]} of {part[1]}: {len(runs)} runs")
     bar = tqdm(runs, desc="Looking at runs and their data", unit="run", delay=2, leave=False, disable=None)
     states = {run: look(folders.folder(run), folders.arguments(run), plan) for run in bar}
@@ -132,10 +134,13 @@ def carry_out(args: argparse.Namespace, runs: list[Run], folders: Folders, repor
     """Run what is to be run, here or through a launcher. Returns 75 or 130 if a signal ended it, else 0."""
     if not runs:
         return 0
+    if args.together and not engine.OURS:
+        raise ValueError("--together needs this project's Dassl, and another one is installed: leave it out")
+    program = TOGETHER if args.together else PROGRAM
     if args.launcher:
-        return cluster.launch(args, runs, folders, PROGRAM, report)
-    slots = slots_for(args.jobs)
-    pool = Pool(PROGRAM, folders, slots)
+        return cluster.launch(args, runs, folders, program, report)
+    slots = slots_for(args.jobs, args.per_gpu)
+    pool = Pool(program, folders, slots)
     caught: list[int] = []
 
     def stop(number: int, _: Any) -> None:

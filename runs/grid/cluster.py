@@ -1,4 +1,7 @@
-"""Carry out runs as jobs of a scheduler, through submitit: one job for each training run with its tests."""
+"""Carry out runs as jobs of a scheduler, through submitit: one job for each training run with its tests.
+
+With `--together` one for the training runs of all seeds, with their tests.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from typing import Any
 
 from common.files import write_json
 from runs.grid.expand import Chain, chains_of
-from runs.grid.pool import Folders, Outcome, Pool, Program, gpus, let_processes_import
+from runs.grid.pool import Folders, Outcome, Pool, Program, gpus, let_processes_import, slots_for
 from runs.protocols import Run
 
 JOBS = "grid_jobs"
@@ -46,7 +49,7 @@ def launch(args: argparse.Namespace, runs: Sequence[Run], folders: Folders, prog
     beside = 1 if args.launcher == "slurm" else board.at_once
     jobs = [
         Job(chain, absolute, program, folder / f"{stamp}-{number}.json", beside)
-        for number, chain in enumerate(chains_of(runs), start=1)
+        for number, chain in enumerate(chains_of(runs, program.together is not None), start=1)
     ]
     terminated = False
 
@@ -160,7 +163,7 @@ class _Local:
         found = gpus()
         self._wanted = min(1 if args.gpus is None else args.gpus, len(found))
         self._found = [int(name) for name in found if name.isdigit()]
-        self.at_once = args.concurrency or args.jobs or max(1, len(found))
+        self.at_once = args.concurrency or len(slots_for(args.jobs, args.per_gpu))
         self._executor = submitit.LocalExecutor(folder, max_num_timeout=TIMEOUTS)
         self._executor.update_parameters(timeout_min=minutes(args.time))
         self._next = 0

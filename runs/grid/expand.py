@@ -19,12 +19,12 @@ from runs.protocols import (
     SOURCE,
     STEPS,
     Run,
+    check_method,
     check_name,
     choose_config,
     dataset_file,
     dataset_names,
     method_file,
-    method_names,
 )
 
 # What the grid gives every run, and by what it is asked for.
@@ -35,6 +35,7 @@ TAKEN = {
     "DATASET.NUM_SHOTS": "--shots",
     "DATASET.SUBSAMPLE_CLASSES": "the protocol",
     "TRAINER.NAME": "--methods",
+    "TRAINER.PLUGINS": "--methods, as in CoOp+DePT",
     "DATASET.ROOT": "--root",
     "OUTPUT_DIR": "--output",
 }
@@ -79,7 +80,7 @@ class Grid:
         for name in (*self.datasets, *self.own, *([self.source] if self.protocol == "xd" else [])):
             check_name("dataset", name, dataset_names())
         for name in self.methods:
-            check_name("method", name, method_names())
+            check_method(name)
         for key in self.changes:
             if key in TAKEN:
                 raise ValueError(f"{key} cannot be swept: it is for the grid itself to set ({TAKEN[key]})")
@@ -114,23 +115,36 @@ def expand(grids: Iterable[Grid]) -> list[Run]:
     return [run for chain in chains_of(found.values()) for run in chain]
 
 
-def chains_of(runs: Iterable[Run]) -> list[Chain]:
-    """Return training runs with their tests, in the order of `runs`."""
-    chains: dict[str, Chain] = {}
+def chains_of(runs: Iterable[Run], together: bool = False) -> list[Chain]:
+    """Return training runs with their tests, in the order of `runs`; with `together` all seeds' in one chain."""
+    chains: dict[Run, Chain] = {}
     for run in runs:
-        chains.setdefault((run.model or run).name, []).append(run)
+        trained = run.model or run
+        chains.setdefault(_seedless(trained) if together else trained, []).append(run)
     return list(chains.values())
 
 
-def shard(runs: Iterable[Run], index: int, count: int) -> list[Run]:
-    """Return the runs of part `index` (from 1) of `count`: a training run and its tests are in the same part.
+def seeds_of(runs: Iterable[Run]) -> list[list[Run]]:
+    """Return lists of runs that differ in nothing but their seeds, in the order of `runs`."""
+    found: dict[tuple[Run, Run | None], list[Run]] = {}
+    for run in runs:
+        found.setdefault((_seedless(run), run.model and _seedless(run.model)), []).append(run)
+    return list(found.values())
+
+
+def _seedless(run: Run) -> Run:
+    return replace(run, seed=0, model=None)
+
+
+def shard(runs: Iterable[Run], index: int, count: int, together: bool = False) -> list[Run]:
+    """Return the runs of part `index` (from 1) of `count`: those of a chain (`chains_of`) are in the same part.
 
     Raises:
         ValueError: `index` is not in 1..count.
     """
     if not 1 <= index <= count:
         raise ValueError(f"the shard must be one of 1/{count} to {count}/{count}, not {index}/{count}")
-    return [run for chain in chains_of(runs)[index - 1 :: count] for run in chain]
+    return [run for chain in chains_of(runs, together)[index - 1 :: count] for run in chain]
 
 
 def split_values(text: str) -> list[str]:

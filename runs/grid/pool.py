@@ -1,7 +1,11 @@
-"""Carry out runs on this machine, several at once, each in a process of its own that is forked after the imports."""
+"""Carry out runs on this machine, several at once, each in a process of its own that is forked after the imports.
+
+Runs that differ in their seeds alone may share a process (`runs.together`).
+"""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -17,8 +21,10 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from common.files import write_json
 from dassl import cores
 from runs.environment import PROJECT
+from runs.grid.expand import seeds_of
 from runs.protocols import Run
 
 
@@ -29,10 +35,12 @@ class Program:
     Attributes:
         main: a module's function that reads sys.argv and returns the exit status, as `train.main` does.
         imports: modules to import before processes are forked for it.
+        together: what does several runs in one process, as `runs.together.main` does; None: each has its own.
     """
 
     main: Callable[[], int]
     imports: tuple[str, ...] = ()
+    together: Callable[[list[list[str]], list[Path], Callable[[int, int], None]], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,9 +71,9 @@ class Outcome:
 
 @dataclass
 class _Live:
-    run: Run
+    runs: list[Run]
     slot: str | None
-    console: Path
+    consoles: list[Path]
     started: float
 
 
@@ -91,30 +99,31 @@ class Pool:
 
         A test whose training run came to nothing is reported as not started, and so is what remains after `stop`.
         """
-        waiting, free = list(runs), list(self.slots)
+        waiting, free = self._processes(runs), list(self.slots)
         pending = set(runs)
         lost: set[Run] = set()
         with tempfile.TemporaryDirectory(prefix="grid-") as folder:
             while waiting or self._live:
-                for run in [run for run in waiting if run.model in lost]:
-                    waiting.remove(run)
+                for run in [run for group in waiting for run in group if run.model in lost]:
+                    waiting = [kept for group in waiting if (kept := [other for other in group if other != run])]
                     report(Outcome(run, None, "its training run is not done"))
-                ready = [run for run in waiting if run.model not in pending]
+                ready = [group for group in waiting if not pending.intersection(run.model for run in group)]
                 while ready and free and not self.stopping:
-                    run = ready.pop(0)
-                    waiting.remove(run)
-                    self._start(run, free.pop(0), Path(folder))
+                    group = ready.pop(0)
+                    waiting.remove(group)
+                    self._start(group, free.pop(0), Path(folder))
                 if self.stopping and not self._live:
-                    for run in waiting:
+                    for run in (run for group in waiting for run in group):
                         report(Outcome(run, None, "not started"))
                     return
-                for outcome, slot in self._ended():
+                for outcomes, slot in self._ended():
                     free.append(slot)
-                    pending.discard(outcome.run)
-                    if outcome.status:
-                        lost.add(outcome.run)
-                        self.stopping |= not keep_going
-                    report(outcome)
+                    for outcome in outcomes:
+                        pending.discard(outcome.run)
+                        if outcome.status:
+                            lost.add(outcome.run)
+                            self.stopping |= not keep_going
+                        report(outcome)
 
     def stop(self, patience: float | None = None) -> None:
         """Start nothing more; let the runs at hand save themselves and end. Waits `patience` seconds (None: for ever).
@@ -128,26 +137,32 @@ class Pool:
         for process in list(self._live):
             process.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
-    def _start(self, run: Run, slot: str | None, folder: Path) -> None:
-        console = folder / f"{time.monotonic_ns()}.txt"
+    def _processes(self, runs: Sequence[Run]) -> list[list[Run]]:
+        """Return the runs as they share processes."""
+        return seeds_of(runs) if self.program.together else [[run] for run in runs]
+
+    def _start(self, runs: list[Run], slot: str | None, folder: Path) -> None:
+        consoles = [folder / f"{time.monotonic_ns()}-{number}.txt" for number in range(len(runs))]
         environment = {cores.SHARE: self._share}
         environment |= {} if slot is None else {"CUDA_VISIBLE_DEVICES": slot}
-        words = self.folders.arguments(run)
-        process = self._context.Process(target=_carry_out, args=(self.program.main, words, str(console), environment))
+        words = [self.folders.arguments(run) for run in runs]
+        process = self._context.Process(target=_carry_out, args=(self.program, words, consoles, environment))
         process.start()
-        self._live[process] = _Live(run, slot, console, time.monotonic())
+        self._live[process] = _Live(runs, slot, consoles, time.monotonic())
 
-    def _ended(self) -> list[tuple[Outcome, str | None]]:
-        ended: list[tuple[Outcome, str | None]] = []
+    def _ended(self) -> list[tuple[list[Outcome], str | None]]:
+        ended: list[tuple[list[Outcome], str | None]] = []
         if not self._live:
             return ended
         wait([process.sentinel for process in self._live])
         for process in [process for process in self._live if not process.is_alive()]:
             live = self._live.pop(process)
-            status = process.exitcode
-            line = last_line(live.console, status) if status else ""
-            live.console.unlink(missing_ok=True)
-            ended.append((Outcome(live.run, status, line, time.monotonic() - live.started), live.slot))
+            seconds = time.monotonic() - live.started
+            outcomes = []
+            for run, console in zip(live.runs, live.consoles, strict=True):
+                status = _status(console, process.exitcode)
+                outcomes.append(Outcome(run, status, last_line(console, status) if status else "", seconds))
+            ended.append((outcomes, live.slot))
         return ended
 
 
@@ -171,10 +186,15 @@ def gpus() -> list[str]:
     return [word.strip() for word in (named or "").split(",") if word.strip() not in ("", "-1")]
 
 
-def slots_for(jobs: int | None) -> list[str | None]:
-    """Return `jobs` slots for runs, GPUs in turn; by default one for each GPU, or one."""
+def slots_for(jobs: int | None, per_gpu: int | None = None) -> list[str | None]:
+    """Return slots for runs, GPUs in turn: `jobs`, by default `per_gpu` (1) for each GPU, or one without any.
+
+    Raises ValueError: there are to be several on each GPU, and there is none.
+    """
     found = gpus()
-    count = jobs or len(found) or 1
+    if per_gpu and not found:
+        raise ValueError("--per-gpu: there is no GPU here (nvidia-smi, CUDA_VISIBLE_DEVICES); give --jobs N")
+    count = jobs or len(found) * (per_gpu or 1) or 1
     return [found[i % len(found)] if found else None for i in range(count)]
 
 
@@ -197,16 +217,30 @@ def _context(imports: Sequence[str]) -> Any:
     return context
 
 
-def _carry_out(main: Callable[[], int], arguments: list[str], console: str, environment: dict[str, str]) -> None:
-    """The whole of a run's process."""
+def _carry_out(program: Program, runs: list[list[str]], consoles: list[Path], environment: dict[str, str]) -> None:
+    """The whole of a process."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the server ignores it (see runs/grid/server.py)
     os.environ.update(environment)
-    with open(console, "ab") as file:
+    with open(consoles[0], "ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    sys.argv = ["train.py", *arguments]
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    sys.exit(main())
+    if program.together and len(runs) > 1:
+        program.together(runs, consoles, lambda number, status: write_json(_file(consoles[number]), status))
+        return
+    sys.argv = ["train.py", *runs[0]]
+    sys.exit(program.main())
+
+
+def _file(console: Path) -> Path:
+    """Where a run of several in a process leaves its exit status."""
+    return console.with_suffix(".status")
+
+
+def _status(console: Path, exitcode: int) -> int:
+    """Return a run's exit status: its own, where it left one, else that of its process."""
+    own = _file(console)
+    return json.loads(own.read_text()) if own.is_file() else exitcode
 
 
 def _end_with_parent() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -39,31 +41,36 @@ def additive(mask):
     n=st.integers(1, 6),
     k=st.integers(0, 3),
     per_sample=st.booleans(),
-    rows=st.sampled_from(["all", "slice", "index"]),
+    rows=st.sampled_from(["all", "slice", "index", "index for all"]),
     masked=st.booleans(),
+    accelerator=st.booleans(),
 )
-def test_block_equals_dense_attention_over_tokens_and_context(batch, n, k, per_sample, rows, masked):
+def test_block_equals_dense_attention_over_tokens_and_context(batch, n, k, per_sample, rows, masked, accelerator):
     block, plain = block_and_plain()
     x = torch.randn(batch, n, D, dtype=torch.float64, requires_grad=True)
     shape = (batch, k, D) if per_sample else (k, D)
     kv_tokens = torch.randn(shape, dtype=torch.float64, requires_grad=True) if k else None
     mask = None
     if masked:  # causal over the tokens, some columns of kv_tokens hidden, never a row without anything to see
-        mask = torch.cat([torch.rand(n, k) < 0.5, causal_mask(n)], dim=1)
-    dense = x if kv_tokens is None else torch.cat([kv_tokens.expand(batch, k, D), x], dim=1)
+        mask = torch.cat([causal_mask(n), torch.rand(n, k) < 0.5], dim=1)
+    dense = x if kv_tokens is None else torch.cat([x, kv_tokens.expand(batch, k, D)], dim=1)
     full = None
     if mask is not None:
         full = torch.eye(n + k, dtype=torch.bool)
-        full[k:] = mask
+        full[:n] = mask
         full = additive(full)
-    want = plain(dense, full)[:, k:]
+    want = plain(dense, full)[:, :n]
     pick = None
     if rows == "slice":
         pick, want = slice(0, (n + 1) // 2), want[:, : (n + 1) // 2]
     elif rows == "index":
-        pick = torch.randint(n, (batch,))
-        want = want[torch.arange(batch), pick][:, None]
-    got = block(x, kv_tokens=kv_tokens, rows=pick, mask=mask)
+        pick = torch.randint(n, (batch, 2))
+        want = want[torch.arange(batch)[:, None], pick]
+    elif rows == "index for all":
+        pick = torch.randint(n, (3,))
+        want = want[:, pick]
+    with mock.patch("clip.layers.waits_for_launches", return_value=accelerator):
+        got = block(x, kv_tokens=kv_tokens, rows=pick, mask=mask)
     assert torch.allclose(got, want, atol=1e-10)
     weights = torch.randn_like(want)
     inputs = [x] if kv_tokens is None else [x, kv_tokens]
@@ -149,19 +156,24 @@ def test_attention_pads_suffixes_of_close_lengths_only(lengths, padded):
     assert [(group.classes, group.longest) for group in prompts.groups] == padded
 
 
-def test_one_padded_group_gives_the_features_of_many(monkeypatch):
+@pytest.mark.parametrize("joint", [0, 1024])
+def test_an_accelerators_layouts_give_the_features_and_gradients_of_a_cpus(joint, monkeypatch):
+    monkeypatch.setattr("clip.class_prompts.JOINT", joint)
     model = build_model(toy.clip_weights(2), torch.float32).double().requires_grad_(False)
     ids = toy.prompt_ids([[1, 2, 3, 4, 5, 6], [3], [4, 5]], [10, 11], [20])
     x = ClassPrompts(ids).embed(model) + 0.1 * torch.randn(2, 1, 64, dtype=torch.float64)
     beside, readers = torch.randn(2, 2, 64, dtype=torch.float64), torch.randn(3, 64, dtype=torch.float64)
+    inputs = [value.requires_grad_() for value in (x, beside, readers)]
     blocks, found = model.transformer.resblocks, []
     for accelerator in (False, True):
-        monkeypatch.setattr("clip.class_prompts.one_group", lambda device, chosen=accelerator: chosen)
+        monkeypatch.setattr("clip.layers.waits_for_launches", lambda device, chosen=accelerator: chosen)
         prompts = ClassPrompts(ids)
         read = prompts.run_readers(blocks, readers, prompts.keys_values(blocks, x[:1]))
-        found.append((len(prompts.groups), prompts.run(blocks, x, [None, beside, None], last=True), read))
-    (many, *want), (one, *got) = found
-    assert many > one == 1
+        out = prompts.run(blocks, x, [None, beside, None], kv_tokens_at=2, last=True)
+        grads = torch.autograd.grad(out.sin().sum() + read.sin().sum(), inputs)
+        found.append((len(prompts.groups), prompts.joint, out, read, *grads))
+    (many, never, *want), (one, together, *got) = found
+    assert (many > one == 1, never, together) == (True, False, joint > 0)
     assert all(torch.allclose(a, b, rtol=0, atol=1e-9) for a, b in zip(got, want, strict=True))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch._subclasses import FakeTensorMode
 
 from dassl.config import get_cfg_default
 from dassl.optim import build_lr_scheduler, build_optimizer
@@ -117,6 +119,18 @@ def test_optimisers_take_their_settings(name: str, kind: str, expected: dict) ->
     assert type(optimizer).__name__ == kind
     assert {key: group[key] for key in expected} == expected
     assert (group["lr"], group["weight_decay"]) == (0.125, 5e-4)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "amsgrad", "adamw"])
+def test_on_cuda_an_update_is_one_launch(name: str) -> None:
+    def fused(value: Any) -> Any:
+        return build_optimizer([value], optim_cfg(NAME=name)).param_groups[0]["fused"]
+
+    with FakeTensorMode():
+        on_cuda = nn.Parameter(torch.empty(3, device="cuda"))
+        assert fused(on_cuda) is True and fused({"params": [on_cuda]}) is True
+        assert not fused({"params": iter([on_cuda])})
+    assert not fused(nn.Parameter(torch.empty(3)))
 
 
 def test_sgd_by_hand() -> None:

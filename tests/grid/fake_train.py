@@ -6,13 +6,21 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from contextlib import redirect_stderr
 from pathlib import Path
 
 FAIL, DIE, HANG = 3, 4, 5  # seeds
 
 
-def main() -> int:
-    words = sys.argv[1:]
+def together(runs: list[list[str]], consoles: list[Path], ended: Callable[[int, int], None]) -> None:
+    for number, words in enumerate(runs):
+        with consoles[number].open("w") as console, redirect_stderr(console):
+            ended(number, main([*words, str(len(runs))]))
+
+
+def main(words: list[str] | None = None) -> int:
+    words = sys.argv[1:] if words is None else words
     folder = Path(words[words.index("--output-dir") + 1])
     seed = int(words[words.index("--seed") + 1])
     folder.mkdir(parents=True, exist_ok=True)

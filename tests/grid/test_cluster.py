@@ -29,7 +29,7 @@ def launch(tmp_path, fake_train, monkeypatch):
         parser = argparse.ArgumentParser()
         add_cluster_arguments(parser)
         args = parser.parse_args(words)
-        args.jobs, args.keep_going = None, keep_going
+        args.jobs, args.per_gpu, args.keep_going = None, None, keep_going
         found, runs = {}, expand(grids)
         place = Folders(str(tmp_path / "data"), str(tmp_path / "runs"))
         status = cluster.launch(args, runs, place, Program(fake_train.main), lambda one: found.update({one.run: one}))

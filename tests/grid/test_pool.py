@@ -18,8 +18,8 @@ from runs.grid.pool import Folders, Pool, Program, gpus, last_line, slots_for
 def carry_out(tmp_path, fake_train, monkeypatch):
     """Carry out a grid; returns outcomes by name and the folder of all runs."""
 
-    def run(grids, slots=(None,), keep_going=True, meanwhile=None):
-        pool = Pool(Program(fake_train.main), Folders("data", str(tmp_path)), list(slots))
+    def run(grids, slots=(None,), keep_going=True, meanwhile=None, together=None):
+        pool = Pool(Program(fake_train.main, together=together), Folders("data", str(tmp_path)), list(slots))
         outcomes = {}
         if meanwhile:
             threading.Thread(target=meanwhile, args=(pool,), daemon=True).start()
@@ -66,6 +66,23 @@ def test_a_failure_stops_nothing_but_its_own_tests(carry_out, fake_train, tmp_pa
     ]
 
 
+def test_seeds_share_a_process_and_each_has_its_own_outcome(carry_out, fake_train, tmp_path):
+    seeds = [1, fake_train.FAIL, fake_train.DIE, 2]
+    outcomes = carry_out([Grid("base2new", ["digits"], seeds=seeds)], together=fake_train.together)
+    assert [(outcome.status, outcome.line) for outcome in outcomes] == [
+        (0, ""),
+        (0, ""),
+        (1, "error: a line about it"),
+        (None, "its training run is not done"),
+        (-9, "killed by SIGKILL"),
+        (None, "its training run is not done"),
+        (-9, "killed by SIGKILL"),  # it had not begun
+        (None, "its training run is not done"),
+    ]
+    together = [(tmp_path / outcome.run.name / "argv.txt") for outcome in outcomes[:2]]
+    assert [path.read_text().splitlines()[-1] for path in together] == ["4", "new"]
+
+
 def test_without_keep_going_nothing_more_is_started(carry_out, fake_train):
     outcomes = carry_out([Grid("fewshot", ["digits"], seeds=[1, fake_train.FAIL, 2])], keep_going=False)
     assert [(outcome.status, outcome.line) for outcome in outcomes][1:] == [
@@ -102,9 +119,12 @@ def test_gpus_are_those_that_may_be_used(monkeypatch):
     assert gpus() == [] and slots_for(None) == [None] and slots_for(2) == [None, None]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-5a")
     assert gpus() == ["2", "GPU-5a"] and slots_for(None) == ["2", "GPU-5a"] and slots_for(3) == ["2", "GPU-5a", "2"]
+    assert slots_for(None, per_gpu=2) == ["2", "GPU-5a", "2", "GPU-5a"]
     for none in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
         assert gpus() == []
+        with pytest.raises(ValueError, match="--per-gpu: there is no GPU here"):
+            slots_for(None, per_gpu=2)
 
 
 def test_the_last_word_of_a_run(tmp_path):

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import train
+from tests.agreement import relative
 from trainers.shared import checkpoints
 
 ROOT = Path(train.__file__).parent
@@ -113,3 +114,23 @@ def test_runs_save_themselves_when_the_grid_is_stopped_or_killed(place):
     while place.record("train_base", 1)["status"] == "running" and time.monotonic() < deadline:
         time.sleep(0.02)
     assert (place.record("train_base", 1)["status"], place.record("train_base", 1)["attempts"]) == ("preempted", 2)
+
+
+@pytest.mark.slow
+def test_seeds_of_one_process_that_is_killed_go_on_or_begin_anew(place, tmp_path):
+    words = ["--seeds", "1", "2", "--together", *SHORT]
+    grid = place.start(*words)
+    os.kill(place.wait_for_epoch(1, grid), signal.SIGKILL)
+    _, err = grid.communicate(timeout=120)
+    assert grid.returncode == 1 and err.count("killed by SIGKILL\n") == 2
+    assert place.run("--list", *words)[1].endswith("2 stopped, 2 missing\n")
+    status, out, err = place.run(*words)
+    assert status == 0 and "4 runs: 4 done, in " in out, err
+    (tmp_path / "alone").mkdir()
+    alone = Place(tmp_path / "alone")
+    assert alone.run("--seeds", "1", "2", *SHORT)[0] == 0
+    for seed in (1, 2):
+        assert place.record("train_base", seed)["attempts"] == 2
+        assert place.record("test_new", seed)["correct"] == alone.record("test_new", seed)["correct"]
+        want, found = alone.learned(seed), place.learned(seed)
+        assert all(relative(found[name], want[name]) < 1e-4 for name in want)

@@ -10,6 +10,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
 from reporting import calibration
+from trainers.shared.temperature import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE, fit_temperature, probabilities
 
 DATA = Path(__file__).parents[1] / "data/calibration.npz"
 
@@ -22,7 +23,7 @@ def golden() -> dict[str, np.ndarray]:
 
 def test_every_measure_has_its_golden_value(golden):
     scores, true = golden["logits"], golden["labels"]
-    p = calibration.probabilities(scores)
+    p = probabilities(scores)
     confidence, correct = p.max(axis=1), p.argmax(axis=1) == true
     for name, value in {
         "own/ece_l1/left": calibration.expected_calibration_error(p, true, 10),
@@ -31,7 +32,7 @@ def test_every_measure_has_its_golden_value(golden):
         "own/brier": calibration.brier(p, true),
         "own/risk_coverage": calibration.risk_coverage(confidence, correct),
         "own/aurc": calibration.aurc(confidence, correct),
-        "ts/log_scale_nll_optimum": np.log(100 / calibration.fit_temperature(scores, true)),
+        "ts/log_scale_nll_optimum": np.log(100 / fit_temperature(scores, true)),
     }.items():
         np.testing.assert_allclose(value, golden[name], rtol=1e-7, err_msg=name)
     assert golden["torchmetrics/l1"] == pytest.approx(golden["own/ece_l1/left"], rel=1e-6)  # that one is float32
@@ -39,7 +40,7 @@ def test_every_measure_has_its_golden_value(golden):
 
 def test_it_agrees_with_scikit_learn(golden):
     scores, true = golden["logits"], golden["labels"]
-    p = calibration.probabilities(scores)
+    p = probabilities(scores)
     assert calibration.nll(scores, true) == pytest.approx(log_loss(true, p))
     errors = []
     for label in range(p.shape[1]):
@@ -66,10 +67,10 @@ def test_a_confidence_of_one_or_on_an_edge_counts_once():
 
 def test_the_temperature_undoes_one_and_stays_in_its_bounds(golden):
     scores, true = golden["logits"], golden["labels"]
-    one = calibration.fit_temperature(scores, true)
-    assert calibration.fit_temperature(3 * scores, true) == pytest.approx(3 * one)
-    assert calibration.fit_temperature(np.eye(4), np.arange(4)) == pytest.approx(calibration.LOWEST_TEMPERATURE)
-    assert calibration.fit_temperature(-np.eye(4), np.arange(4)) == pytest.approx(calibration.HIGHEST_TEMPERATURE)
+    one = fit_temperature(scores, true)
+    assert fit_temperature(3 * scores, true) == pytest.approx(3 * one)
+    assert fit_temperature(np.eye(4), np.arange(4)) == pytest.approx(LOWEST_TEMPERATURE)
+    assert fit_temperature(-np.eye(4), np.arange(4)) == pytest.approx(HIGHEST_TEMPERATURE)
 
 
 def test_the_most_confident_are_kept_first():
@@ -82,4 +83,4 @@ def test_the_most_confident_are_kept_first():
 @pytest.mark.parametrize(("scores", "why"), [(np.zeros((0, 3)), "no images"), ([[np.nan, 1.0]], "diverged")])
 def test_scores_that_say_nothing_are_refused(scores, why):
     with pytest.raises(ValueError, match=why):
-        calibration.probabilities(scores)
+        probabilities(scores)

@@ -49,7 +49,8 @@ def settings(name: str, dataset: str) -> dict[str, str]:
     cfg = resolve(*name.split("/"), dataset, "--seed", "1")
     own = config.own_keys(cfg, cfg.TRAINER.NAME)
     others = tuple(f"TRAINER.{key}." for key in cfg.TRAINER if key not in own)
-    return {key: repr(value) for key, value in config.flatten(cfg) if not key.startswith(others)}
+    ordinary = () if cfg.TRAINER.PLUGINS else ("TRAINER.PLUGINS",)
+    return {k: repr(v) for k, v in config.flatten(cfg) if not k.startswith(others) and k not in ordinary}
 
 
 def digest(name: str, dataset: str) -> str:

@@ -17,6 +17,7 @@ from dassl.engine import build_trainer
 from dassl.utils import read_image, set_random_seed
 from reference.shared import toy
 from tests.few_digits import FewDigits
+from trainers.plugins import split_title
 from trainers.shared import backbone, base
 
 read_once = lru_cache(maxsize=None)(read_image)
@@ -65,19 +66,24 @@ def remembered():
 
 @pytest.fixture
 def make_trainer(toy_clip, data_root, tmp_path, remembered, monkeypatch):
-    """``make_trainer(method, KEY, VALUE, ...)``: a trainer on 4 shots of Digits' base classes, 3 epochs."""
+    """``make_trainer(title, KEY, VALUE, ...)``: a trainer on 4 shots of Digits' base classes, 3 epochs.
+
+    A title is a method's name, with plug-ins as in ``CoOp+DePT``.
+    """
     datasets.load_all()
     monkeypatch.setattr(base, "load_clip", remembered(backbone.load_clip))
     monkeypatch.setattr(base, "weights_id", remembered(backbone.weights_id))
     monkeypatch.setattr(data_manager, "read_image", read_once)
 
-    def make(method, *options):
+    def make(title, *options):
+        method, plugins = split_title(title)
         trainers.load(method)
         cfg = get_cfg_default()
         trainers.extend_cfg(cfg)
         defaults = [
             *("DATASET.NAME", "Digits", "DATASET.ROOT", str(data_root), "DATASET.NUM_SHOTS", 4, "SEED", 1),
             *("DATASET.SUBSAMPLE_CLASSES", "base", "OUTPUT_DIR", str(tmp_path / "run"), "TRAINER.NAME", method),
+            *("TRAINER.PLUGINS", plugins),
             *("MODEL.BACKBONE.NAME", str(toy_clip), "INPUT.SIZE", (32, 32), "INPUT.TRANSFORMS", ("normalize",)),
             *("DATALOADER.NUM_WORKERS", 0, "DATALOADER.TRAIN_X.BATCH_SIZE", 4, "OPTIM.MAX_EPOCH", 3),
             *("OPTIM.NAME", "adamw", "OPTIM.LR", 0.001, "USE_CUDA", False, *toy_settings(method)),

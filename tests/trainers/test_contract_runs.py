@@ -62,10 +62,10 @@ def predicts_as_it_evaluates(trainer, method):
     Path(run).mkdir(exist_ok=True)  # a method that learns nothing has none yet
     Path(run, RESOLVED).write_text(trainer.cfg.dump(), encoding="utf-8")
     trainer.set_model_mode("eval")
-    trainer.model.use_classes(True)
+    plugged = trainer.plugged
+    plugged.use_classes(True)
     with torch.no_grad():
-        scores = trainer.model.scores(images, trainer.model.class_features())
-        wanted = trainer.model.probabilities(scores)
+        wanted = plugged.probabilities(plugged.scores(images, plugged.class_features()))
     own = load_classifier(run, device="cpu")
     assert own.classes == ["zero", "one", "two", "three", "four"]
     assert torch.allclose(own.predict(images), wanted, atol=1e-6) and wanted.std(dim=0).max() > 1e-5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from math import prod
+from unittest import mock
 
 import pytest
 import torch
@@ -18,6 +19,8 @@ from reference.shared import clip as plain_clip
 from reference.shared import toy
 from runs.config import merge_pairs
 from tests.agreement import loss_and_gradients_agree
+from trainers.plugins import PLUGINS, split_title
+from trainers.plugins.contract import plug
 
 WORDS = ["dog", "x", "polka-dotted", "inline_skate", "zebra", "yellow-bellied sapsucker", "a", "photo of"]
 NAMES = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=3).map(" ".join), min_size=1, max_size=5)
@@ -51,20 +54,29 @@ def plain_layers_are_built_once():
         yield
 
 
-def compare(method, pick, seed, towers, names, batch):
-    facts, kind = reference.of(method), trainers.load(method)
+def compare(title, pick, *how):
+    """In the layout of a CPU, or in an accelerator's."""
+    with mock.patch("clip.layers.waits_for_launches", return_value=pick([False, True])):
+        compare_here(title, pick, *how)
+
+
+def compare_here(title, pick, seed, towers, names, batch):
+    method, plugins = split_title(title)
+    facts, kind = reference.of(title), trainers.load(method)
     torch.manual_seed(seed)
     clip_model, weights = clips(towers)
     cfg = get_cfg_default()
     trainers.extend_cfg(cfg)
     data = {"DATASET.NAME": pick(DATASETS), "DATASET.TEMPLATE": pick(["", "", "a {} it is."])}
     drawn = facts.draw(pick, towers[0][1], towers[1][1])
-    merge_pairs(cfg, list({"TRAINER.NAME": method, **data, **drawn}.items()))
+    merge_pairs(cfg, list({"TRAINER.NAME": method, "TRAINER.PLUGINS": plugins, **data, **drawn}.items()))
     kind.check_cfg(object.__new__(kind), cfg)
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name, value in facts.smaller.items():
             monkeypatch.setattr(name, value)
-        ours, plain = kind.build_method(cfg, clip_model, names).double(), facts.plain(weights, names, cfg)
+        ours, plain = kind.build_method(cfg, clip_model, names), facts.plain(weights, names, cfg)
+        plugged = plug(ours, cfg, names)
+        ours.double()
         facts.ready(ours)
     if pick([False, True]):  # of a size that matters
         for value in ours.parameters():
@@ -76,22 +88,25 @@ def compare(method, pick, seed, towers, names, batch):
     if facts.learns:
         want = plain.loss(learned, images, labels)
         want.backward()
-        loss, scores = ours.loss(images, labels)
+        loss, scores = plugged.loss(images, labels)
         loss.backward()
         loss_and_gradients_agree(loss, ours, want, learned, unseen=facts.unseen)
     with torch.no_grad():
-        w, plain_w = ours.class_features(), plain.class_features(learned)
+        w, plain_w = plugged.class_features(), plain.class_features(learned)
         for seen in (True, False) if facts.new_classes and not cfg.TRAINER.COOP.CSC else (True,):
-            ours.use_classes(seen)
-            found, expected = ours.scores(images, w), plain.scores(learned, images, plain_w, seen)
+            plugged.use_classes(seen)
+            found, expected = plugged.scores(images, w), plain.scores(learned, images, plain_w, seen)
             same(found, expected)
-            same(ours.probabilities(found), plain.probabilities(expected, seen))
+            same(plugged.probabilities(found), plain.probabilities(expected, seen))
             if facts.learns and seen:
                 same(scores, plain.training_scores(learned, images, labels, expected))
 
 
 def same(found, expected):
     assert found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+PAIRS = [title for name in PLUGINS if (known := reference.plugin(name)) for title in known.titles(name)]
 
 
 def choices(method):
@@ -101,10 +116,15 @@ def choices(method):
     return prod(sizes)
 
 
+def examples(title):
+    """How many: few ways are soon seen, and a plug-in's host is compared by itself."""
+    return 3 if title in PAIRS else 10 if choices(title) > 15 else 6
+
+
 @pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("method", trainers.METHODS)
+@pytest.mark.parametrize("method", [*trainers.METHODS, *PAIRS])
 def test_float64_equals_the_equations(method, times):
-    @settings(max_examples=times * (10 if choices(method) > 15 else 6), deadline=None)  # few ways are soon seen
+    @settings(max_examples=times * examples(method), deadline=None)
     @given(st.data(), st.integers(0, 100), st.sampled_from(TOWERS), NAMES, st.integers(1, 3))
     def for_all(data, seed, towers, names, batch):
         compare(method, lambda values: data.draw(st.sampled_from(list(values))), seed, towers, names, batch)
@@ -112,7 +132,7 @@ def test_float64_equals_the_equations(method, times):
     for_all()
 
 
-@pytest.mark.parametrize("method", trainers.METHODS)
+@pytest.mark.parametrize("method", [*trainers.METHODS, *PAIRS])
 @pytest.mark.parametrize("last", [False, True])
 def test_the_ends_of_every_range(method, last):
     """The first and the last of each setting's values, with several classes, names of several tokens and two images."""

@@ -10,11 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainers.shared import features
+from trainers.shared.cosine import l2_normalize
 from trainers.shared.features import places_among
 
 
 def data(prefix, labels):
     return [SimpleNamespace(impath=f"{prefix}{i}", label=label) for i, label in enumerate(labels)]
+
+
+def test_unit_features_have_the_derivatives_of_torchs_own():
+    x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(l2_normalize, x) and torch.autograd.gradgradcheck(l2_normalize, x)
+    x = torch.tensor([[3.0, 4.0], [0.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    ours, theirs = l2_normalize(x), torch.nn.functional.normalize(x, dim=-1)
+    assert torch.equal(ours, theirs)
+    grads = (torch.autograd.grad(y.exp().sum(), x)[0] for y in (ours, theirs))
+    assert torch.allclose(*grads, rtol=1e-12)
 
 
 def test_test_images_are_never_validation_images(monkeypatch):

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from clip.class_prompts import ClassPrompts
 from clip.draws import Draw
-from clip.layers import no_autocast
+from clip.layers import for_each, no_autocast
 from clip.model import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
@@ -35,6 +35,7 @@ from ..shared.base import CLIPTrainer
 from ..shared.cosine import at_least_float32, l2_normalize
 from ..shared.method import Method
 from ..shared.official_stream import a_clip, normal, one_linear
+from ..shared.seeds import Losses, stacked
 from ..shared.templates import fill, prompt_tokens, template_of
 from .towers import check_towers
 from .variants import INITIAL_STD, RepresentationProjection, distance, learner_of
@@ -107,6 +108,26 @@ class MMRLModel(Method):
         """Return the paper's L_MMRL, and the scores that training accuracy is read from."""
         out = self(images)
         return self.loss_of(out, labels), self.fuse(out.logits, out.logits_rep)
+
+    @staticmethod
+    def joint_losses(models: Sequence[Any], images: Tensor, labels: Sequence[Tensor]) -> Losses:
+        """Return ``loss`` of S models, each of its images of ``[S, B, 3, H, W]`` and its labels ``[B]``.
+
+        One pass through the towers, in which each S-th of the images, and each version of the prompts, has its tokens.
+        """
+        first, seeds = models[0], len(models)
+        towers = zip(*(model.representation_learner(first.text_states.dtype) for model in models), strict=True)
+        vision, text = map(stacked, towers)
+        x, projected, f_0 = first._frozen(images.flatten(0, 1), share=len(vision) > 1)
+        shown = first._last_outputs(x, vision, projected) if vision else None
+        w = first._read_texts(first.text_states, text) if text else [first.text_features_clip] * seeds
+        found = []
+        for i, model in enumerate(models):
+            own_f_0 = f_0.unflatten(0, (seeds, -1))[i]
+            f_c, f_r = (own_f_0, None) if shown is None else model._read_both(shown.unflatten(0, (seeds, -1))[i])
+            out = model._outputs(f_c, f_r, own_f_0, w[i])
+            found.append((model.loss_of(out, labels[i]), model.fuse(out.logits, out.logits_rep)))
+        return found
 
     def loss_of(self, out: Outputs, labels: Tensor) -> Tensor:
         """Return alpha CE(f_c) + (1 - alpha) CE(f_r) + lambda (L_cos^v + L_cos^t); without f_r alpha is 1."""
@@ -231,15 +252,28 @@ class MMRLModel(Method):
 
         ``projected`` is layer J's projection of the patches and the class token, which both branches share.
         """
+        if rep:
+            return self._read_both(self._last_outputs(x, tokens, projected))
+        x = self._below_last(x, tokens, projected)
+        out = self.image_upper[-1](x, kv_tokens=tokens[-1], rows=slice(0, 1))
+        return l2_normalize(self.clip_model.visual.to_joint_space(out[:, 0])), None
+
+    def _below_last(self, x: Tensor, tokens: list[Tensor], projected: Projected | None) -> Tensor:
+        """Return layer L's input ``[B, 1 + M, d_v]``. Tokens ``[S, K, d_v]`` are of S equal parts of the images."""
         for block, own in zip(self.image_upper[:-1], tokens[:-1], strict=True):
             x = block.attend(x, *(projected or block.project(x)), kv_tokens=own)
             projected = None
-        visual, last = self.clip_model.visual, self.image_upper[-1]
-        if not rep:
-            return l2_normalize(visual.to_joint_space(last(x, kv_tokens=tokens[-1], rows=slice(0, 1))[:, 0])), None
-        count = len(tokens[-1])
-        x = torch.cat([x[:, :1], tokens[-1].expand(x.shape[0], -1, -1), x[:, 1:]], dim=1)
-        out = last(x, rows=slice(0, 1 + count))
+        return x
+
+    def _last_outputs(self, x: Tensor, tokens: list[Tensor], projected: Projected | None) -> Tensor:
+        """Return layer L's outputs ``[B, 1 + K, d_v]``: class token, representation tokens; for ``_below_last``'s."""
+        x, own = self._below_last(x, tokens, projected), tokens[-1]
+        x = torch.cat([x[:, :1], for_each(own, len(x)), x[:, 1:]], dim=1)
+        return self.image_upper[-1](x, rows=slice(0, 1 + own.shape[-2]))
+
+    def _read_both(self, out: Tensor) -> tuple[Tensor, Tensor]:
+        """Return f_c and f_r ``[B, d]`` of ``_last_outputs``."""
+        visual = self.clip_model.visual
         return l2_normalize(visual.to_joint_space(out[:, 0])), l2_normalize(self._read_rep(out[:, 1:]))
 
     def _read_rep(self, tokens: Tensor) -> Tensor:
@@ -254,8 +288,14 @@ class MMRLModel(Method):
 
     def _read_text(self, states: Tensor, tokens: list[Tensor] | None) -> Tensor:
         """Return class features ``[C, d]`` from the input of layer J on; the tokens stand right after BOT."""
+        return self._read_texts(states, tokens)[0]
+
+    def _read_texts(self, states: Tensor, tokens: list[Tensor] | None) -> Tensor:
+        """Return class features ``[S, C, d]`` as ``_read_text`` does: a version for each of tokens ``[S, K, d_t]``."""
+        versions = len(tokens[0]) if tokens and tokens[0].dim() == 3 else 1
+        states = states.expand(versions, -1, -1)
         out = self.prompts.run(self.text_upper, states, tokens, kv_tokens_at=1, last=True)
-        return l2_normalize(self.clip_model.text_to_joint_space(out[0]))
+        return l2_normalize(self.clip_model.text_to_joint_space(out))
 
 
 def _logits(f: Tensor, w: Tensor) -> Tensor:

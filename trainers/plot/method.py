@@ -196,6 +196,7 @@ class PLOT(CLIPTrainer):
 
     registered_name = "prompt_learner"
     shape_settings = ("M", "N")
+    not_graphed = "how many iterations Sinkhorn has in a step depends on its values"
 
     @classmethod
     def build_method(cls, cfg: Any, clip_model: CLIP, classnames: list[str]) -> PLOTModel:

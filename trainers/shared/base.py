@@ -18,13 +18,15 @@ from torch import Tensor
 from clip.draws import Draw
 from clip.model import CLIP
 from clip.weights import find
-from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
-from . import engine, official_stream
+from .. import plugins
+from ..plugins.contract import parameter_groups, plug
+from . import engine, official_stream, seeds
 from .backbone import check_input, check_method, load_clip, unknowns, weights_id
-from .cached_features import CachedFeatures
+from .cached_features import CachedFeatures, generators_untouched
 from .cosine import frozen_features
+from .graphs import CUDAGraphs, GraphedPass
 from .method import Method
 from .saving import SavingTrainer
 from .templates import check_texts, same_prompts, tokenizer_of
@@ -39,6 +41,8 @@ class CLIPTrainer(SavingTrainer):
     # Whether all that the method takes of an image is ``cosine.frozen_features``: then FEATURES.ONCE is open to it.
     on_frozen_features = False
     features_projected = True  # whether it takes them in the joint space, or as they are before the projection
+    # Why a step of fixed shapes is no CUDA graph: it waits for values, or what it launches differs from step to step.
+    not_graphed = ""
 
     def check_cfg(self, cfg: Any) -> None:
         """Raise ValueError naming the key whose value is not allowed, or as ``engine.check`` does."""
@@ -112,17 +116,22 @@ class CLIPTrainer(SavingTrainer):
             self.model = self.build_method(cfg, clip_model, list(self.dm.dataset.classnames)).to(self.device)
             self.prepare_method()
         self.start_as_public_code()
+        with self.autocast():
+            self.plugged = plug(self.model, cfg, self.dm.dataset.classnames)  # the model itself without TRAINER.PLUGINS
         scale = self.precision == "amp"
         self.scaler = torch.amp.GradScaler(self.device.type) if scale else None
-        self.compute_loss = self.model.loss
+        self.compute_loss, self.do_pass = self.plugged.loss, self.run_pass
+        self.unchecked: list[tuple[Tensor, str]] = []  # losses of steps since one was read, and whose they are
         if cfg.TRAINER.COMPILE:
-            self.compute_loss = compiled(self.model.loss, self.device)
+            self.compute_loss = compiled(self.plugged.loss, self.device)
         learned = sum(p.numel() for p in self.model.parameters())
         if not learned:
             return
         print(f"Learned parameters: {learned:,}")
         self.build_optim()
         self.register_model(self.registered_name, self.model, self.optim, self.sched)
+        if self.device.type == "cuda" and self.optim is not None and not cfg.TRAINER.COMPILE:  # which has its own
+            self.replay_passes(CUDAGraphs(self.device))
 
     def use_cached_features(self, clip_model: CLIP) -> None:
         """Let the loaders give features of the frozen image tower, computed once, instead of pixels."""
@@ -151,6 +160,8 @@ class CLIPTrainer(SavingTrainer):
         if cfg.OFFICIAL_STREAM is False or cfg.SEED < 0:
             return
         try:
+            if not plugins.draws_as_public_code(cfg):
+                raise official_stream.Unknown(f"what public code of {plugins.title(cfg)} draws is not known here")
             draws = list(self.official_draws(cfg, self.model))
         except official_stream.Unknown:
             if cfg.OFFICIAL_STREAM:
@@ -170,8 +181,28 @@ class CLIPTrainer(SavingTrainer):
 
     def build_optim(self) -> None:
         """Set ``optim`` and ``sched``."""
-        self.optim = build_optimizer(self.model, self.cfg.OPTIM)
+        self.optim = self.build_optimizer()
         self.sched = build_lr_scheduler(self.optim, self.cfg.OPTIM)
+
+    def build_optimizer(self) -> torch.optim.Optimizer:
+        """Return the optimiser of what is learned; plug-ins may learn at a rate of their own."""
+        if self.plugged is self.model:
+            return build_optimizer(self.model, self.cfg.OPTIM)
+        groups = parameter_groups(self.plugged, self.cfg.OPTIM.LR)
+        return build_optimizer(self.model, self.cfg.OPTIM, groups)
+
+    @torch.no_grad()
+    def fit_plugins(self) -> None:
+        """Let plug-ins find their numbers on validation images; nothing is drawn for it."""
+        if self.plugged is self.model or not self.plugged.fits:
+            return
+        from .features import loader_of, validation_images  # which are built on this module
+
+        loader = loader_of(self.cfg, validation_images(self.cfg, self.dm.dataset, few=True), self.test_loader)
+        self.set_model_mode("eval")
+        self.plugged.use_classes(True)
+        with generators_untouched(), self.autocast():
+            self.plugged.fit(lambda: (self.parse_batch_test(batch) for batch in loader))
 
     def run_epoch(self) -> None:
         """Train on all batches once; on features and a CPU with one thread, where little is learned."""
@@ -188,31 +219,67 @@ class CLIPTrainer(SavingTrainer):
         """Return the autocast region of this run's steps and evaluations."""
         return autocast(self.precision, self.device)
 
-    def forward_backward(self, batch: Mapping[str, Any]) -> dict[str, float]:
-        """Do one step. Raises FloatingPointError naming the batch where the loss is not finite."""
-        images, labels = self.parse_batch_train(batch)
+    def replay_passes(self, graphs: Any) -> None:
+        """Let steps of one shape be replayed as a CUDA graph; say why where the method or the user has them not."""
+        unknown = "" if self.plugged is self.model else "TRAINER.PLUGINS is given, and no plug-in was tried as one"
+        why = self.not_graphed or unknown or ("" if self.cfg.TRAINER.CUDA_GRAPHS else "TRAINER.CUDA_GRAPHS is False")
+        if why:
+            print(f"Steps are not replayed as a CUDA graph: {why}")
+            return
+        learned = [value for group in self.optim.param_groups for value in group["params"]]
+        self.do_pass = GraphedPass(self.run_pass, learned, graphs, self.note)
+
+    def run_pass(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Set the gradients of images ``[B, 3, H, W]`` and labels ``[B]``; return loss and accuracy ``[2]``."""
         with self.autocast():
             loss, scores = self.compute_loss(images, labels)
         self.optim.zero_grad()
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
-        accuracy = compute_accuracy(scores.detach(), labels)[0].reshape(())
-        # The one wait for the device in a step; it comes once the backward pass is queued and before any update.
-        value, percent = torch.stack([loss.detach(), accuracy.to(loss)]).tolist()
-        if not math.isfinite(value):
-            raise FloatingPointError(
-                f"the loss is {value} at epoch {self.epoch + 1}, batch {self.batch_idx + 1} "
-                f"(first image: {batch['impath'][0]}): training stops, the last checkpoint is kept; "
-                "lower OPTIM.LR or use PREC fp32"
-            )
+        return seeds.numbers(loss, scores, labels)
+
+    def forward_backward(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Do one step. Raises FloatingPointError naming the batch where the loss is not finite.
+
+        A CPU sees that before the update. Elsewhere a step waits for no value: the losses are looked at every
+        TRAIN.PRINT_FREQ steps and before anything is saved.
+        """
+        images, labels = self.parse_batch_train(batch)
+        loss, accuracy = numbers = self.do_pass(images, labels)
+        where = f"epoch {self.epoch + 1}, batch {self.batch_idx + 1} (first image: {batch['impath'][0]})"
+        self.unchecked.append((loss, where))
+        last, due = self.batch_idx + 1 == self.num_batches, (self.batch_idx + 1) % self.cfg.TRAIN.PRINT_FREQ == 0
+        if last or due or self.device.type == "cpu":
+            self.check_losses()
+            loss, accuracy = numbers.tolist()
+        self.update(labels)
+        if last:
+            self.update_lr()
+        return {"loss": loss, "acc": accuracy}
+
+    def update(self, labels: Tensor) -> None:
+        """Update the learned tensors by their gradients, and do what else a step has for labels ``[B]``."""
         if self.scaler is None:
             self.optim.step()
         else:
             self.scaler.step(self.optim)
             self.scaler.update()
         self.after_update(labels)
-        if self.batch_idx + 1 == self.num_batches:
-            self.update_lr()
-        return {"loss": value, "acc": percent}
+
+    def check_losses(self) -> None:
+        """Raise FloatingPointError naming the first step since the last call whose loss is not finite."""
+        seen, self.unchecked = self.unchecked, []
+        values = torch.stack([loss for loss, _ in seen]).tolist() if seen else []
+        for value, (_, where) in zip(values, seen, strict=True):
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"the loss is {value} at {where}: training stops, the last checkpoint is kept; "
+                    "lower OPTIM.LR or use PREC fp32"
+                )
+
+    def save_resume_state(self, directory: str, step: int = 0) -> None:
+        """Keep what training goes on from, once all losses so far are known to be finite."""
+        self.check_losses()
+        super().save_resume_state(directory, step)
 
     def after_update(self, labels: Tensor) -> None:
         """Do what else a step has, for labels ``[B]``; a hook."""
@@ -230,11 +297,11 @@ class CLIPTrainer(SavingTrainer):
         self.set_model_mode("eval")
         self.by_rule: list[Tensor] = []
         if self.cfg.TASK == "JOINT":
-            self.model.use_all_classes()
+            self.plugged.use_all_classes()
         else:
-            self.model.use_classes(self.seen_classes())
+            self.plugged.use_classes(self.seen_classes())
         with self.autocast():
-            self.class_features = self.model.class_features()
+            self.class_features = self.plugged.class_features()
         try:
             return super().test(split)
         finally:
@@ -252,7 +319,7 @@ class CLIPTrainer(SavingTrainer):
     def model_inference(self, images: Tensor) -> Tensor:
         """Return scores ``[B, C]`` of a batch of images, within ``test``."""
         joint = self.cfg.TASK == "JOINT"
-        score = self.model.joint_scores if joint else self.model.scores
+        score = self.plugged.joint_scores if joint else self.plugged.scores
         with self.autocast():
             scores = in_passes(lambda part: score(part, self.class_features), images)
         if not joint:

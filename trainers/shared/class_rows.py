@@ -18,13 +18,13 @@ from torch import Tensor
 from clip.layers import no_autocast
 from clip.model import CLIP
 
-from .cosine import at_least_float32, l2_normalize
+from .cosine import at_least_float32
 from .features import encode_prompts, row_of_each, rows_among
-from .method import Method
+from .method import DualEncoder
 from .templates import IMAGENET_ENSEMBLE, template_of
 
 
-class ClassRowsModel(Method):
+class ClassRowsModel(DualEncoder):
     """Base of these methods. A subclass has ``weights``; all tensors of its ``state_dict`` have a row for each class.
 
     Args:
@@ -44,16 +44,16 @@ class ClassRowsModel(Method):
         """Return class weights, one for each class trained on, not normalised."""
         raise NotImplementedError
 
-    def class_features(self) -> Tensor:
-        """Return unit features ``[C, d]``: of learned weights, or of text for classes without."""
+    def raw_class_features(self) -> Tensor:
+        """Return features ``[C, d]``: the learned weights, or those of text for classes without."""
         if not self.rows or not (self.seen or self.named):
-            return l2_normalize(self.own)
+            return self.own
         with no_autocast(self.own):
             w = self.weights()
             w = w if self.rows == list(range(len(w))) else w[self.rows]
             if min(self.rows) < 0:
                 w = torch.where(torch.tensor(self.rows, device=w.device)[:, None] < 0, self.own, w)
-            return l2_normalize(w)
+            return w
 
     def use_classes(self, seen: bool) -> None:
         """Leave the rows out of classes that were not trained on, where a checkpoint does not name its classes."""
@@ -68,10 +68,11 @@ class ClassRowsModel(Method):
         self.trained = self.classnames if classnames is None else list(classnames)
         self.named, self.rows = classnames is not None, rows_among(self.classnames, self.trained)
         for name, value in self.state_dict(keep_vars=True).items():
-            count = len(tensors.get(name, value))
-            if classnames is None and count != len(self.classnames):
+            if name not in tensors:
+                continue  # a plug-in's
+            if classnames is None and len(tensors[name]) != len(self.classnames):
                 self.rows, self.trained = [], []
-            value.data = value.new_zeros(count, value.shape[1])
+            value.data = value.new_zeros(len(tensors[name]), value.shape[1])
 
 
 def raw_templates(cfg: Any) -> list[str]:

@@ -121,16 +121,17 @@ class ContextPrompts:
         clip_model: frozen CLIP; build under the autocast of the run.
         classnames: C names; underscores are spaces.
         context: what is learned, and where.
+        prefix: how many leading tokens to share, as ``ClassPrompts`` takes it.
     """
 
-    def __init__(self, clip_model: CLIP, classnames: Sequence[str], context: Context):
+    def __init__(self, clip_model: CLIP, classnames: Sequence[str], context: Context, prefix: int | None = None):
         self.clip_model, self.context = clip_model, context
         tokens = prompt_tokens(fill(f"{context.text} {{}}.", classnames))
-        self._lay_out(learned_rows(tokens, token_counts(fill("{}", classnames)), context))
+        self._lay_out(learned_rows(tokens, token_counts(fill("{}", classnames)), context), prefix)
 
-    def _lay_out(self, rows: Tensor) -> None:
+    def _lay_out(self, rows: Tensor, prefix: int | None = None) -> None:
         clip_model = self.clip_model
-        self.layout = ClassPrompts(rows.to(clip_model.positional_embedding.device))
+        self.layout = ClassPrompts(rows.to(clip_model.positional_embedding.device), prefix)
         learned = self.layout.ids < 0
         self.places = learned.nonzero()[:, 0]
         self.which = -1 - self.layout.ids[self.places]
@@ -149,10 +150,18 @@ class ContextPrompts:
         x = self.start.expand(len(vectors), -1, -1)
         return x.index_add(1, self.places, vectors.index_select(1, self.which))
 
+    def raw_features(self, ctx: Tensor) -> Tensor:
+        """Return class features ``[B, C, d]``, not normalised, of a context as ``embed`` takes it."""
+        return self.read(self.embed(ctx))
+
+    def read(self, x: Tensor) -> Tensor:
+        """Return class features ``[B, C, d]``, not normalised, of the first layer's input ``[B, P + T, d_t]``."""
+        out = self.layout.run(self.clip_model.transformer.resblocks, x, last=True)
+        return self.clip_model.text_to_joint_space(out)
+
     def features(self, ctx: Tensor) -> Tensor:
         """Return unit class features ``[B, C, d]`` of a context as ``embed`` takes it."""
-        out = self.layout.run(self.clip_model.transformer.resblocks, self.embed(ctx), last=True)
-        return l2_normalize(self.clip_model.text_to_joint_space(out))
+        return l2_normalize(self.raw_features(ctx))
 
 
 def token_counts(texts: Sequence[str]) -> list[int]:

@@ -5,12 +5,15 @@ Shapes: B images, C classes, d joint width.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from clip.layers import no_autocast
 from clip.model import CLIP
+
+LEAST_NORM = 1e-12  # that of F.normalize
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -19,8 +22,33 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def l2_normalize(features: Tensor) -> Tensor:
-    """Return features ``[..., d]`` divided by their L2 norm, at least in float32."""
-    return F.normalize(at_least_float32(features), dim=-1)
+    """Return features ``[..., d]`` divided by their L2 norm (at least 1e-12), at least in float32."""
+    return _Unit.apply(at_least_float32(features))[0]
+
+
+class _Unit(torch.autograd.Function):
+    """Unit vectors, whose gradient is a third of the operations that torch makes of it: (g - y <y, g>) / norm."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(LEAST_NORM)
+        return x / norm, norm
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Tensor | None:
+        (y, norm), (of_y, of_norm) = ctx.saved_tensors, grads
+        found = None if of_norm is None else of_norm * y  # where a gradient has a gradient
+        if of_y is not None:
+            along = torch.addcmul(of_y, y, (y * of_y).sum(dim=-1, keepdim=True), value=-1) / norm
+            found = along if found is None else found + along
+        return found
 
 
 def frozen_features(clip_model: CLIP, images: Tensor, projected: bool = True) -> Tensor:

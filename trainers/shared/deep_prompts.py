@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from clip.class_prompts import ClassPrompts
+from clip.layers import for_each
 from clip.model import CLIP, VisionTransformer
 
 from ..settings import words_of_deep_text
@@ -48,11 +49,18 @@ class DeepText:
         return self._embedded(self.tokens[list(classes)])
 
     def features(self, prompts: Sequence[Tensor], of: tuple[ClassPrompts, Tensor] | None = None) -> Tensor:
-        """Return unit features ``[C, d]`` of all classes, or of some (``of``); ``prompts`` are J times ``[K, d_t]``.
+        """Return unit features ``[C, d]`` of all classes, or of some (``of``), of ``raw_features``' prompts."""
+        return l2_normalize(self.raw_features(prompts, of))
 
-        The first group gets the positional embeddings of its places, the others none.
+    def raw_features(self, prompts: Sequence[Tensor], of: tuple[ClassPrompts, Tensor] | None = None) -> Tensor:
+        """Return features ``[C, d]``, not normalised; ``prompts`` are J times ``[K, d_t]``.
+
+        Of J times ``[S, K, d_t]``, versions of them, ``[S, C, d]``. The first group gets the positional embeddings of
+        its places, the others none.
         """
         layout, x = of or self.of_all
+        if versions := prompts[0].shape[:-2]:
+            x = x.expand(*versions, -1, -1)
         blocks = list(self.clip_model.transformer.resblocks)
         for i, block in enumerate(blocks):
             kv_tokens = prompts[i].to(x.dtype) if i < len(prompts) else None
@@ -60,9 +68,9 @@ class DeepText:
                 kv_tokens = kv_tokens + self.clip_model.positional_embedding[self.places].to(x.dtype)
             last = block is blocks[-1]
             if i == len(prompts) - 1 and not last and kv_tokens is not None:
-                x, kv_tokens = torch.cat([x[:, :1], kv_tokens[None], x[:, 1:]], dim=1), None
+                x, kv_tokens = torch.cat([x[:, :1], for_each(kv_tokens, len(x)), x[:, 1:]], dim=1), None
             x = layout.layer(block, x, kv_tokens, kv_tokens_at=1, last=last)
-        return l2_normalize(self.clip_model.text_to_joint_space(x[0]))
+        return self.clip_model.text_to_joint_space(x if versions else x[0])
 
     def _embedded(self, tokens: Tensor) -> tuple[ClassPrompts, Tensor]:
         """Return the layout, and the first layer's input ``[1, P - K + T, d_t]`` without the learned tokens."""
@@ -87,15 +95,22 @@ class ImageStart:
             return self.feature([])
 
     def feature(self, prompts: Sequence[Tensor]) -> Tensor:
-        """Return unit image features ``[B, d]``; ``prompts`` are J times ``[K, d_v]``, the first passes ``ln_pre``."""
+        """Return unit image features ``[B, d]`` of prompts as ``raw_feature`` has them."""
+        return l2_normalize(self.raw_feature(prompts))
+
+    def raw_feature(self, prompts: Sequence[Tensor]) -> Tensor:
+        """Return features ``[B, d]``, not normalised; prompts are J times ``[K, d_v]``, the first passes ``ln_pre``.
+
+        Or J times ``[S, K, d_v]``, for S equal parts of the images.
+        """
         x, blocks = self.x, self.blocks
         for i, block in enumerate(blocks[:-1]):
             kv_tokens = self._prompt(prompts, i)
             if kv_tokens is not None and i == len(prompts) - 1:
-                x, kv_tokens = torch.cat([x, kv_tokens.expand(x.shape[0], -1, -1)], dim=1), None
+                x, kv_tokens = torch.cat([x, for_each(kv_tokens, len(x))], dim=1), None
             x = block.attend(x, *(self.projected if x is self.x else block.project(x)), kv_tokens=kv_tokens)
         out = blocks[-1](x, kv_tokens=self._prompt(prompts, len(blocks) - 1), rows=slice(0, 1))
-        return l2_normalize(self.visual.to_joint_space(out[:, 0]))
+        return self.visual.to_joint_space(out[:, 0])
 
     def _prompt(self, prompts: Sequence[Tensor], layer: int) -> Tensor | None:
         if layer >= len(prompts):

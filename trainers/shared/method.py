@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from clip.model import CLIP
 
-from .cosine import at_least_float32, clip_image_features, cosine_logits, l2_normalize
+from .cosine import at_least_float32, clip_image_features, cosine_logits, frozen_features, l2_normalize
 
 IMAGE_FEATURE = "image feature"  # where a method has one
 OWN_RULE = "own scores"
@@ -114,3 +114,55 @@ class Method(nn.Module):
     def ignores_checkpoint_key(self, key: str) -> bool:
         """Return whether a tensor of official checkpoints is frozen or made of the classes trained on: not loaded."""
         return False
+
+
+class DualEncoder(Method):
+    """A method of one feature per image and one per class, whose cosines are its scores: plug-ins see both.
+
+    A subclass has ``raw_class_features`` and, where they differ from CLIP's, ``raw_image_features`` and ``scores_of``;
+    what its loss has beside the mean cross-entropy is its ``regularizer``. One that overrides more is not open to
+    plug-ins that need features (``shows_features``).
+    """
+
+    def raw_class_features(self) -> Tensor:
+        """Return class features ``[C, d]``, not normalised."""
+        raise NotImplementedError
+
+    def raw_image_features(self, images: Tensor) -> Tensor:
+        """Return image features ``[B, d]``, not normalised: here those of frozen CLIP."""
+        return frozen_features(self.clip_model, images)
+
+    def regularizer(self, w: Tensor) -> Tensor | float:
+        """Return what the loss has beside the cross-entropy, of unit class features ``[C, d]``: here nothing."""
+        return 0.0
+
+    def class_features(self) -> Tensor:
+        """Return unit class features ``[C, d]``."""
+        return l2_normalize(self.raw_class_features())
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """Return unit image features ``[B, d]``."""
+        return l2_normalize(self.raw_image_features(images))
+
+    def shows_features(self) -> bool:
+        """Return whether loss and scores are made of the raw features as here, and not in a subclass's own way."""
+        names = ("class_features", "image_features", "scores", "loss_of", "loss")
+        return all(getattr(type(self), name) is getattr(DualEncoder, name) for name in names)
+
+    def scores(self, images: Tensor, class_features: Any) -> Tensor:
+        """Return evaluation scores ``[B, C]``."""
+        return self.scores_of(self.raw_image_features(images), class_features)
+
+    def scores_of(self, v: Tensor, w: Tensor) -> Tensor:
+        """Return CLIP's cosine logits ``[B, C]`` of image features ``[B, d]`` and unit class features ``[C, d]``."""
+        return cosine_logits(self.clip_model, l2_normalize(v), w)
+
+    def loss_of(self, v: Tensor, t: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return loss and scores ``[B, C]`` of image features ``[B, d]`` and class features ``[C, d]``, as they are."""
+        w = l2_normalize(t)
+        scores = self.scores_of(v, w)
+        return F.cross_entropy(scores, labels) + self.regularizer(w), scores
+
+    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        t = self.raw_class_features()
+        return self.loss_of(self.raw_image_features(images), t, labels)

@@ -9,7 +9,7 @@ from typing import Any
 
 from dassl.engine import TrainerX
 
-from .. import METHODS
+from .. import METHODS, plugins
 from . import checkpoints, tested_lists
 from .checkpoints import plain
 from .lists import Lists, difference, lists_of
@@ -27,6 +27,7 @@ class SavingTrainer(TrainerX):
     weights: str  # identifies the frozen ones
     trained_on: str  # a dataset
     trained_classes: list[str] | None = None  # of a loaded checkpoint, where it says
+    plugged: Any  # the model, with its plug-ins around it if it has any
 
     @classmethod
     def settings_of(cls, cfg: Any) -> Any:
@@ -59,7 +60,7 @@ class SavingTrainer(TrainerX):
         """Return what a checkpoint says of itself: plain values, enough to rebuild the method and its preprocessing."""
         cfg = self.cfg
         return {
-            "method": cfg.TRAINER.NAME,
+            "method": plugins.title(cfg),
             "dataset": self.trained_on,
             "classnames": list(self.dm.dataset.classnames),
             "data": tested_lists.facts_of(self.lists, cfg),
@@ -67,6 +68,7 @@ class SavingTrainer(TrainerX):
             "backbone": cfg.MODEL.BACKBONE.NAME,
             "weights": self.weights,
             "settings": self.settings.values(),
+            **plugins.settings_of(cfg),
             "config": {key: plain(cfg[key]) for key in ("TASK", "INPUT")}
             | {"DATASET": {key: plain(cfg.DATASET[key]) for key in ("NAME", "TEMPLATE", "SUBSAMPLE_CLASSES")}},
             **self.made_by,
@@ -84,6 +86,7 @@ class SavingTrainer(TrainerX):
 
         With ``is_best`` also as ``model-best.safetensors``, and only so under Dassl's name of the best model.
         """
+        self.fit_plugins()
         for name in self.get_model_names():
             tensors = self._models[name].state_dict()
             about = {**self.about(), "epoch": epoch + 1, "val_result": val_result}
@@ -91,6 +94,9 @@ class SavingTrainer(TrainerX):
             for best in (True,) if only_best else (False, True) if is_best else (False,):
                 path = checkpoints.keep(Path(directory) / name, tensors, about, best=best)
                 print(f"{'Best checkpoint' if best else 'Checkpoint'} saved to {path}")
+
+    def fit_plugins(self) -> None:
+        """Let plug-ins find their numbers for what is about to be saved; a hook."""
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load learned tensors of a run's folder, ours or of the method's official release.
@@ -137,6 +143,6 @@ class SavingTrainer(TrainerX):
             self.trained_on, self.trained_classes = about["dataset"], about["classnames"]
         elif self.cfg.TASK == "CD":
             self.trained_on = "ImageNet"  # official checkpoints do not say; their cross-dataset source is ImageNet
-        self.model.fit_to(tensors, about.get("classnames"))
+        self.plugged.fit_to(tensors, about.get("classnames"))
         checkpoints.load_learned(self.model, tensors, path)
         print(f"Load {path} to {name} (epoch = {about.get('epoch')}, val_result = {about.get('val_result')})")

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from dassl.optim import build_lr_scheduler, build_optimizer
+from dassl.optim import build_lr_scheduler
 
 from .base import CLIPTrainer
 from .features import loader_of
@@ -48,7 +48,7 @@ class StepTrainer(CLIPTrainer):
 
     def build_optim(self) -> None:
         """Set the optimiser, and the schedule in steps."""
-        self.optim = build_optimizer(self.model, self.cfg.OPTIM)
+        self.optim = self.build_optimizer()
         self.sched = self.schedule(self.steps)
 
     def schedule(self, steps: int) -> Any:

@@ -71,7 +71,9 @@ class TipAdapterModel(Method):
 
     def by_class(self, weights: Tensor) -> Tensor:
         """Return the product with V: sums of ``[B, N]`` over the images of each class, ``[B, C]``."""
-        labels = torch.tensor(self.places, device=weights.device)[self.cache_labels]
+        labels, own = self.cache_labels, list(range(len(self.classnames)))
+        if self.places != own:
+            labels = torch.tensor(self.places, device=weights.device)[labels]
         return weights.new_zeros(weights.shape[0], len(self.classnames)).index_add(1, labels, weights)
 
     def logits(self, f: Tensor) -> Tensor:
@@ -80,7 +82,7 @@ class TipAdapterModel(Method):
             zero_shot = self.scale * f @ self.text.t()
             if not self.seen:
                 return zero_shot
-            return zero_shot + self.alpha * self.by_class(torch.exp(-self.beta * (1 - self.affinity(f))))
+            return zero_shot + self.alpha * self.by_class(torch.exp(self.beta * (self.affinity(f) - 1)))
 
     def class_features(self) -> Tensor:
         """Return the frozen class features ``[C, d]``. Raises ValueError where the cache is of other classes."""

@@ -14,6 +14,7 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 from reporting import calibration
+from trainers.shared.temperature import fit_temperature, probabilities
 
 FOREIGN = '<script>"R&D"</script>'  # a class with a name that would be a tag if it were not escaped
 PATH = '{}"<script>.png'
@@ -25,8 +26,8 @@ def example(out: Path, classes: list[str], each: int = 6, shift: float = 3.0, **
     draw = np.random.default_rng(0)
     true = np.repeat(np.arange(len(classes)), each)
     scores = 2 * draw.normal(size=(len(true), len(classes))) + shift * np.eye(len(classes))[true]
-    temperature = calibration.fit_temperature(scores, true)
-    before, after = calibration.probabilities(scores), calibration.probabilities(scores, temperature)
+    temperature = fit_temperature(scores, true)
+    before, after = probabilities(scores), probabilities(scores, temperature)
     predicted = after.argmax(axis=1)
     with open(out / "predictions.csv", "w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
