@@ -76,8 +76,9 @@ def assert_same(one, two) -> None:
     assert torch.equal(weights(one), weights(two))
     assert one.best_result == two.best_result
     assert one.evaluator._y_pred == two.evaluator._y_pred
-    for name in one._optims:
-        assert str(one._optims[name].state_dict()) == str(two._optims[name].state_dict())
+    for kind in ("_optims", "_scheds"):
+        states = [{name: str(value.state_dict()) for name, value in getattr(t, kind).items()} for t in (one, two)]
+        assert states[0] == states[1]
 
 
 @pytest.mark.parametrize(("final", "frequency"), [("last_step", 1), ("best_val", 2)])
@@ -100,6 +101,9 @@ def test_a_run_killed_before_any_step_goes_on_exactly(cfg, final, frequency, cap
             assert 0 <= lost < frequency  # no more is done again than asked for
             if batch >= frequency:
                 assert f"will resume training in epoch {epoch + 1} after batch {batch - batch % frequency}" in out
+            elif epoch:
+                assert f"will resume training after epoch {epoch}" in out
+            assert not RollingFile(resumed.output_dir).exists()
             assert_same(resumed, whole)
 
 

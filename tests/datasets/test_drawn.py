@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from functools import cache
 
 import numpy as np
 import pytest
@@ -23,6 +24,12 @@ DRAWN = [name for name in datasets.NAMES if name.startswith("Drawn")]
 VARIANTS = [name for name in DRAWN if name.startswith("DrawnLetters") and name != "DrawnLetters"]
 # What the numbers of docs/embedded-suite.md were drawn by.
 DRAWN_BY = "Pillow 13.0.0, FreeType 2.14.3"
+
+
+@pytest.fixture(scope="module")
+def loaded(build, written_root):
+    """``loaded(name)``: the loader of a drawn data set, to read only."""
+    return cache(lambda name: build(written_root(name), name))
 
 
 def pictures(data):
@@ -90,8 +97,8 @@ def test_a_changed_folder_is_refused(damage, build, make_tree, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["DrawnLetters", "DrawnGreek", "DrawnSymbols"])
-def test_no_test_picture_is_trained_on_and_every_class_has_its_share(name, build, written_root):
-    loader = build(written_root(name), name)
+def test_no_test_picture_is_trained_on_and_every_class_has_its_share(name, loaded):
+    loader = loaded(name)
     seen = [picture.tobytes() for data in (loader.train_x, loader.val, loader.test) for picture in pictures(data)]
     assert len(set(seen)) == len(seen) == 1080
     for data, each in ((loader.train_x, 32), (loader.val, 8), (loader.test, 50)):
@@ -99,8 +106,8 @@ def test_no_test_picture_is_trained_on_and_every_class_has_its_share(name, build
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_variant_has_the_sources_classes_and_pictures_of_its_own(name, build, written_root):
-    source, variant = (build(written_root(one), one) for one in ("DrawnLetters", name))
+def test_a_variant_has_the_sources_classes_and_pictures_of_its_own(name, loaded):
+    source, variant = loaded("DrawnLetters"), loaded(name)
     assert variant.classnames == source.classnames
     assert not np.array_equal(pictures(variant.test[:50]), pictures(source.train_x[:32] + source.test[:18]))
     if name in ("DrawnLettersV2", "DrawnLettersR"):
@@ -183,12 +190,12 @@ def model():
 
 
 @pytest.mark.parametrize("name", ZERO_SHOT)
-def test_the_embedded_clip_knows_something_of_it_but_not_all(name, model, build, written_root):
-    loader = build(written_root(name), name)
+def test_the_embedded_clip_knows_something_of_it_but_not_all(name, model, loaded):
+    loader = loaded(name)
     mean, std = (torch.tensor(v) for v in ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)))
     images = (torch.from_numpy(pictures(loader.test)) / 255 - mean) / std
     with torch.no_grad():
-        features = model.encode_image(images.permute(0, 3, 1, 2))
+        features = torch.cat([model.encode_image(some) for some in images.permute(0, 3, 1, 2).split(100)])
         texts = model.encode_text(clip.tokenize(fill(TEMPLATES[name], loader.classnames)))
     chosen = (features @ torch.nn.functional.normalize(texts, dim=1).t()).argmax(1)
     right = chosen == torch.tensor([datum.label for datum in loader.test])
