@@ -19,8 +19,8 @@ from dassl.data.transforms import build_transform
 from dassl.engine.trainer import choose_device
 from dassl.utils.images import UPRIGHT, Reading
 from runs.config import default_cfg
+from runs.engine import choose_threads
 from runs.open import finished_record, recorded_cfg
-from runs.threads import choose_threads
 from trainers.plugins import title
 from trainers.plugins.contract import plug
 from trainers.shared import checkpoints

@@ -27,7 +27,7 @@ from common.text import check_folder
 from runs.environment import versions
 
 from .classifier import Classifier
-from .labelled import Labelled
+from .images import Labelled
 from .quantized import quantize
 
 TORCH, ONNX, INT8 = "torch", "onnx", "int8"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from common.files import write_text
+from common.text import as_csv
 
 Top = Sequence[tuple[str, float]]  # classes and probabilities, the likeliest first
 Rows = Sequence[tuple[str, Top]]  # an image's path and its classes
@@ -39,12 +38,12 @@ def write_csv(path: str, rows: Rows, decisions: Decisions = ()) -> None:
     """Columns ``image, class_1, probability_1, class_2, ...``, then decision, confidence; written atomically."""
     ranks = range(1, len(rows[0][1]) + 1)
     header = ["image", *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability"))]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*header, *(DECISION if decisions else ())])
-    for i, (image, top) in enumerate(rows):
-        writer.writerow([image, *(cell for pair in (*top, *decisions[i : i + 1]) for cell in pair)])
-    write_text(Path(path), text.getvalue())
+    header += DECISION if decisions else ()
+    lines = [
+        [image, *(cell for pair in (*top, *decisions[i : i + 1]) for cell in pair)]
+        for i, (image, top) in enumerate(rows)
+    ]
+    write_text(Path(path), as_csv([header, *lines]))
 
 
 def write_json(path: str, rows: Rows, model: dict[str, Any], classes: Sequence[str], decisions: Decisions = ()) -> None:

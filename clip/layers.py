@@ -153,7 +153,7 @@ class ResidualAttentionBlock(nn.Module):
     def attend(self, x: Tensor, q: Tensor, kv: Tensor, kv_tokens: Tensor | None = None) -> Tensor:
         """Run the layer from its projections (``project``) on: outputs of all tokens, ``[B, N, d]``."""
         if kv_tokens is not None:
-            kv = torch.cat([kv, for_each(self.keys_values(kv_tokens), len(kv))], dim=1)
+            kv = torch.cat([kv, for_each(self.keys_values(kv_tokens), kv.shape[0])], dim=1)
         return self.finish(x, self.attn.mix(q, kv))
 
     def forward(
@@ -165,7 +165,7 @@ class ResidualAttentionBlock(nn.Module):
         """
         seen = x
         if kv_tokens is not None:
-            seen = torch.cat([x, for_each(kv_tokens, len(x))], dim=1)
+            seen = torch.cat([x, for_each(kv_tokens, x.shape[0])], dim=1)
         normed = self.ln_1(seen)
         if rows is None:
             return self.finish(x, self.attn.mix_all(normed, x.shape[1], mask))
@@ -206,10 +206,13 @@ class Transformer(nn.Module):
 
 
 def for_each(tokens: Tensor, count: int) -> Tensor:
-    """Return ``[K, d]``, or ``[S, K, d]`` of S equal parts of a batch, for each of its samples: ``[count, K, d]``."""
-    if tokens.dim() == 2 or len(tokens) in (1, count):
+    """Return ``[K, d]``, or ``[S, K, d]`` of S equal parts of a batch, for each of its samples: ``[count, K, d]``.
+
+    Callers give ``x.shape[0]`` as the count: ``len(x)`` would fix an exported program's batch.
+    """
+    if tokens.dim() == 2 or tokens.shape[0] == 1:
         return tokens.expand(count, *tokens.shape[-2:])
-    return tokens[:, None].expand(-1, count // len(tokens), -1, -1).flatten(0, 1)
+    return tokens[:, None].expand(-1, count // tokens.shape[0], -1, -1).flatten(0, 1)
 
 
 def take_rows(x: Tensor, rows: Rows) -> Tensor:

@@ -71,4 +71,5 @@ def _open_clip_tokenizer() -> OpenClipTokenizer:
         raise ModuleNotFoundError("open_clip is not installed: pip install -r requirements.txt", name="open_clip")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.SimpleTokenizer()
+    # The module makes one for itself as it is loaded; another would take as long again.
+    return getattr(module, "_tokenizer", None) or module.SimpleTokenizer()

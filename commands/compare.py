@@ -33,14 +33,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit status."""
-    args = parse_args(argv)
-    return commandline.run(lambda: compare(args))
-
-
 def compare(args: argparse.Namespace) -> int:
     """Print the table."""
     from reporting.pairs import print_comparison
 
     return print_comparison(args.output, args.dataset, args.methods, args.seeds, args.to)
+
+
+main = commandline.command(parse_args, compare)

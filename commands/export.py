@@ -76,7 +76,7 @@ def export(args: argparse.Namespace) -> int:
 
     recorded_cfg(Path(args.model_dir))  # a folder that is no run's is told without waiting for torch
     from classify import calibration, load_classifier, names, program
-    from classify.labelled import class_folders
+    from classify.images import class_folders
 
     formats = [program.TORCH, program.ONNX] if args.format == "both" else [args.format]
     if program.ONNX in formats:
@@ -105,7 +105,4 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit status."""
-    args = parse_args(argv)
-    return commandline.run(lambda: export_clip(args) if args.format == CLIP else export(args))
+main = commandline.command(parse_args, lambda args: export_clip(args) if args.format == CLIP else export(args))

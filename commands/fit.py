@@ -55,7 +55,4 @@ def fit(args: argparse.Namespace) -> int:
     return program.run(Request(args.folder, str(args.out or program.default_out(args.folder)), **given))
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit status."""
-    args = parse_args(argv)
-    return commandline.run(lambda: fit(args))
+main = commandline.command(parse_args, fit)

@@ -86,14 +86,11 @@ def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
     add("--slurm", action="append", default=[], metavar="KEY=VALUE", help="slurm: another option of sbatch; repeatable")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit status."""
-    args = parse_args(argv)
-    return commandline.run(lambda: grid(args))
-
-
 def grid(args: argparse.Namespace) -> int:
     """Expand the grids, and list or carry out their runs."""
     from runs.grid import cli
 
     return cli.main(args)
+
+
+main = commandline.command(parse_args, grid)

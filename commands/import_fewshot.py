@@ -33,12 +33,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit status: 0 if all files are imported."""
-    args = parse_args(argv)
-    return commandline.run(lambda: import_fewshot(args))
-
-
 def import_fewshot(args: argparse.Namespace) -> int:
     """Import the files that are named, or those that are there."""
     from datasets.prepare.coop_fewshot import import_pickles
@@ -46,3 +40,6 @@ def import_fewshot(args: argparse.Namespace) -> int:
     named = None if args.shots is None else (args.shots, args.seed)
     import_pickles(args.files, args.dataset, args.root, named)
     return 0
+
+
+main = commandline.command(parse_args, import_fewshot)

@@ -85,7 +85,4 @@ def inspect(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit status."""
-    args = parse_args(argv)
-    return commandline.run(lambda: inspect(args))
+main = commandline.command(parse_args, inspect)

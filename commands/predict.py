@@ -185,7 +185,4 @@ def show(args: argparse.Namespace, rows: Any, decisions: Any, classifier: Any) -
         print(f"note: wrote {args.html}", file=sys.stderr)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit status."""
-    args = parse_args(argv)
-    return commandline.run(lambda: predict(args))
+main = commandline.command(parse_args, predict)

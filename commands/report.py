@@ -44,12 +44,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit status."""
-    args = parse_args(argv)
-    return commandline.run(lambda: report(args))
-
-
 def report(args: argparse.Namespace) -> int:
     """Read, write, and say what came of it."""
     from reporting.load.gather import gather
@@ -58,3 +52,6 @@ def report(args: argparse.Namespace) -> int:
     from reporting import command  # with matplotlib: not before it is known that there are runs
 
     return command.main(args, found)
+
+
+main = commandline.command(parse_args, report)

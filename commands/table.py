@@ -19,14 +19,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser_of(__doc__, "table").parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit status."""
-    args = parse_args(argv)
-    return commandline.run(lambda: table(args))
-
-
 def table(args: argparse.Namespace) -> int:
     """Print the table."""
     from reporting.pairs import print_table
 
     return print_table(args.output, args.dataset, args.methods)
+
+
+main = commandline.command(parse_args, table)

@@ -12,9 +12,7 @@ A command is a module whose docstring is its help:
     def predict(args: argparse.Namespace) -> int:
         ...  # raises ValueError or OSError with one line for the user; returns the exit status
 
-    def main(argv: list[str] | None = None) -> int:
-        args = parse_args(argv)
-        return commandline.run(lambda: predict(args))
+    main = commandline.command(parse_args, predict)
 
     if __name__ == "__main__":
         sys.exit(main())
@@ -84,6 +82,18 @@ def run(command: Callable[[], int]) -> int:
             raise
         print(f"error: {one_line(error)}", file=console())
         return 1
+
+
+def command(
+    parse_args: Callable[[list[str] | None], argparse.Namespace], work: Callable[[argparse.Namespace], int]
+) -> Callable[..., int]:
+    """Return a command's `main`, which takes its words (default: `sys.argv`) and returns its exit status."""
+
+    def main(argv: list[str] | None = None) -> int:
+        args = parse_args(argv)
+        return run(lambda: work(args))
+
+    return main
 
 
 def one_line(error: BaseException) -> str:

@@ -74,14 +74,11 @@ def _sync(path: Path) -> None:
 
 
 def write_bytes(
-    path: str | os.PathLike[str],
-    data: bytes | memoryview,
-    many_writers: bool = False,
-    backup: str | os.PathLike[str] | None = None,
+    path: str | os.PathLike[str], data: bytes | memoryview, backup: str | os.PathLike[str] | None = None
 ) -> None:
     """Write `path` as `replacing` does. Raises OSError naming `path`, such as for a full disk."""
     try:
-        with replacing(path, many_writers, backup) as partial:
+        with replacing(path, backup=backup) as partial:
             _fill(partial, memoryview(data))
     except OSError as error:
         raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
@@ -96,12 +93,12 @@ def _fill(path: Path, data: memoryview) -> None:
         os.close(handle)
 
 
-def write_text(path: str | os.PathLike[str], text: str, many_writers: bool = False) -> None:
+def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write text in UTF-8 as `write_bytes` does.
 
     What is not UTF-8 in the name of a file is escaped as `common.text` says, which JSON reads back by itself.
     """
-    write_bytes(path, text.encode(errors="backslashreplace"), many_writers)
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:

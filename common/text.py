@@ -8,10 +8,13 @@ elsewhere `unescape` reads it.
 from __future__ import annotations
 
 import codecs
+import csv
 import io
 import re
 import sys
 import unicodedata
+from collections.abc import Iterable
+from typing import Any
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -28,6 +31,13 @@ SAVE_IT = "save it as text in UTF-8"
 def unescape(text: str) -> str:
     """Return text with ``\\udce9`` and the like as the bytes of a file name that they stand for."""
     return ESCAPE.sub(lambda match: chr(0xDC00 + int(match[1], 16)), text)
+
+
+def as_csv(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows as the text of a CSV file; None is an empty cell."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def is_text(name: str) -> bool:

@@ -8,7 +8,6 @@ and is written by `TrainerBase.write_scalar`.
 from __future__ import annotations
 
 import csv
-import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Any
 import yaml
 
 from common.files import write_text
+from common.text import as_csv
 
 Write = Callable[[int, Mapping[str, float]], None]
 
@@ -44,11 +44,7 @@ def to_csv(folder: Path, done: int, cfg: Any) -> Iterator[Write]:
     def write(epoch: int, values: Mapping[str, float]) -> None:
         rows.setdefault(epoch, {"epoch": epoch}).update({name: f"{value:.6g}" for name, value in values.items()})
         columns = dict.fromkeys(name for row in rows.values() for name in row)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(columns), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows.values())
-        write_text(path, text.getvalue())
+        write_text(path, as_csv([columns, *([row.get(name) for name in columns] for row in rows.values())]))
 
     yield write
 

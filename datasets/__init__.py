@@ -63,8 +63,8 @@ def load_all() -> None:
 def _module(name: str) -> str:
     """Where a loader lives: the real data sets beside this file, the others in a package of their kind."""
     stem = _MODULES[name]
-    kind, _, rest = stem.partition("_")
-    place = f"drawn.{rest}" if kind == "drawn" else f"own.{stem}" if name in OWN else stem
+    kind, *rest = stem.split("_")  # the variants of drawn_letters are in its file
+    place = f"drawn.{rest[0]}" if kind == "drawn" else f"own.{stem}" if name in OWN else stem
     return f"{__name__}.{place}"
 
 

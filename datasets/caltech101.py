@@ -1,7 +1,5 @@
 """Caltech101 (Fei-Fei et al., 2004): objects, without the background class and the easy faces."""
 
-from __future__ import annotations
-
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .shared.base import FolderLoader

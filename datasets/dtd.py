@@ -1,7 +1,5 @@
 """Describable Textures (Cimpoi et al., 2014), split by CoOp."""
 
-from __future__ import annotations
-
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .shared.base import FolderLoader

@@ -1,7 +1,5 @@
 """EuroSAT (Helber et al., 2019): land use in Sentinel-2 images (RGB)."""
 
-from __future__ import annotations
-
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .shared.base import FolderLoader

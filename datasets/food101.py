@@ -1,7 +1,5 @@
 """Food101 (Bossard et al., 2014), split by CoOp instead of the official 750/250 per class."""
 
-from __future__ import annotations
-
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .shared.base import FolderLoader

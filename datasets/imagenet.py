@@ -57,9 +57,6 @@ class ImageNetVariant(Loader):
         note_count(self.name, len(wnids), self.class_count)
         return test_only(list_images(self.image_dir, names, wnids))
 
-    def select(self, splits: Splits, shots: int, seed: int) -> Splits:
-        return splits
-
     def names(self) -> dict[str, str]:
         """Return WordNet id -> class name for all of ImageNet; FileNotFoundError if no folder has the file."""
         root = os.path.dirname(self.dataset_dir)

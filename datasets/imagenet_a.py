@@ -1,7 +1,5 @@
 """ImageNet-A (Hendrycks et al., 2021): natural images that models of the time got wrong."""
 
-from __future__ import annotations
-
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .imagenet import ImageNetVariant

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 from dassl.data.datasets import DATASET_REGISTRY
 
@@ -20,13 +21,10 @@ class OxfordPets(SplitLoader):
     annotations = ("annotations/trainval.txt", "annotations/test.txt")
 
     def derive(self, rng: random.Random) -> Splits:
-        trainval, test = (self._items(name) for name in self.annotations)
-        train, val = split_trainval(trainval, rng)
-        return Splits(train, val, test)
+        trainval, test = map(self._items, self.annotations)
+        return split_trainval(trainval, test, rng)
 
-    def _items(self, name: str) -> list[Item]:
-        items = []
+    def _items(self, name: str) -> Iterator[Item]:
         for place, (image, number, _, _) in read_rows(self.annotation(name), "image class species breed"):
             breed = image.rpartition("_")[0].lower()
-            items.append(Item(f"{image}.jpg", label_from(number, place), breed))
-        return items
+            yield Item(f"{image}.jpg", label_from(number, place), breed)

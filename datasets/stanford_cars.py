@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -28,20 +29,18 @@ class StanfordCars(SplitLoader):
         test_file = self.annotation(test_name, f"devkit/{test_name}")
         train_file, meta_file = self.annotation(train_name), self.annotation(meta_name)
         names = [year_first(name) for name in np.atleast_1d(read_mat(meta_file, "class_names"))]
-        train, val = split_trainval(self._items(train_file, "cars_train", names), rng)
-        return Splits(train, val, self._items(test_file, "cars_test", names))
+        train = self._items(train_file, "cars_train", names)
+        return split_trainval(train, self._items(test_file, "cars_test", names), rng)
 
-    def _items(self, path: str, folder: str, names: list[str]) -> list[Item]:
+    def _items(self, path: str, folder: str, names: list[str]) -> Iterator[Item]:
         entries = np.atleast_1d(read_mat(path, "annotations"))
         if not {"fname", "class"} <= set(entries.dtype.names or ()):
             raise ValueError(f"{path}: 'annotations' has no fields 'fname' and 'class': fetch the file with labels")
-        items = []
         for file, number in zip(entries["fname"], entries["class"], strict=True):
             label = int(number) - 1
             if not 0 <= label < len(names):
                 raise ValueError(f"{path}: image {file} has class {number}, but there are {len(names)} classes")
-            items.append(Item(f"{folder}/{os.path.basename(str(file))}", label, names[label]))
-        return items
+            yield Item(f"{folder}/{os.path.basename(str(file))}", label, names[label])
 
 
 def year_first(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 
 from dassl.data.datasets import DATASET_REGISTRY
 
@@ -24,16 +25,13 @@ class SUN397(SplitLoader):
         names_file, train_file, test_file = map(self.annotation, self.annotations)
         scenes = (line.lstrip("/") for _, (line,) in read_rows(names_file, "class"))
         labels = {scene: label for label, scene in enumerate(scenes)}
-        train, val = split_trainval(self._items(train_file, labels), rng)
-        return Splits(train, val, self._items(test_file, labels))
+        return split_trainval(self._items(train_file, labels), self._items(test_file, labels), rng)
 
-    def _items(self, path: str, labels: dict[str, int]) -> list[Item]:
-        items = []
+    def _items(self, path: str, labels: dict[str, int]) -> Iterator[Item]:
         for place, (line,) in read_rows(path, "image"):
             image = line.lstrip("/")
             scene = os.path.dirname(image)
-            items.append(Item(image, look_up(labels, scene, place), scene_name(scene)))
-        return items
+            yield Item(image, look_up(labels, scene, place), scene_name(scene))
 
 
 def scene_name(folder: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+from collections.abc import Iterator
 
 from dassl.data.datasets import DATASET_REGISTRY
 
@@ -30,16 +31,14 @@ class UCF101(SplitLoader):
         classes_file, train_file, test_file = map(self.annotation, self.annotations)
         rows = read_rows(classes_file, "number action")
         labels = {action: label_from(number, place) for place, (number, action) in rows}
-        train, val = split_trainval(self._items(train_file, "video number", labels), rng)
-        return Splits(train, val, self._items(test_file, "video", labels))
+        train = self._items(train_file, "video number", labels)
+        return split_trainval(train, self._items(test_file, "video", labels), rng)
 
-    def _items(self, path: str, form: str, labels: dict[str, int]) -> list[Item]:
-        items = []
+    def _items(self, path: str, form: str, labels: dict[str, int]) -> Iterator[Item]:
         for place, (video, *_) in read_rows(path, form):
             action, file = os.path.split(video)
             name, label = spaced(action), look_up(labels, action, place)
-            items.append(Item(f"{name}/{os.path.splitext(file)[0]}.jpg", label, name))
-        return items
+            yield Item(f"{name}/{os.path.splitext(file)[0]}.jpg", label, name)
 
 
 def spaced(action: str) -> str:

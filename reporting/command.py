@@ -12,7 +12,7 @@ from reporting.load.gather import Gathered
 from reporting.names import check_names
 from reporting.report import Report, Request, build
 from reporting.write import write
-from runs.config import flatten, get_cfg_default
+from runs.config import default_cfg, flatten
 from runs.protocols import PROTOCOLS, dataset_names
 
 SHOWN = 5  # commands on the terminal; all are in the report
@@ -71,6 +71,4 @@ def tell(report: Report, out: Path, files: int) -> None:
 
 def defaults() -> dict[str, object]:
     """Return the value of each setting where nothing sets it."""
-    cfg = get_cfg_default()
-    trainers.extend_cfg(cfg)
-    return dict(as_json(dict(flatten(cfg))))
+    return dict(as_json(dict(flatten(default_cfg()))))

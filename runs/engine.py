@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from trainers.shared import engine
 from trainers.shared.engine import LOST, OURS
 
 __all__ = ["OURS"]
+
+SMALL_FILE = 64 * 2**20  # bytes: the smallest of OpenAI's has 244 MiB, the one that comes with the project 5
 
 
 class NotPreempted(BaseException):
@@ -58,12 +61,22 @@ def choose_device(use_cuda: bool) -> Any:
     return torch.device("cuda" if use_cuda and torch.cuda.is_available() else "cpu")
 
 
-def limit_threads(most: int | None) -> None:
-    """Let torch use at most `most` threads, or as many as there are processors; another Dassl leaves that to torch."""
+def choose_threads(backbone: str, device: Any) -> None:
+    """Set the number of threads for a model on a device: one for a small model on the CPU, else one per processor.
+
+    Models of few and narrow layers are slower with threads, and ten times slower with threads on a busy machine.
+    Another Dassl leaves that to torch.
+    """
     if OURS:
         from dassl.cores import limit_threads
 
-        limit_threads(most)
+        limit_threads(1 if device.type == "cpu" and is_small(backbone) else None)
+
+
+def is_small(backbone: str) -> bool:
+    """Whether a backbone's weights are few: those that come with the project, or a file of at most 64 MiB."""
+    file = Path(backbone).expanduser()
+    return backbone == "embedded" or (file.is_file() and file.stat().st_size <= SMALL_FILE)
 
 
 def cpu_seconds() -> float:

@@ -25,18 +25,15 @@ if TYPE_CHECKING:
 PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Carry out the run that a command line (default: `sys.argv`) describes, and return its exit status."""
-    args = parse_args(argv)
-    return commandline.run(lambda: carry_out(args))
-
-
 def carry_out(args: argparse.Namespace) -> int:
     """Carry out a run as `run` does; a reader of its output that goes away is an error, since the run ends by it."""
     try:
         return run(args)
     except BrokenPipeError as error:
         raise OSError(str(error)) from error
+
+
+main = commandline.command(parse_args, carry_out)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -168,13 +165,12 @@ def build(cfg: CfgNode, deterministic: bool) -> Any:
     from dassl.engine import build_trainer
     from dassl.utils import set_random_seed
     from runs import engine
-    from runs.threads import choose_threads
 
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
     choose_algorithms(deterministic)
-    choose_threads(cfg.MODEL.BACKBONE.NAME, engine.choose_device(cfg.USE_CUDA))
+    engine.choose_threads(cfg.MODEL.BACKBONE.NAME, engine.choose_device(cfg.USE_CUDA))
     datasets.load_all()
     trainers.load(cfg.TRAINER.NAME)
     with runtime_errors_as_the_users(cfg.MODEL.BACKBONE.NAME):

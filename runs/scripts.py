@@ -11,17 +11,8 @@ from itertools import takewhile
 from pathlib import Path
 
 import datasets
-from runs.protocols import (
-    PROTOCOLS,
-    SHOTS,
-    SOURCE,
-    STEPS,
-    Run,
-    check_name,
-    choose_config,
-    dataset_names,
-    protocol_of_step,
-)
+from runs import protocols
+from runs.protocols import SHOTS, Run
 
 METHOD = "MMRL"
 
@@ -70,18 +61,18 @@ def run_of(script: Path, words: Sequence[str], environment: Mapping[str, str]) -
     Raises ValueError: wrong words, or an unknown data set, trainer or configuration.
     """
     given, options = read_words(script, words)
-    protocol, step = protocol_of_step(script.stem), STEPS[script.stem]
+    protocol, step = protocols.protocol_of_step(script.stem), protocols.STEPS[script.stem]
     seed, shots = given["SEED"], given.get("SHOTS", str(SHOTS))
     if not re.fullmatch(r"[0-9]+", seed):
         raise ValueError(f"SEED must be a whole number, not {seed}")
     if not re.fullmatch(r"[1-9][0-9]*", shots):
         raise ValueError(f"SHOTS must be a positive number, not {shots}")
-    source = environment.get("SOURCE") or SOURCE if protocol == "xd" else given["DATASET"]
+    source = environment.get("SOURCE") or protocols.SOURCE if protocol == "xd" else given["DATASET"]
     method = given.get("TRAINER") or METHOD
-    cfg = choose_config(protocol, source, method, int(shots), given.get("CFG", ""))
+    cfg = protocols.choose_config(protocol, source, method, int(shots), given.get("CFG", ""))
     dataset = given.get("DATASET", source)
-    check_name("dataset", dataset, dataset_names())
-    trained = Run(PROTOCOLS[protocol][0], source, method, cfg, int(shots), int(seed), options=tuple(options))
+    protocols.check_name("dataset", dataset, protocols.dataset_names())
+    trained = Run(protocols.PROTOCOLS[protocol][0], source, method, cfg, int(shots), int(seed), options=tuple(options))
     if not step.tests:
         return trained
     return Run(script.stem, dataset, method, cfg, int(shots), int(seed), options=tuple(options), model=trained)

@@ -1,13 +1,14 @@
 """A Python whose imports are done: programs start in a fork of it, in tenths of a second instead of six.
 
 The suite's `python` fixture is a command that takes what `python` takes (`FILE`, `-m MODULE`, `-c CODE`, and words
-for them), with its own environment, folder, streams and exit status. One server forks for all workers of a test run.
+for them), with its own environment, folder, open files and exit status. One server forks for all workers of a test run.
 It cannot be killed with its client: what tests SIGKILL starts a Python of its own.
 """
 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import gc
 import json
 import os
@@ -24,15 +25,21 @@ from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PRELOAD = """torchvision sklearn.metrics scipy.stats open_clip tensorboard matplotlib.figure dassl.engine
+PRELOAD = """torchvision sklearn.metrics scipy.stats open_clip torch.utils.tensorboard matplotlib.figure dassl.engine
 trainers.mmrl trainers.zsclip datasets.digits runs.results runs.record reporting.report""".split()
 
 CLIENT = """#!{python} -ISB
 import json, os, signal, socket, sys
+files = []
+for file in map(int, os.listdir("/dev/fd")):
+    try:
+        files += [file] * os.get_inheritable(file)
+    except OSError:
+        pass  # the list's own
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
-asked = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
-socket.send_fds(server, [len(asked).to_bytes(4, "big")], [0, 1, 2])
+asked = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ), files]).encode()
+socket.send_fds(server, [len(asked).to_bytes(4, "big")], files)
 server.sendall(asked)
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda number, frame: server.sendall(bytes([number])))
@@ -62,8 +69,7 @@ def serve(address: str, owner: int) -> None:
     """Fork for each client until `owner` is gone."""
     os.environ["OMP_NUM_THREADS"] = "1"
     sys.path[:1] = [str(ROOT)]
-    for name in PRELOAD:
-        __import__(name)
+    load()
     sys.executable = str(Path(address).with_suffix(""))  # what programs start is a fork too
     gc.freeze()
     listener = socket.socket(socket.AF_UNIX)
@@ -82,6 +88,18 @@ def serve(address: str, owner: int) -> None:
             client.close()
 
 
+def load() -> None:
+    """Import and build what every run does, so that forks need not."""
+    for name in PRELOAD:
+        __import__(name)
+    from PIL import Image
+
+    import clip
+
+    Image.init()
+    clip.tokenize("")
+
+
 def alive(process: int) -> bool:
     """Whether there is a process of this number."""
     with suppress(ProcessLookupError):
@@ -92,20 +110,21 @@ def alive(process: int) -> bool:
 
 def attend(client: socket.socket) -> None:
     """Run one client's program in a child, hand signals on to it, and tell the client its exit status."""
-    size, streams, *_ = socket.recv_fds(client, 4, 3)
-    words, folder, environment = json.loads(client.makefile("rb").read(int.from_bytes(size, "big")))
+    size, files, *_ = socket.recv_fds(client, 4, 64)
+    words, folder, environment, numbers = json.loads(client.makefile("rb").read(int.from_bytes(size, "big")))
     child = os.fork()
     if child == 0:
         client.close()
-        for number, stream in enumerate(streams):
-            os.dup2(stream, number)
-            os.close(stream)
+        files = [fcntl.fcntl(file, fcntl.F_DUPFD, max(numbers) + 1) for file in files]  # none in the place of another
+        for file, number in zip(files, numbers, strict=True):
+            os.dup2(file, number)
+            os.close(file)
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
         os._exit(run(words))
-    for stream in streams:
-        os.close(stream)
+    for file in files:
+        os.close(file)
     threading.Thread(target=hand_on, args=(client, child), daemon=True).start()
     _, status = os.waitpid(child, 0)
     with suppress(OSError):

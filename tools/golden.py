@@ -25,10 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import reference  # noqa: E402
 import trainers  # noqa: E402
 from clip.model import build_model  # noqa: E402
-from dassl.config import get_cfg_default  # noqa: E402
 from reference.shared.numbers import Numbers  # noqa: E402
 from reference.shared.recipe import clip_weights  # noqa: E402
-from runs.config import get, merge_pairs  # noqa: E402
+from runs.config import default_cfg, get, merge_pairs  # noqa: E402
 from trainers.plugins import OFFICIAL, PLUGINS, split_title, title  # noqa: E402
 from trainers.plugins.contract import plug  # noqa: E402
 from trainers.shared.templates import TEMPLATES  # noqa: E402
@@ -56,8 +55,7 @@ def configuration(setting: dict[str, Any]) -> CfgNode:
     A key's comment in brackets, such as "(literal)", does not count; what is no key, such as "meta_hidden", is left.
     Raises ValueError for an unknown method, and naming a key whose value is of the wrong type.
     """
-    cfg, (method, plugins) = get_cfg_default(), split_title(method_of(setting))
-    trainers.extend_cfg(cfg)
+    cfg, (method, plugins) = default_cfg(), split_title(method_of(setting))
     stated = AUTHORS | {
         key.partition(" (")[0]: value for key, value in {**setting, **setting.get("config", {})}.items()
     }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, f1_score
 
 from common.files import write_text
+from common.text import as_csv
 from reporting import calibration
 from runs import record
 from runs.results import PREDICTIONS
@@ -140,11 +139,8 @@ def calibrate(measured: Measured, text: str) -> tuple[dict[str, Any], dict[str, 
 def write_predictions(path: Path, measured: Measured, classes: Sequence[str], temperature: float) -> None:
     """Write each image's prediction in the first repetition; the confidence is after the temperature."""
     confidence = probabilities(measured.scores[0], temperature).max(axis=1)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "true", "predicted", "confidence", "fold"])
     rows: Iterable[Any] = zip(
         measured.paths, measured.true, measured.predicted[0], confidence, measured.fold[0], strict=True
     )
-    writer.writerows([name, classes[a], classes[b], f"{c:.6f}", fold] for name, a, b, c, fold in rows)
-    write_text(path, text.getvalue())
+    lines = ([name, classes[a], classes[b], f"{c:.6f}", fold] for name, a, b, c, fold in rows)
+    write_text(path, as_csv([["path", "true", "predicted", "confidence", "fold"], *lines]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.files import write_text
+from common.text import as_csv
 from datasets.shared.files import Item
 
 from .images import Images
@@ -93,12 +93,9 @@ def training_part(
 
 def write(path: Path, parts: dict[str, Iterable[Item]]) -> None:
     """Write a table of images by their part (train, val, test)."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "classname", "split"])
-    writer.writerows([*item, part] for part, items in parts.items() for item in items)
+    rows = ([*item, part] for part, items in parts.items() for item in items)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text.getvalue())
+    write_text(path, as_csv([["path", "label", "classname", "split"], *rows]))
 
 
 def listed(path: Path) -> dict[str, str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -19,7 +17,7 @@ GAIN_CLASSES = 40
 
 def confusion_matrix(found: Observed, title: str) -> Figure:
     """Plot percent of each true class (row) by predicted class; of many classes, those with the most errors."""
-    labels = _most_wrong(found)
+    labels = found.most_wrong(range(len(found.classes)), MATRIX_CLASSES)
     shares, others = matrix(found, labels)
     names = [short(found.classes[label]) for label in labels]
     columns = [*names, *(["all others"] if others else [])]
@@ -63,12 +61,3 @@ def gains(rows: list[Row], title: str) -> Figure:
         panel.set_axisbelow(True)
         panel.set_title(title)
     return figure
-
-
-def _most_wrong(found: Observed) -> list[int]:
-    """Return all classes, or the ``MATRIX_CLASSES`` with the most errors, by label."""
-    labels = list(range(len(found.classes)))
-    if len(labels) <= MATRIX_CLASSES:
-        return labels
-    errors = Counter(t for t, p in zip(found.true, found.predicted, strict=True) if t != p)
-    return sorted(sorted(labels, key=lambda label: (-errors[label], label))[:MATRIX_CLASSES])

@@ -11,8 +11,8 @@ from dassl.engine import build_trainer
 from dassl.engine.trainer import choose_device
 from dassl.utils import set_random_seed
 from runs import data
+from runs.engine import choose_threads
 from runs.open import finished_record, recorded_cfg
-from runs.threads import choose_threads
 
 
 def open_run(folder: Path, root: str = "", epoch: int | None = None) -> Any:

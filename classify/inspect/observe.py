@@ -5,7 +5,8 @@ Shapes: N images, B of them at a time, C classes, d joint width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,11 @@ class Observed:
     alpha: float | None
     probabilities: Tensor
     notes: dict[str, str]
+
+    def most_wrong(self, labels: Iterable[int], most: int) -> list[int]:
+        """Return at most this many of the classes, those with the most errors, by label."""
+        errors = Counter(t for t, p in zip(self.true, self.predicted, strict=True) if t != p)
+        return sorted(sorted(labels, key=lambda label: (-errors[label], label))[:most])
 
 
 def observe(trainer: Any, items: Sequence[Any]) -> Observed:

@@ -46,9 +46,10 @@ def scatter(
         wrong = np.array(found.predicted)[chosen.images] != true
         for panel, (name, points) in zip(panels, flat.items(), strict=True):
             for place, label in enumerate(chosen.classes):
-                for part, filled in ((~wrong, True), (wrong, False)):
+                look: dict[str, Any] = {"s": 16, "marker": _marker(place), "linewidths": 0.8, "alpha": 0.85}
+                for part, filling in ((~wrong, _colour(place)), (wrong, "none")):
                     x, y = points[(true == label) & part].T
-                    panel.scatter(x, y, s=16, marker=_marker(place), **_paint(_colour(place), filled))
+                    panel.scatter(x, y, facecolors=filling, edgecolors=_colour(place), **look)
             panel.set_title(name)
             panel.set_xlabel(axes[name][0])
             panel.set_ylabel(axes[name][1])
@@ -81,10 +82,6 @@ def _colour(place: int) -> str:
 
 def _marker(place: int) -> str:
     return MARKERS[place // len(COLOURS) % len(MARKERS)]
-
-
-def _paint(colour: str, filled: bool) -> dict[str, Any]:
-    return {"facecolors": colour if filled else "none", "edgecolors": colour, "linewidths": 0.8, "alpha": 0.85}
 
 
 def _legend(found: Observed, chosen: Chosen) -> list[Line2D]:

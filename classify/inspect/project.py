@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +23,7 @@ class Chosen:
 
 def choose(found: Observed, points: int) -> Chosen:
     """Return all classes, or the ``SHOWN_CLASSES`` with the most errors, and at most ``points`` of their images."""
-    present = sorted(set(found.true))
-    errors = Counter(t for t, p in zip(found.true, found.predicted, strict=True) if t != p)
-    if len(present) > SHOWN_CLASSES:
-        present = sorted(sorted(present, key=lambda label: (-errors[label], label))[:SHOWN_CLASSES])
+    present = found.most_wrong(set(found.true), SHOWN_CLASSES)
     places = [i for i, label in enumerate(found.true) if label in set(present)]
     if len(places) > points:
         places = [places[round(i)] for i in np.linspace(0, len(places) - 1, points)]

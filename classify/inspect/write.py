@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 from tabulate import tabulate
 
 from common.files import write_json, write_text
+from common.text import as_csv
 from reporting.plots.reliability import reliability
 
 from . import class_plots, measure, plots, project
@@ -91,11 +90,7 @@ def features(found: Observed, about: Row, folder: Path, points: int) -> list[str
 
 def write_csv(path: Path, rows: list[Row]) -> None:
     """Write rows with equal keys as CSV, atomically; None is an empty cell."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_text(path, as_csv([rows[0], *(row.values() for row in rows)]))
 
 
 def text(content: Row) -> str:

@@ -1,7 +1,5 @@
 """Data sets and loaders, loaded on first use: lists of images are read without torch."""
 
-from __future__ import annotations
-
 from dassl.lazy import names_from
 
 __all__ = ["DataManager", "DatasetWrapper"]

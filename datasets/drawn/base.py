@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from PIL import Image, features
 
 from ..imagenet import test_only
 from ..shared.files import Item, Splits, class_files
-from ..shared.written import WrittenLoader
+from ..shared.written import WrittenLoader, describe
 from .drawing import Char, Look, draw
 
 VERSION = 1  # to be raised whenever any picture changes
@@ -51,8 +51,9 @@ class DrawnLoader(WrittenLoader):
     @classmethod
     def made(cls, folder: str) -> dict[str, Any]:
         """Return the version, the SHA-256 of the grey values, and what drew them."""
+        pixels = describe(folder, cls.classes, pixels_of)["sha256"]
         drawn_by = f"Pillow {Image.__version__}, FreeType {features.version('freetype2')}"
-        return {"version": VERSION, "pixels": pixels_digest(folder, cls.classes), "drawn_by": drawn_by}
+        return {"version": VERSION, "pixels": pixels, "drawn_by": drawn_by}
 
     @classmethod
     def complaint(cls, manifest: dict[str, Any]) -> str:
@@ -88,23 +89,16 @@ class DrawnVariant(DrawnLoader):
         """Check the test list alone, as `SplitLoader.check` does for all three."""
         return super().check(test_only(splits.test), source)
 
-    def select(self, splits: Splits, shots: int, seed: int) -> Splits:
-        return splits
-
 
 def seed_of(*words: object) -> int:
     """Return a seed for one picture, of the version and these words."""
     return int.from_bytes(hashlib.sha256(repr((VERSION, *words)).encode()).digest()[:4], "little")
 
 
-def pixels_digest(folder: str, classes: Iterable[str]) -> str:
-    """Return the SHA-256 over the grey values of all pictures, whatever the PNG files' compression."""
-    digest = hashlib.sha256()
-    for name in classes:
-        for file in class_files(os.path.join(folder, name)):
-            with Image.open(os.path.join(folder, name, file)) as picture:
-                digest.update(f"{name}/{file}\0".encode() + picture.tobytes())
-    return digest.hexdigest()
+def pixels_of(path: Path) -> bytes:
+    """Return the grey values of a picture, whatever the PNG file's compression."""
+    with Image.open(path) as picture:
+        return picture.tobytes()
 
 
 def chars_of(fonts: tuple[str, ...], chars: str) -> tuple[Char, ...]:

@@ -1,7 +1,5 @@
 """DrawnGreek: lower-case Greek letters in a hand that leans to the left."""
 
-from __future__ import annotations
-
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import DrawnLoader, chars_of

@@ -1,7 +1,5 @@
 """DrawnSymbols: signs, shapes and small icons from a thick pen, low and leaning to the left."""
 
-from __future__ import annotations
-
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import DrawnLoader, chars_of

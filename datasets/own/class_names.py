@@ -96,7 +96,8 @@ def read_names(path: str) -> dict[str, str]:
     Raises:
         ValueError: another form, a key that comes twice, or an empty name.
     """
-    pairs = _json_names(path) if path.lower().endswith(".json") else _text_names(path)
+    in_json = path.lower().endswith(".json")
+    pairs: Any = _json_names(path) if in_json else (row for _, row in read_rows(path, "folder name", read_users_text))
     names: dict[str, str] = {}
     for key, name in ((unicodedata.normalize("NFC", unescape(key)), name) for key, name in pairs):
         if key in names:
@@ -105,10 +106,6 @@ def read_names(path: str) -> dict[str, str]:
             raise ValueError(f"{path}: the name of {key!r} must be text, got {name!r}")
         names[key] = unicodedata.normalize("NFC", name.strip())
     return names
-
-
-def _text_names(path: str) -> list[tuple[str, Any]]:
-    return [(key, name) for _, (key, name) in read_rows(path, "folder name", read_users_text)]
 
 
 def _json_names(path: str) -> list[tuple[str, Any]]:

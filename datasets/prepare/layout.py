@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..shared.files import read_mat, read_rows
+from ..shared.files import read_mat, read_rows, subfolders
 from ..shared.folders import is_system_name
 
 
@@ -25,14 +25,8 @@ def find(folder: Path, names: Sequence[str]) -> Path | None:
             found = next((path / name for path in level if name in os.listdir(path)), None)
             if found:
                 return _innermost(found)
-            level = [child for path in level for child in _folders(path)]
+            level = [child for path in level for child in sorted(map(path.joinpath, subfolders(path)))]
     return None
-
-
-def _folders(path: Path) -> list[Path]:
-    with os.scandir(path) as entries:
-        names = [entry.name for entry in entries if entry.is_dir() and not is_system_name(entry.name)]
-    return [path / name for name in sorted(names)]
 
 
 def _innermost(path: Path) -> Path:

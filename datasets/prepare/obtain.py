@@ -83,9 +83,10 @@ class _Job:
                 checks.require(path, known)
                 self.own[path.name] = path
             elif not self.unpack_whole(path):
-                raise ValueError(f"{path} holds nothing that {self.entry.name} needs: its parts are {self.parts()}")
-        if self.entry.name in WRITTEN:
-            self.written()
+                parts = ", ".join(give for part in self.entry.parts for give in part.gives)
+                raise ValueError(f"{path} holds nothing that {self.entry.name} needs: its parts are {parts}")
+        if self.entry.name in WRITTEN and not self.folder.exists():
+            load(self.entry.name).write_once(str(self.folder))
         for part in self.entry.parts:
             if not part.spare and self.needs(part):
                 self.obtain(part)
@@ -96,9 +97,6 @@ class _Job:
         if self.entry.name in WNID_SETS:
             self.classnames()
         return self.errors
-
-    def parts(self) -> str:
-        return ", ".join(give for part in self.entry.parts for give in part.gives)
 
     def needs(self, part: Part) -> bool:
         if any(not (self.folder / give).exists() for give in part.gives):
@@ -146,7 +144,8 @@ class _Job:
             if part is None:
                 self.unpack_whole(path)
             elif part.is_file:
-                self.put_file(path, source)
+                own = source.file in self.own
+                self.place(Path(shutil.copyfile(path, self.store / source.file)) if own else path, source.file)
             else:
                 self.unpack_part(path, source, part)
         except (ConnectionError, ValueError) as error:
@@ -165,11 +164,6 @@ class _Job:
         if not source.urls and not (self.store / source.file).is_file():
             raise ConnectionError(f"{source.file} is not free to download")
         return fetch.fetch(source, self.store)
-
-    def put_file(self, path: Path, source: Source) -> None:
-        if source.file in self.own:
-            path = Path(shutil.copyfile(path, self.store / source.file))
-        self.place(path, source.file)
 
     def unpack_part(self, path: Path, source: Source, part: Part) -> None:
         devkit = self.get(part.devkit) if part.devkit else None
@@ -208,10 +202,6 @@ class _Job:
             yield folder
         finally:
             shutil.rmtree(folder)
-
-    def written(self) -> None:
-        if not self.folder.exists():
-            load(self.entry.name).write_once(str(self.folder))
 
     def classnames(self) -> None:
         """Write the published class names: ImageNet's sorted WordNet ids beside open_clip's names of the classes."""

@@ -106,7 +106,7 @@ def load(path: Path = TABLE) -> Table:
 
     Raises ValueError: an unknown key, a missing one, or a hash of the wrong length; the message names the place.
     """
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     prefixes = content["prefixes"]
     lines = path.with_name("imagenet_wnids.txt").read_text(encoding="utf-8").splitlines()
     return Table(

@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import WRITTEN, load
 from ..fgvc_aircraft import read_lists
-from ..shared.files import Splits, read_split
+from ..shared.files import Splits, read_split, subfolders
 from ..shared.folders import is_system_name
 from . import checks
 from .sources import Entry, Table
@@ -54,8 +54,8 @@ class _Check:
 
     def run(self) -> list[Problem]:
         missing = self.missing_parts()
-        checks = {"ImageNet": self.imagenet, "ImageNetV2": self.numbered, "FGVCAircraft": self.aircraft}
-        checks |= {"ImageNetSketch": self.variant, "ImageNetA": self.variant, "ImageNetR": self.variant}
+        checks = {"ImageNet": self.imagenet, "FGVCAircraft": self.aircraft}
+        checks |= {f"ImageNet{variant}": self.variant for variant in ("V2", "Sketch", "A", "R")}
         if self.entry.name in WRITTEN:
             self.written()
         elif not missing:
@@ -161,15 +161,11 @@ class _Check:
         self.classnames(self.folder)
 
     def variant(self) -> None:
-        """Check ImageNet's classes, or those of A or R."""
+        """Check the folders of ImageNet's classes, of those of A or R, or of V2, which are named by label."""
         mark = {"ImageNetA": "A", "ImageNetR": "R"}.get(self.entry.name, "")
-        self.class_folders(self.entry.images, self.table.marked(mark), self.entry.counts[2])
-        self.classnames(self.folder, self.root / IMAGENET)
-
-    def numbered(self) -> None:
-        """Check ImageNetV2's folders, named by label."""
         labels = [str(label) for label in range(self.entry.classes)]
-        self.class_folders(self.entry.images, labels, self.entry.counts[2], self.entry.per_class)
+        names = labels if self.entry.name == "ImageNetV2" else self.table.marked(mark)
+        self.class_folders(self.entry.images, names, self.entry.counts[2], self.entry.per_class)
         self.classnames(self.folder, self.root / IMAGENET)
 
     def class_folders(self, place: str, wanted: list[str], total: int, per_class: int = 0) -> None:
@@ -247,11 +243,3 @@ def sizes(root: Path, folders: Iterable[str]) -> dict[str, int]:
                 if not is_system_name(entry.name) and entry.is_file():
                     found[f"{folder}/{entry.name}" if folder else entry.name] = entry.stat().st_size
     return found
-
-
-def subfolders(path: Path) -> set[str]:
-    """Return the names of the folders in a folder, hidden ones left out."""
-    if not path.is_dir():
-        return set()
-    with os.scandir(path) as entries:
-        return {entry.name for entry in entries if entry.is_dir() and not is_system_name(entry.name)}

@@ -18,6 +18,7 @@ from typing import Any
 from common.files import sha256
 from dassl.data.datasets import DatasetBase, Datum
 
+from .. import config_name
 from . import fewshot
 from .files import Item, Splits, class_files, class_folders, folder_names, read_split, write_split
 from .splits import check_labels, cut_classes, split_classes
@@ -46,7 +47,7 @@ class Loader(DatasetBase):
     contents = "its images"
     """What belongs into the image root, for the message when it is missing."""
     has_halves = True
-    """Whether it is cut into base and new classes."""
+    """Whether it is cut into base and new classes, and shots are drawn: not where it is for testing only."""
 
     def __init__(self, cfg: Any) -> None:
         subset = cfg.DATASET.SUBSAMPLE_CLASSES
@@ -78,8 +79,9 @@ class Loader(DatasetBase):
     @property
     def command(self) -> str:
         """What fetches the dataset."""
-        config = type(self).__module__.rpartition(".")[2]
-        return f"python mmrl.py prepare {config} --root {shlex.quote(os.path.dirname(self.dataset_dir))}"
+        return (
+            f"python mmrl.py prepare {config_name(self.name)} --root {shlex.quote(os.path.dirname(self.dataset_dir))}"
+        )
 
     def locate(self, cfg: Any) -> None:
         """Set ``dataset_dir`` and ``image_dir``; FileNotFoundError if there is no root."""
@@ -116,11 +118,11 @@ class Loader(DatasetBase):
         raise NotImplementedError
 
     def select(self, splits: Splits, shots: int, seed: int) -> Splits:
-        """Draw ``shots`` images per class (< 1: all), which base, new and all classes share.
+        """Draw ``shots`` images per class (< 1, or for testing only: all), which base, new and all classes share.
 
         An imported file takes the draw's place; see `fewshot`.
         """
-        if shots < 1:
+        if shots < 1 or not self.has_halves:
             return splits
         belongs = self.belonging(splits, shots, seed)
         return fewshot.choose(self.fewshot_path(shots, seed), belongs, splits, self.draw(splits, shots, seed))

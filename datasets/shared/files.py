@@ -35,11 +35,18 @@ def class_folders(folder: str) -> list[str]:
     """
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder} not found: one folder of images per class is expected in it")
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir() and not is_system_name(entry.name))
+    names = sorted(subfolders(folder))
     if not names:
         raise FileNotFoundError(f"{folder} holds no class folders: sort its images into one folder per class")
     return names
+
+
+def subfolders(path: str | os.PathLike[str]) -> set[str]:
+    """Return the names of the folders in a folder, hidden ones and the system's left out; none without a folder."""
+    if not os.path.isdir(path):
+        return set()
+    with os.scandir(path) as entries:
+        return {entry.name for entry in entries if entry.is_dir() and not is_system_name(entry.name)}
 
 
 def class_files(folder: str) -> list[str]:

@@ -59,21 +59,20 @@ def split_classes(groups: Iterable[list[Item]], rng: random.Random) -> Splits:
     return cut_each(groups, lambda items: shuffled(items, rng), boundaries)
 
 
-def split_trainval(trainval: Iterable[Item], rng: random.Random) -> tuple[list[Item], list[Item]]:
+def split_trainval(trainval: Iterable[Item], test: Iterable[Item], rng: random.Random) -> Splits:
     """Split an official trainval list as CoOp does: of each shuffled class 20% validation, the rest train.
 
     Raises ValueError: a class too small to appear in both.
     """
-    train: list[Item] = []
-    val: list[Item] = []
+    splits = Splits([], [], [])
     for items in group_by_label(trainval):
         n_val = round(len(items) * VAL_SHARE)
         if n_val < 1:
             raise ValueError(f"class {items[0].classname!r} has {len(items)} images: train and val need at least 3")
         items = shuffled(items, rng)
-        val.extend(items[:n_val])
-        train.extend(items[n_val:])
-    return train, val
+        splits.val.extend(items[:n_val])
+        splits.train.extend(items[n_val:])
+    return splits._replace(test=list(test))
 
 
 def check_labels(splits: Splits, source: str) -> None:

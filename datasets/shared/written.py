@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -87,15 +88,14 @@ class WrittenLoader(FolderLoader):
         return f"{images} does not agree with {MANIFEST}"
 
 
-def describe(folder: str, classes: Iterable[str]) -> dict[str, Any]:
-    """Return the number of images under the class folders, and one SHA-256 over their names and bytes."""
+def describe(folder: str, classes: Iterable[str], content: Callable[[Path], bytes] = Path.read_bytes) -> dict[str, Any]:
+    """Return the number of images under the class folders, and one SHA-256 over their names and contents."""
     digest = hashlib.sha256()
     count = 0
     for name in classes:
         for file in sorted(folder_names(os.path.join(folder, name))):
             if file.startswith("."):
                 continue
-            with open(os.path.join(folder, name, file), "rb") as image:
-                digest.update(f"{name}/{file}\0".encode() + image.read())
+            digest.update(f"{name}/{file}\0".encode() + content(Path(folder, name, file)))
             count += 1
     return {"images": count, "sha256": digest.hexdigest()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from reporting import calibration
 from reporting.cells import Cells
@@ -75,13 +74,12 @@ def _rows(cells: Cells, keys: Sequence[Key], found: Confidence, part: list[str])
 
 def _cell(cells: Cells, keys: Sequence[Key | None], found: Confidence, what: str) -> Cell:
     """Return a cell over seeds, of several keys their average; None stands for a key without any scores."""
-    measure = partial(_measure, found=found, what=what)
+
+    def measure(result: Result) -> float | None:
+        return found.measures.get(result.path, {}).get(what)
+
     made = [cells.over_seeds(key, measure) if key else Cell(wanted=cells.seeds) for key in keys]
     return average(made) if len(made) > 1 else made[0]
-
-
-def _measure(result: Result, found: Confidence, what: str) -> float | None:
-    return found.measures.get(result.path, {}).get(what)
 
 
 def note(results: Sequence[Result], found: Confidence) -> list[str]:

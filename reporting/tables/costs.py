@@ -77,7 +77,7 @@ def _costs_of(cells: Cells, key: Key) -> Iterator[Cost]:
     trained = [result for result in cells.results(key) if result.record.get("mode") == "train"]
     for device in sorted({str(result.record.get("device")) for result in trained}):
         here = [result for result in trained if str(result.record.get("device")) == device]
-        measures = {header: _over_seeds(here, _unless_busy(header), cells.seeds) for header in MEASURES}
+        measures = {header: _over_seeds(here, header, cells.seeds) for header in MEASURES}
         counted = [result.record for result in here if result.seed in cells.seeds]
         busy = {header: sum(was_busy(record, header) is True for record in counted) for header in TIMED}
         unknown = sum(any(was_busy(record, header) is None for header in TIMED) for record in counted)
@@ -95,12 +95,9 @@ def was_busy(record: Record, header: str) -> bool | None:
     return None if part is None else part > BUSY
 
 
-def _unless_busy(header: str) -> Callable[[Record], float | None]:
-    return lambda record: None if header in TIMED and was_busy(record, header) else MEASURES[header](record)
-
-
-def _over_seeds(results: Sequence[Result], get: Callable[[Record], float | None], seeds: tuple[int, ...]) -> Cell:
-    values = {result.seed: get(result.record) for result in results}
+def _over_seeds(results: Sequence[Result], header: str, seeds: tuple[int, ...]) -> Cell:
+    idle = [result for result in results if header not in TIMED or not was_busy(result.record, header)]
+    values = {result.seed: MEASURES[header](result.record) for result in idle}
     return Cell.over_seeds({seed: value for seed, value in values.items() if value is not None}, seeds)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 from tabulate import tabulate
 
+from common.text import as_csv
 from reporting.stats import DAGGER, OUTSIDE, Cell
 from reporting.tables.table import Entry, Table
 
@@ -47,14 +47,8 @@ def markdown(table: Table) -> str:
 def comma_separated(table: Table) -> str:
     """Return unrounded numbers; a cell over seeds is five columns: mean, deviation, n, seeds wanted, marks."""
     cells = [any(isinstance(row[i], Cell) for row in table.rows) for i in range(len(table.headers))]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        [part for header, is_cell in zip(table.headers, cells, strict=True) for part in _heads(header, is_cell)]
-    )
-    for row in table.rows:
-        writer.writerow([part for entry, is_cell in zip(row, cells, strict=True) for part in _parts(entry, is_cell)])
-    return text.getvalue()
+    heads = chain.from_iterable(map(_heads, table.headers, cells))
+    return as_csv([heads, *(chain.from_iterable(map(_parts, row, cells)) for row in table.rows)])
 
 
 def _heads(header: str, is_cell: bool) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from reporting.cells import Cells
 from reporting.load.result import Key, Result, Row
@@ -53,7 +52,9 @@ def _rows(cells: Cells, keys: Sequence[Key], name: str, names: list[str], to: st
     some = [keys[0]._replace(source=one, dataset=one) for one in (names if name == AVERAGE else [name])]
 
     def cell(row: Row, rule: str, what: str) -> Cell:
-        measure = partial(_measure, rule=rule, what=what)
+        def measure(result: Result) -> float | None:
+            return result.record.get("joint", {}).get(rule, {}).get(what)
+
         found = [cells.over_seeds(key._replace(row=row), measure) for key in some]
         return average(found) if name == AVERAGE else found[0]
 
@@ -72,10 +73,6 @@ def _rows(cells: Cells, keys: Sequence[Key], name: str, names: list[str], to: st
             compared = difference(rest[-1], cell(reference, rules[reference][0], "openworld_auc"))
         label, count = row.label + (f", {rule}" if len(rules[row]) > 1 else ""), str(len(acc.values))
         yield [block_name(name, names), label, count, acc, base, new, harmonic(base, new), *rest, known(row), compared]
-
-
-def _measure(result: Result, rule: str, what: str) -> float | None:
-    return result.record.get("joint", {}).get(rule, {}).get(what)
 
 
 def _rules(cells: Cells, keys: Sequence[Key], row: Row) -> list[str]:

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Any
 
 from yacs.config import CfgNode
 
@@ -188,16 +189,21 @@ def _chain(grid: Grid, train: Run) -> Iterator[Run]:
 def _combinations(grid: Grid, dataset: str, method: str, cfg: str) -> list[tuple[tuple[str, str], ...]]:
     """What each combination of values changes in the configuration, without what changes nothing; each once."""
     task = STEPS[PROTOCOLS[grid.protocol][0]].task
-    plain = config.identity(resolved(dataset, method, cfg, task, tuple(grid.options)))
+    plain = _identity(dataset, method, cfg, task, tuple(grid.options))
     swept = {key for key in grid.changes if key in plain and key not in grid.own.get(dataset, ())}
     # What is not swept here (another method's setting) still goes through the configuration once: its name is checked.
     axes = [[(key, v) for v in (values if key in swept else values[:1])] for key, values in grid.changes.items()]
     found: dict[tuple[tuple[str, str], ...], None] = {}
     for combination in itertools.product(*axes):
         words = tuple(word for pair in combination for word in pair)
-        changed = config.identity(resolved(dataset, method, cfg, task, (*grid.options, *words)))
+        changed = _identity(dataset, method, cfg, task, (*grid.options, *words))
         found[tuple((key, str(changed[key])) for key in sorted(swept) if changed[key] != plain[key])] = None
     return list(found)
+
+
+@cache
+def _identity(*run: Any) -> dict[str, Any]:
+    return config.identity(resolved(*run))
 
 
 @cache

@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision import transforms as T
 
 from classify import load_classifier, program
-from classify.labelled import class_folders
+from classify.images import class_folders
 from commands import export
 from tests.classify.conftest import BASE, NEW
 

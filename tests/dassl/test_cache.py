@@ -8,6 +8,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -169,7 +170,12 @@ def test_each_file_is_decoded_once(cfg: CfgNode, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("start", "workers"), [("fork", 2), ("spawn", 1)])
-def test_processes_share_what_any_of_them_decoded(tmp_path: Path, start: str, workers: int) -> None:
+def test_processes_share_what_any_of_them_decoded(
+    tmp_path: Path, python: str, monkeypatch: pytest.MonkeyPatch, start: str, workers: int
+) -> None:
+    resource_tracker.ensure_running()  # in a Python of its own
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", os.fsencode(python))
+    monkeypatch.setattr(multiprocessing.util, "_args_from_interpreter_flags", list)
     items = image_files(tmp_path, 12)
     for item in items:
         with Image.open(item.impath) as image:
@@ -316,30 +322,6 @@ def test_workers_end_at_once_with_a_loader_in_a_cycle(tmp_path: Path) -> None:
     gc.collect()
     assert time.monotonic() - start < 4  # torch gives each worker 5 seconds before it kills it
     assert not workers & {float(process.pid) for process in multiprocessing.active_children() if process.pid}
-
-
-@pytest.mark.parametrize("final", ["last_step", "best_val"])
-def test_a_killed_run_with_workers_goes_on_exactly(cfg: CfgNode, tmp_path: Path, final: str) -> None:
-    cfg.DATALOADER.NUM_WORKERS = 2
-    cfg.INPUT.TRANSFORMS = NOISY
-    cfg.TEST.FINAL_MODEL = final
-    whole = trained_weights(cfg, tmp_path / "whole")
-
-    cfg.OUTPUT_DIR = str(tmp_path / "killed")
-    set_random_seed(1)
-    killed = build_trainer(cfg)
-    step = killed.forward_backward
-
-    def dying(batch: Any) -> Any:
-        if (killed.epoch, killed.batch_idx) == (2, 1):
-            raise KeyboardInterrupt
-        return step(batch)
-
-    killed.forward_backward = dying
-    with pytest.raises(KeyboardInterrupt):
-        killed.train()
-    killed.close_writer()
-    assert torch.equal(trained_weights(cfg, tmp_path / "killed"), whole)
 
 
 def test_test_images_do_not_depend_on_workers(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from dassl import cores
 from dassl.data.transforms import build_transform
 from dassl.utils import set_random_seed
-from runs.threads import SMALL_FILE, choose_threads, is_small
+from runs.engine import SMALL_FILE, choose_threads, is_small
 from tests.dassl.test_cache import PIPELINES, image_files, loader_cfg, training_loader
 
 

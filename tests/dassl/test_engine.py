@@ -92,33 +92,6 @@ def interrupt(trainer, epoch: int, batch: int) -> None:
     trainer.close_writer()
 
 
-@pytest.mark.parametrize("final", ["last_step", "best_val"])
-def test_a_killed_run_goes_on_exactly(cfg, final: str, capsys: pytest.CaptureFixture[str]) -> None:
-    cfg.TEST.FINAL_MODEL = final
-    cfg.TRAIN.PRINT_FREQ = 4
-    cfg.TRAIN.RESUME_FREQ = 3
-    whole = fresh(cfg)
-    whole.train()
-
-    cfg = cfg.clone()
-    cfg.OUTPUT_DIR += "_killed"
-    interrupt(fresh(cfg), 2, 1)
-    assert (Path(cfg.OUTPUT_DIR) / RESUME_FILE).is_file()
-    set_random_seed(5)  # what ran since does not matter
-    resumed = build_trainer(cfg)
-    capsys.readouterr()
-    resumed.train()
-    out = capsys.readouterr().out
-    assert "will resume training after epoch 2" in out and "epoch [3/4] batch [1/3]" in out
-    assert "epoch [2/4]" not in out
-    assert torch.equal(weights(resumed), weights(whole))
-    assert resumed.best_result == whole.best_result
-    a, b = (load_checkpoint(Path(t.output_dir) / "model" / "model.pth.tar-4") for t in (whole, resumed))
-    assert str(a["scheduler"]) == str(b["scheduler"])
-    assert str(a["optimizer"]) == str(b["optimizer"])
-    assert not (Path(cfg.OUTPUT_DIR) / RESUME_FILE).exists()
-
-
 def test_a_trainer_with_its_own_hooks_still_resumes(cfg, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Vanilla, "after_epoch", lambda self: None)
     interrupt(fresh(cfg), 1, 0)
@@ -235,18 +208,6 @@ def test_an_unreadable_image_is_named(cfg, tmp_path: Path, workers: int) -> None
     broken.write_bytes(broken.read_bytes()[:48])
     with pytest.raises(OSError, match=f"cannot read image {broken}"):
         trainer.test()
-
-
-def test_workers_give_a_run_that_repeats(cfg) -> None:
-    cfg.DATALOADER.NUM_WORKERS = 1
-    cfg.OPTIM.MAX_EPOCH = 2
-    results = []
-    for number in range(2):
-        cfg.OUTPUT_DIR += str(number)
-        trainer = fresh(cfg)
-        trainer.train()
-        results.append(weights(trainer))
-    assert torch.equal(*results)
 
 
 def test_bookkeeping(cfg) -> None:

@@ -95,19 +95,18 @@ def misfit(obj: Any, text: str) -> str:
 
 def set_on_self(cls: type) -> set[str]:
     """What a class has, and what its methods and those of its bases assign to ``self``."""
-    found = set(dir(cls))
-    for base in cls.__mro__:
-        found |= set(vars(base).get("__annotations__", {}))
-        if base.__module__ == "builtins":
-            continue
-        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(base)))):
-            if (
-                isinstance(node, ast.Attribute)
-                and isinstance(node.ctx, ast.Store)
-                and ast.unparse(node.value) == "self"
-            ):
-                found.add(node.attr)
-    return found
+    return set(dir(cls)).union(*(set_by_class(base) for base in cls.__mro__ if base.__module__ != "builtins"))
+
+
+@cache
+def set_by_class(cls: type) -> set[str]:
+    stored = (
+        node
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(cls))))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    )
+    annotated = set(vars(cls).get("__annotations__", {}))
+    return annotated | {node.attr for node in stored if ast.unparse(node.value) == "self"}
 
 
 @cache

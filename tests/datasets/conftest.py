@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -60,27 +61,29 @@ def touch():
 
 
 @pytest.fixture(scope="session")
-def drawn_root(shared):
-    """``drawn_root(name)``: a root, to read only, that has a drawn dataset; all workers have the same."""
+def written_root(shared, digits_root):
+    """``written_root(name)``: a root, to read only, of a dataset that writes itself; all workers have the same."""
 
     def root_of(name):
         loader = datasets.load(name)
+        if name == "Digits":
+            return digits_root
         return shared(f"root-{loader.folder}", lambda root: loader.write_once(str(root / loader.folder)))
 
     return root_of
 
 
 @pytest.fixture(scope="session")
-def make_tree(drawn_root):
-    """``make_tree(name, root)``: images and original annotations of a tiny dataset; a drawn one is drawn once."""
+def make_tree(written_root):
+    """``make_tree(name, root)``: a tiny dataset with its original annotations, or links to what was written once."""
 
     def make(name, root):
-        if not name.startswith("Drawn"):
+        if name not in datasets.WRITTEN:
             return TREES[name](Path(root))
         folder = datasets.load(name).folder
-        # As drawn: other tests have read its lists, and so saved them there.
+        # As written: other tests have read its lists, and so saved them there.
         unread = shutil.ignore_patterns("split_*")
-        shutil.copytree(drawn_root(name) / folder, Path(root) / folder, dirs_exist_ok=True, ignore=unread)
+        shutil.copytree(written_root(name) / folder, Path(root) / folder, ignore=unread, copy_function=os.link)
 
     return make
 
@@ -120,11 +123,11 @@ def mine(build, rows, touch, tmp_path, capsys):
 def touch_files(folder, names):
     made = set()
     for name in names:
-        path = Path(folder, name)
-        if path.parent not in made:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            made.add(path.parent)
-        path.touch()
+        path = f"{folder}/{name}"
+        if (parent := path.rpartition("/")[0]) not in made:
+            os.makedirs(parent, exist_ok=True)
+            made.add(parent)
+        open(path, "ab").close()
 
 
 def write(path, lines):
@@ -290,5 +293,4 @@ TREES = {
     "ImageNetSketch": imagenet_sketch,
     "ImageNetA": imagenet_a,
     "ImageNetR": imagenet_r,
-    "Digits": lambda root: root.mkdir(exist_ok=True),
 }

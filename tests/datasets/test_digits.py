@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import os
 import random
+import shutil
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -15,11 +18,17 @@ from sklearn.datasets import load_digits
 SPLIT_SHA256 = "538935455a054386dff81f6bec517116dc224089018869d9f1e83d01f437c148"
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory, build):
-    root = tmp_path_factory.mktemp("root")
-    build(root, "Digits")
-    return root
+@pytest.fixture
+def root(digits_root, build):
+    build(digits_root, "Digits")  # so that its lists are saved
+    return digits_root
+
+
+@pytest.fixture
+def written_once(digits_root, monkeypatch):
+    """Images are links to those of `digits_root`: how they are made is tested without this."""
+    link = functools.partial(shutil.copytree, digits_root / "digits/images", copy_function=os.link)
+    monkeypatch.setattr("datasets.digits.write_images", link)
 
 
 def snapshot(root):
@@ -76,7 +85,7 @@ def build_at_once(build, root, barrier, sizes):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_two_processes_at_once(root, tmp_path, build):
+def test_two_processes_at_once(root, written_once, tmp_path, build):
     context = get_context("fork")
     barrier, sizes = context.Barrier(2), context.SimpleQueue()
     children = [context.Process(target=build_at_once, args=(build, tmp_path, barrier, sizes)) for _ in range(2)]
@@ -89,7 +98,7 @@ def test_two_processes_at_once(root, tmp_path, build):
     assert snapshot(tmp_path) == snapshot(root), "one complete folder, nothing left over"
 
 
-def test_loser_of_the_race_leaves_nothing(root, tmp_path, monkeypatch, build):
+def test_loser_of_the_race_leaves_nothing(root, written_once, tmp_path, monkeypatch, build):
     """The other process's folder appears between our look and our rename."""
     from datasets import digits
 
@@ -120,15 +129,12 @@ def test_failed_write_leaves_nothing(tmp_path, monkeypatch, build):
 
 
 @pytest.mark.parametrize("damage", ["change", "remove", "manifest"])
-def test_changed_folder_is_refused(damage, tmp_path, build):
-    build(tmp_path, "Digits")
+def test_changed_folder_is_refused(damage, make_tree, tmp_path, build):
+    make_tree("Digits", tmp_path)
     image = tmp_path / "digits/images/three/0003.png"
+    (tmp_path / "digits/manifest.json" if damage == "manifest" else image).unlink()
     if damage == "change":
-        image.write_bytes(b"")
-    elif damage == "remove":
-        image.unlink()
-    else:
-        (tmp_path / "digits/manifest.json").unlink()
+        image.touch()
     with pytest.raises(ValueError) as error:
         build(tmp_path, "Digits")
     assert str(error.value) == (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -22,7 +23,7 @@ TEMPLATE = "a photo of the digit {}."
 def own(tmp_path_factory, digits_root):
     """Class folders with a file of names, so that base is zero to four, and a copied configuration."""
     root = tmp_path_factory.mktemp("own")
-    shutil.copytree(digits_root / "digits/images", root / "data/digits of mine")
+    shutil.copytree(digits_root / "digits/images", root / "data/digits of mine", copy_function=os.link)
     (root / "data/digits of mine/classnames.txt").write_text("".join(f"{name} {name}\n" for name in CLASSES))
     node = yaml.safe_load((CONFIGS / "datasets/imagefolder.yaml").read_text())["DATASET"]
     node |= {"FOLDER": "digits of mine", "TEMPLATE": TEMPLATE}
@@ -94,7 +95,9 @@ def test_base_to_new_and_as_a_cross_dataset_target(run, own):
     # The embedded CLIP without training: 77.78 and 72.12.
     assert trained["accuracy"] > 82 and new["accuracy"] > 65
 
-    rows = [f"{name}/{path.name},{name},test" for name in CLASSES[5:] for path in sorted(own.glob(f"data/*/{name}/*"))]
+    rows = [
+        f"{name}/{path.name},{name},test" for name in CLASSES[5:] for path in sorted(own.glob(f"data/*/{name}/*"))[:40]
+    ]
     (own / "data/target.csv").write_text("\n".join(["path,classname,split", *rows]))
     target = [
         "DATASET.FOLDER",

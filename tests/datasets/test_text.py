@@ -70,7 +70,7 @@ def test_what_is_refused(data, line, tmp_path):
 
 
 @given(st.binary(min_size=1, max_size=12).filter(lambda name: b"/" not in name and b"\\" not in name))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_names_of_any_bytes_read_back(name):
     """As JSON has them by itself, and as logs and CSV files do."""
     text = name.decode("utf-8", "surrogateescape")

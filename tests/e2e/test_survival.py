@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from runs import record
-from tests import calls
+from tests import calls, warm
 from tests.e2e import faults
 from trainers.shared import checkpoints
 
@@ -34,6 +34,7 @@ class Place:
             (self.data / "mine" / name).mkdir(parents=True)
             for image in sorted((digits / name).iterdir())[:16]:
                 shutil.copy(image, self.data / "mine" / name)
+        warm.load()
         status, _, err = faults.run(self.words(folder / "whole"), folder / "whole.says", faults.slow_disk)
         assert status == 0, err
         self.seconds = 0.5 + json.loads((folder / "whole/record.json").read_text())["wall_seconds"]

@@ -34,6 +34,7 @@ _SPEC.loader.exec_module(trees)
 
 WNIDS = sources.load().wnids
 PARTS = ("train_x", "val", "test")
+ADDRESS = "http://mirror"  # in the packed table, for that of a worker's server
 VAL_TRUTH = [7, 3, *range(8, 1001), 1, 2, 4, 5, 6]  # some permutation of the development kit's class numbers
 
 
@@ -91,35 +92,46 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 @pytest.fixture(scope="session")
-def mirror(tmp_path_factory):
-    """The server with every archive, and the table that leads to it."""
+def mirror(shared, tmp_path_factory):
+    """The server with every archive, and the table that leads to it; all workers serve the same files."""
     datasets.load_all()
-    home = tmp_path_factory.mktemp("mirror")
+    packed, home = shared("mirror", pack_all), tmp_path_factory.mktemp("mirror")
     with Server(("127.0.0.1", 0), Handler) as server:
         server.reset()
-        server.files, server.trees = {}, home / "trees"
-        table = yaml.safe_load(sources.TABLE.read_text(encoding="utf-8"))
-        for name in (name for name in datasets.NAMES if name not in datasets.OWN):
-            if name in datasets.WRITTEN:
-                continue
-            root = server.trees / name
-            facts = plant(name, root)
-            files = {**facts.pop("extra", {}), **PACK[name](root)}
-            server.files |= {f"{name}/{file}": content for file, content in files.items()}
-            table["datasets"][name] |= facts
-            for part in table["datasets"][name]["parts"]:
-                for source in filter(None, [*part["sources"], part.get("devkit")]):
-                    redirect(source, server, name, files)
-            for source in table["datasets"][name].get("whole", []):
-                redirect(source, server, name, {})
-        server.files["clip/ViT-B-16.pt"] = b"weights" * 1000
-        redirect(table["weights"]["ViT-B/16"], server, "clip", {"ViT-B-16.pt": b"weights" * 1000})
+        server.files, server.trees = contents(packed / "files"), packed / "trees"
         server.table = home / "sources.yaml"
-        server.table.write_text(yaml.safe_dump(table))
+        server.table.write_text((packed / "sources.yaml").read_text().replace(ADDRESS, server.url))
         shutil.copy(sources.TABLE.with_name("imagenet_wnids.txt"), home)
+        table = sources.load(server.table)
+        server.ids = {table.classnames.urls[0].removeprefix(sources.DRIVE): "classnames.txt"}
+        for name, entry in table.datasets.items():
+            for file, source in entry.archives.items():
+                ids = [url.removeprefix(sources.DRIVE) for url in source.urls if "://" not in url]
+                server.ids |= dict.fromkeys(ids, f"{name}/{file}")
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
+
+
+def pack_all(home):
+    """Fill ``trees`` with tiny datasets, ``files`` with their archives, and a table that finds those at ADDRESS."""
+    table = yaml.safe_load(sources.TABLE.read_text(encoding="utf-8"))
+    packed = {"clip": {"ViT-B-16.pt": b"weights" * 1000}}
+    redirect(table["weights"]["ViT-B/16"], "clip", packed["clip"])
+    for name in PACK:
+        facts = plant(name, home / "trees" / name)
+        files = packed[name] = {**facts.pop("extra", {}), **PACK[name](home / "trees" / name)}
+        table["datasets"][name] |= facts
+        for part in table["datasets"][name]["parts"]:
+            for source in filter(None, [*part["sources"], part.get("devkit")]):
+                redirect(source, name, files)
+        for source in table["datasets"][name].get("whole", []):
+            redirect(source, name, {})
+    for name, files in packed.items():
+        (home / "files" / name).mkdir(parents=True)
+        for file, content in files.items():
+            (home / "files" / name / file).write_bytes(content)
+    (home / "sources.yaml").write_text(yaml.safe_dump(table))
 
 
 @pytest.fixture
@@ -128,17 +140,12 @@ def server(mirror, monkeypatch):
     mirror.reset()
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(fetch, "RETRY_SECONDS", 0.0)
-    table = sources.load(mirror.table)
-    ids = {table.classnames.urls[0].removeprefix(sources.DRIVE): "classnames.txt"}
-    for name, entry in table.datasets.items():
-        for file, source in entry.archives.items():
-            ids |= {url.removeprefix(sources.DRIVE): f"{name}/{file}" for url in source.urls if "://" not in url}
 
     def download(id, output, **options):
         mirror.requests.append(SimpleNamespace(path=f"gdrive:{id}", range=None))
         if any(fault in f"gdrive:{id}" for fault in mirror.dead):
             raise requests.ConnectionError(f"Drive does not answer for {id}")
-        Path(output).write_bytes(mirror.files[ids[id]])
+        Path(output).write_bytes(mirror.files[mirror.ids[id]])
         return output
 
     monkeypatch.setattr("gdown.download", download)
@@ -171,11 +178,11 @@ def load_lists(name, root):
     return [[[d.impath[start:], d.label, d.classname] for d in getattr(loader, part) or []] for part in PARTS]
 
 
-def redirect(source, server, name, files):
+def redirect(source, name, files):
     """Let a source of the table lead to the server, with the size and the hashes of what is there."""
     urls = source.get("urls", [])
     source["urls"] = [
-        u if u.startswith("gdrive") else f"{server.url}/{name}/{i}/{source['file']}" for i, u in enumerate(urls)
+        u if u.startswith("gdrive") else f"{ADDRESS}/{name}/{i}/{source['file']}" for i, u in enumerate(urls)
     ]
     content = files.get(source["file"])
     sums = {} if content is None else digests(content)

@@ -15,7 +15,7 @@ from dataclasses import replace
 import pytest
 import requests
 
-from datasets.prepare import checks, fetch
+from datasets.prepare import checks, fetch, obtain
 from datasets.prepare.sources import Source
 
 DATA = bytes(range(256)) * 4000
@@ -274,19 +274,20 @@ def test_two_processes_at_once(server, tmp_path):
     assert [len(server.asked(f)) for f in ("EuroSAT.zip", "2013b.tar.gz", "1/split_zhou_EuroSAT.json")] == [1, 1, 1]
 
 
-def test_a_process_waits_for_the_lock(server, prepare, tmp_path):
+def test_a_process_waits_for_the_lock(server, prepare, tmp_path, monkeypatch):
     store = tmp_path / ".downloads/EuroSAT"
     store.mkdir(parents=True)
     program = f"""
-        import time
+        import select, sys
         from filelock import FileLock
         with FileLock({str(store / ".lock")!r}):
             print("held", flush=True)
-            time.sleep(0.5)
+            select.select([sys.stdin], [], [], 20)  # until the waiting is said
     """
     command = [sys.executable, "-c", textwrap.dedent(program)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
+        monkeypatch.setattr(obtain, "print", lambda *said, **_: (print(*said), other.stdin.close()), raising=False)
         run = prepare("EuroSAT", "--root", tmp_path)
     assert run.status == 0
     assert run.out[0] == f"EuroSAT: another process is at it, waiting ({store}/.lock)"

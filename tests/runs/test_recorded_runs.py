@@ -75,7 +75,7 @@ def test_threads_are_chosen_before_anything_is_built(data, tmp_path, monkeypatch
         told.append((backbone, device.type))
         raise ValueError("that will do")
 
-    monkeypatch.setattr("runs.threads.choose_threads", choose)
+    monkeypatch.setattr("runs.engine.choose_threads", choose)
     status, content = call(data, tmp_path / "run", *QUICK, "base")
     assert (status, content["error"], told) == (1, "that will do", [("embedded", choose_device(True).type)])
 

@@ -17,6 +17,7 @@ from runs import engine
 from tests.runs.resolved import method_files
 from tests.standin import behaviour, drive, install, surface, workplace
 from tests.standin.behaviour import config
+from tests.trainers.conftest import data_root  # noqa: F401
 from trainers.shared.engine import ELSEWHERE, LOST
 
 ROOT = workplace.ROOT
@@ -113,8 +114,8 @@ def public(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def data(digits_root) -> Path:
-    return digits_root
+def data(data_root) -> Path:  # noqa: F811
+    return data_root
 
 
 def compare(found: dict[str, Any], method: str, data: Path, output: Path) -> None:

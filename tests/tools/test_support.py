@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import pytest
@@ -108,10 +109,11 @@ def test_without_the_file_dashes_say_that_nothing_was_measured(tmp_path):
     assert "not measured yet; `python benchmarks/methods.py --json benchmarks/results/methods.json`" in text
 
 
-def test_the_file_is_what_the_benchmark_writes(tmp_path):
+def test_the_file_is_what_the_benchmark_writes(tmp_path, monkeypatch):
     """Its keys, from a real run of the smallest kind."""
-    from benchmarks import cases, methods
+    from benchmarks import cases, measure, methods
 
+    monkeypatch.setattr(measure, "MatrixProducts", functools.partial(measure.MatrixProducts, rows=2))
     words = ["--methods", "CLIPAdapter", "--classes", "5", "--repeats", "1", "--no-memory"]
     path = tmp_path / "results" / "methods.json"  # a folder that is not there yet
     args = methods.options().parse_args([*words, "--json", str(path)])

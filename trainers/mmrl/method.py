@@ -268,7 +268,7 @@ class MMRLModel(Method):
     def _last_outputs(self, x: Tensor, tokens: list[Tensor], projected: Projected | None) -> Tensor:
         """Return layer L's outputs ``[B, 1 + K, d_v]``: class token, representation tokens; for ``_below_last``'s."""
         x, own = self._below_last(x, tokens, projected), tokens[-1]
-        x = torch.cat([x[:, :1], for_each(own, len(x)), x[:, 1:]], dim=1)
+        x = torch.cat([x[:, :1], for_each(own, x.shape[0]), x[:, 1:]], dim=1)
         return self.image_upper[-1](x, rows=slice(0, 1 + own.shape[-2]))
 
     def _read_both(self, out: Tensor) -> tuple[Tensor, Tensor]:

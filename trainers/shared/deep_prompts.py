@@ -68,7 +68,7 @@ class DeepText:
                 kv_tokens = kv_tokens + self.clip_model.positional_embedding[self.places].to(x.dtype)
             last = block is blocks[-1]
             if i == len(prompts) - 1 and not last and kv_tokens is not None:
-                x, kv_tokens = torch.cat([x[:, :1], for_each(kv_tokens, len(x)), x[:, 1:]], dim=1), None
+                x, kv_tokens = torch.cat([x[:, :1], for_each(kv_tokens, x.shape[0]), x[:, 1:]], dim=1), None
             x = layout.layer(block, x, kv_tokens, kv_tokens_at=1, last=last)
         return self.clip_model.text_to_joint_space(x if versions else x[0])
 
@@ -107,7 +107,7 @@ class ImageStart:
         for i, block in enumerate(blocks[:-1]):
             kv_tokens = self._prompt(prompts, i)
             if kv_tokens is not None and i == len(prompts) - 1:
-                x, kv_tokens = torch.cat([x, for_each(kv_tokens, len(x))], dim=1), None
+                x, kv_tokens = torch.cat([x, for_each(kv_tokens, x.shape[0])], dim=1), None
             x = block.attend(x, *(self.projected if x is self.x else block.project(x)), kv_tokens=kv_tokens)
         out = blocks[-1](x, kv_tokens=self._prompt(prompts, len(blocks) - 1), rows=slice(0, 1))
         return self.visual.to_joint_space(out[:, 0])

@@ -25,7 +25,12 @@ def section(fit: Fit) -> Iterator[str]:
         "lead",
     )
     yield paragraph(content["paid"], "lead")
-    yield paragraph(_trust(content["calibration"]), "lead")
+    error = content["calibration"]
+    yield paragraph(
+        f"On average its confidence is {error['ece_after']:.1f} points away from how often it is right "
+        f"({error['ece_before']:.1f} before calibration).",
+        "lead",
+    )
     headers = "Method", "Accuracy", "95% interval", "0 to 100", "Macro-F1", "ECE", "NLL", "Time"
     yield table(headers, [_method(result) for result in content["results"]], "Methods on the same images, in percent")
     yield (
@@ -36,13 +41,6 @@ def section(fit: Fit) -> Iterator[str]:
     yield paragraph(f"Measured by {content['measurement']['text']}.")
     yield paragraph(content["why"])
     yield _facts(content)
-
-
-def _trust(calibration: dict[str, Any]) -> str:
-    return (
-        f"On average its confidence is {calibration['ece_after']:.1f} points away from how often it is right "
-        f"({calibration['ece_before']:.1f} before calibration)."
-    )
 
 
 def _method(result: dict[str, Any]) -> list[str]:
