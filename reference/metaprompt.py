@@ -176,9 +176,9 @@ class Golden(Numbers):
         loss.backward()
         arrays = {"loss0": np.array(loss.item()), **self._gradients()}
         official = self.model
-        self.model = copy.deepcopy(official)
+        self.model = self.plugged = copy.deepcopy(official)
         mended = self._steps(restore_each=True)
-        self.model = official
+        self.model = self.plugged = official
         arrays |= {f"copy_restore/{name}": value for name, value in mended.items() if name != "losses"}
         return arrays | {"losses_copy": mended["losses"]} | self._steps(restore_each=False)
 

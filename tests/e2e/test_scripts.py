@@ -15,6 +15,7 @@ import torch
 
 import train
 from commands import script
+from tests.few_digits import TESTED
 from trainers.shared import checkpoints
 
 ROOT = Path(train.__file__).parent
@@ -88,7 +89,7 @@ def test_base_to_new_from_training_to_the_table(trained):
     base = trained.record(trained.folder("train_base"))
     assert (base["status"], base["subsample"], base["protocol"], base["shots"]) == ("success", "base", "B2N", 16)
     assert [row["class"] for row in base["per_class"]] == ["zero", "one", "two", "three", "four"]
-    assert base["total"] == sum(row["total"] for row in base["per_class"]) == 60
+    assert base["total"] == sum(row["total"] for row in base["per_class"]) == TESTED["base"]
     assert base["accuracy"] == 100 * base["correct"] / base["total"]
 
     log = (trained.folder("train_base") / "log.txt").read_text()
@@ -99,7 +100,7 @@ def test_base_to_new_from_training_to_the_table(trained):
     status, _, err = trained.run(TEST, "digits", "1")
     assert status == 0, err
     new = trained.record(trained.folder("test_new"))
-    assert (new["mode"], new["subsample"], new["total"]) == ("eval", "new", 55)
+    assert (new["mode"], new["subsample"], new["total"]) == ("eval", "new", TESTED["new"])
 
     status, out, _ = trained.python("mmrl.py", "table", "digits", "MMRL", "--output", str(trained.output))
     assert status == 0 and f"|  {base['accuracy']:.2f} | {new['accuracy']:.2f} |" in out
@@ -145,10 +146,21 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(trained, tmp
 
 def test_few_shot_and_cross_dataset(trained):
     """The other scripts, with the quick method."""
+    count = sum(TESTED.values())
     for path, words, where, total in [
-        ("fewshot/fewshot.sh", ["digits", "1", "2", "ZeroshotCLIP"], "few_shot/digits/shots_2/ZeroshotCLIP", 115),
-        ("xd/xd_train.sh", ["1", "ZeroshotCLIP"], "xd/train/digits/shots_16/ZeroshotCLIP", 115),
-        ("xd/xd_test.sh", ["digits", "1", "ZeroshotCLIP"], "xd/test/digits/shots_16/ZeroshotCLIP", 115),
+        (
+            "fewshot/fewshot.sh",
+            ["digits", "1", "2", "ZeroshotCLIP"],
+            "few_shot/digits/shots_2/ZeroshotCLIP",
+            sum(TESTED.values()),
+        ),
+        ("xd/xd_train.sh", ["1", "ZeroshotCLIP"], "xd/train/digits/shots_16/ZeroshotCLIP", count),
+        (
+            "xd/xd_test.sh",
+            ["digits", "1", "ZeroshotCLIP"],
+            "xd/test/digits/shots_16/ZeroshotCLIP",
+            sum(TESTED.values()),
+        ),
     ]:
         status, _, err = trained.run(path, *words, SOURCE="digits")
         assert status == 0, err

@@ -118,7 +118,7 @@ class SavingTrainer(TrainerX):
             self._load(self.registered_name, last)
             return self.max_epoch
         ours = last is not None and last.suffix == checkpoints.SUFFIX
-        if ours and not hasattr(self, "save_resume_state"):  # the public Dassl, which knows its own checkpoints only
+        if ours and not hasattr(TrainerX, "save_resume_state"):  # the public Dassl
             print(f"note: {last} holds no state of the optimiser: train from scratch")
             return 0
         return super().resume_model_if_exist(directory)

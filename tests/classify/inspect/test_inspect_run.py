@@ -14,7 +14,9 @@ from commands import inspect
 from runs import record
 from runs.environment import PROJECT
 from tests.classify.inspect.conftest import BASE
+from tests.few_digits import TESTED
 
+COUNT = TESTED["base"]
 PLOTS = {
     f"{name}.{kind}"
     for name in ("confusion_matrix", "gain", "alpha", "reliability", "features_pca", "features_tsne")
@@ -50,7 +52,7 @@ def test_a_finished_run(copy, tmp_path_factory, python):
     content = record.read(copy)
     out = copy / "inspect/test"
     assert {path.name for path in out.iterdir()} == PLOTS | TABLES
-    assert done.stdout.startswith("MMRL on Digits (test): 60 images, 5 classes\n")
+    assert done.stdout.startswith(f"MMRL on Digits (test): {COUNT} images, 5 classes\n")
     assert f"accuracy {content['accuracy']:.2f}%, zero-shot CLIP " in done.stdout and str(out) in done.stdout
     for title in (
         "Classes, %",
@@ -66,10 +68,9 @@ def test_a_finished_run(copy, tmp_path_factory, python):
     assert [row["class"] for row in rows(out / "per_class.csv")] == BASE
     wrong = sum(int(row["images"]) for row in rows(out / "confusions.csv"))
     assert wrong == content["total"] - content["correct"]
-    assert (
-        sum(int(row["images"]) for row in rows(out / "reliability.csv")) == 60 and 0 < found["confidence"]["ece"] < 100
-    )
-    assert len(rows(out / "features.csv")) == 50 and len(rows(out / "alpha.csv")) == 21
+    assert sum(int(row["images"]) for row in rows(out / "reliability.csv")) == COUNT
+    assert 0 < found["confidence"]["ece"] < 100
+    assert len(rows(out / "features.csv")) == COUNT and len(rows(out / "alpha.csv")) == 21
 
 
 def test_a_test_run_leads_to_its_model(new_run, call, no_figures):
@@ -139,8 +140,8 @@ def test_other_data_than_the_runs(call, base_run, tmp_path):
     content["data"] |= {"digest": "0", "test": {**content["data"]["test"], "digest": "0"}}
     record.write(folder, content)
     assert refused(call, folder) == (
-        f"error: {folder} holds a run on other data: another test list (then 60 images, now 60); put the data "
-        "back as they were, or name their folder with --root"
+        f"error: {folder} holds a run on other data: another test list (then {COUNT} images, now {COUNT}); put the "
+        "data back as they were, or name their folder with --root"
     )
 
 
@@ -148,4 +149,4 @@ def test_scores_that_are_not_finite(base_run, call, tmp_path, monkeypatch):
     monkeypatch.setattr("trainers.mmrl.MMRLModel.fuse", lambda *args: args[1] * float("nan"))
     status, out, err = call(inspect, base_run, "--out", tmp_path / "out")
     assert (status, out) == (1, "") and not (tmp_path / "out").exists()
-    assert "error: MMRL gives 60 of 60 images of the test set scores that are NaN or infinite, first " in err
+    assert f"error: MMRL gives {COUNT} of {COUNT} images of the test set scores that are NaN or infinite, first " in err
