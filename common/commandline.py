@@ -27,6 +27,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 from common.text import print_anything
@@ -87,13 +88,20 @@ def run(command: Callable[[], int]) -> int:
 def command(
     parse_args: Callable[[list[str] | None], argparse.Namespace], work: Callable[[argparse.Namespace], int]
 ) -> Callable[..., int]:
-    """Return a command's `main`, which takes its words (default: `sys.argv`) and returns its exit status."""
+    """Return a command's `main`, which takes its words (default: `sys.argv`) and returns its exit status.
 
-    def main(argv: list[str] | None = None) -> int:
-        args = parse_args(argv)
-        return run(lambda: work(args))
+    It can be pickled, as a grid does to start runs.
+    """
+    return partial(_main, parse_args, work)
 
-    return main
+
+def _main(
+    parse_args: Callable[[list[str] | None], argparse.Namespace],
+    work: Callable[[argparse.Namespace], int],
+    argv: list[str] | None = None,
+) -> int:
+    args = parse_args(argv)
+    return run(lambda: work(args))
 
 
 def one_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 from multiprocessing import get_context
@@ -9,6 +10,7 @@ from multiprocessing import get_context
 import pytest
 
 from dassl.cores import available
+from runs.grid import cli
 from runs.grid import pool as pools
 from runs.grid.expand import Grid, expand
 from runs.grid.pool import Folders, Pool, Program, gpus, last_line, slots_for
@@ -134,3 +136,9 @@ def test_the_last_word_of_a_run(tmp_path):
     assert last_line(console, 1) == "ValueError: � what"
     console.write_text("error: first\nerror: second\nbye\n")
     assert last_line(console, 1) == "error: second" and last_line(console, -15) == "killed by SIGTERM"
+
+
+@pytest.mark.parametrize("program", [cli.PROGRAM, cli.TOGETHER])
+def test_what_does_a_run_can_be_handed_to_a_new_process(program):
+    """The stand-in above is a function of a module; so must these be."""
+    assert pickle.loads(pickle.dumps(program)).imports == program.imports
