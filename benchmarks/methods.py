@@ -44,6 +44,7 @@ def options() -> argparse.ArgumentParser:
     parser = common.parser(str(__doc__).split("\n")[0], classes=[50], batch=[4], method=None)
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="registered names (default: all)")
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
+    parser.add_argument("--no-evaluation", action="store_true", help="do not measure evaluation")
     return parser
 
 
@@ -89,7 +90,7 @@ def measure(case: Any, weights: Path, args: argparse.Namespace) -> dict[str, Any
     learned = cases.build(case, "ours", weights).learned.values()
     row["learned"] = sum(value.numel() for value in learned if value.requires_grad)
     gc.collect()
-    row["evaluated"] = evaluated_per_second(case, weights, args.repeats)
+    row["evaluated"] = None if args.no_evaluation else evaluated_per_second(case, weights, args.repeats)
     gc.collect()
     return row
 

@@ -114,7 +114,7 @@ def test_the_file_is_what_the_benchmark_writes(tmp_path, monkeypatch):
     from benchmarks import cases, measure, methods
 
     monkeypatch.setattr(measure, "MatrixProducts", functools.partial(measure.MatrixProducts, rows=2))
-    words = ["--methods", "CLIPAdapter", "--classes", "5", "--repeats", "1", "--no-memory"]
+    words = ["--methods", "CLIPAdapter", "--classes", "5", "--repeats", "1", "--no-memory", "--no-evaluation"]
     path = tmp_path / "results" / "methods.json"  # a folder that is not there yet
     args = methods.options().parse_args([*words, "--json", str(path)])
     methods.run(args, cases.Size(embed=64, res=32, patch=16, vision=(128, 2), text=(64, 2)))
