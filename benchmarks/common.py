@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,18 @@ def parser(
     add("--no-plain", action="store_true", help="do not measure the plain reference")
     add("--json", type=Path, metavar="FILE", help="write all that was measured to FILE, after every row")
     return options
+
+
+def program(
+    options: Callable[[], argparse.ArgumentParser],
+    run: Callable[[argparse.Namespace], object],
+    argv: Sequence[str] | None = None,
+) -> None:
+    """Run a benchmark by its words (default: those of the command line); an error ends it in one line."""
+    try:
+        run(options().parse_args(argv))
+    except (ValueError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"error: {error}")
 
 
 def use_threads(count: int | None) -> None:

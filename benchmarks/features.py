@@ -17,7 +17,7 @@ import io
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -157,13 +157,7 @@ def run(args: argparse.Namespace, size: Any = None) -> list[dict[str, Any]]:
     return rows
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """The program."""
-    args = options().parse_args(argv)
-    try:
-        run(args)
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.exit(f"error: {error}")
+main = partial(common.program, options, run)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ import gc
 import itertools
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -183,13 +183,7 @@ def run(args: argparse.Namespace, size: Any = None) -> tuple[list[dict[str, Any]
     return images, texts
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """The program."""
-    args = options().parse_args(argv)
-    try:
-        run(args)
-    except (ValueError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
+main = partial(common.program, options, run)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -64,13 +64,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """The program."""
-    args = options().parse_args(argv)
-    try:
-        run(args)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+main = partial(common.program, options, run)
 
 
 if __name__ == "__main__":

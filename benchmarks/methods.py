@@ -14,7 +14,7 @@ import argparse
 import gc
 import sys
 import tempfile
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,13 +121,7 @@ def run(args: argparse.Namespace, size: Any = None) -> list[dict[str, Any]]:
     return rows
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """The program."""
-    args = options().parse_args(argv)
-    try:
-        run(args)
-    except (ValueError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
+main = partial(common.program, options, run)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,13 +132,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """The program."""
-    args = options().parse_args(argv)
-    try:
-        run(args)
-    except (ValueError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
-        sys.exit(f"error: {error}")
+main = partial(common.program, options, run)
 
 
 if __name__ == "__main__":

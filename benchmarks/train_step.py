@@ -14,8 +14,8 @@ import gc
 import itertools
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -274,14 +274,7 @@ def run(args: argparse.Namespace, size: Any = None) -> list[dict[str, Any]]:
     return rows
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """The program."""
-    parser = options()
-    args = parser.parse_args(argv)
-    try:
-        run(args)
-    except (ValueError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
+main = partial(common.program, options, run)
 
 
 if __name__ == "__main__":
